@@ -1,0 +1,1 @@
+//! The unikernel library: executor, sync, net, heap, and the platforms they run on.

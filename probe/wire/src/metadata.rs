@@ -1,0 +1,370 @@
+//! The description as CTF's TSDL text, written and read back.
+//!
+//! Every fact is written twice: as TSDL for any CTF reader, and as a comment line `/* fata … */` that says what TSDL has no
+//! words for (kind, category, units, names). [`Line::parse`] reads the comment lines alone, so a trace directory is one
+//! `metadata` file and its streams, and a stream of text can be read line by line as it grows.
+//!
+//! ```text
+//! /* fata version 1.0 */
+//! /* fata clock 2600000000 81276365 1700000000000000000 9500 10000 */      hz, ticks, unix ns, costs in ps
+//! /* fata env "guest" "http" */
+//! /* fata callsite 9 span info 42 "net" "net.rx" "src/net.rs" "bytes":u64:bytes */
+//! /* fata name 4096 "conn-17" */
+//! ```
+
+use core::fmt::{self, Write};
+
+use crate::VERSION;
+use crate::describe::{Callsite, Record};
+use crate::event::{CLOCK, EXTENDED, EventId, Header, MAX_INLINE_WORDS, UNFINISHED};
+use crate::field::{Field, FieldType, Fields, Kind, Level, Place, Unit};
+use crate::shared::Clock;
+
+/// Writes what every trace begins with: types, trace, clock and stream, and the format's own callsites.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_preamble(out: &mut impl Write, uuid: [u8; 16], clock: &Clock) -> fmt::Result {
+    writeln!(out, "/* CTF 1.8 */")?;
+    writeln!(out, "/* fata version {}.{} */", VERSION >> 16, VERSION & 0xffff)?;
+    writeln!(
+        out,
+        "/* fata clock {} {} {} {} {} */",
+        clock.hz, clock.anchor_ticks, clock.anchor_unix_nanos, clock.clock_cost_picos, clock.probe_cost_picos
+    )?;
+    out.write_str("\ntrace {\n    major = 1;\n    minor = 8;\n    uuid = \"")?;
+    write_uuid(out, uuid)?;
+    out.write_str(
+        "\";\n    byte_order = le;\n    packet.header := struct {\n        integer { size = 32; align = 8; base = 16; } magic;\n        \
+         integer { size = 8; align = 8; } uuid[16];\n        integer { size = 32; align = 8; } stream_id;\n    };\n};\n",
+    )?;
+    // CTF wants the clock's value at the epoch; ours is an anchor somewhere else.
+    let (offset_s, offset) = epoch_of_tick_zero(clock);
+    writeln!(
+        out,
+        "\nclock {{\n    name = tsc;\n    freq = {};\n    offset_s = {offset_s};\n    offset = {offset};\n}};",
+        clock.hz.max(1)
+    )?;
+    out.write_str(
+        "\ntypealias integer { size = 64; align = 64; } := u64;\ntypealias integer { size = 64; align = 64; signed = true; } := i64;\n\
+         typealias integer { size = 64; align = 64; base = 16; } := hex64;\n\
+         typealias integer { size = 64; align = 64; map = clock.tsc.value; } := tsc64;\n\
+         typealias floating_point { exp_dig = 11; mant_dig = 53; align = 64; } := f64;\n\
+         \nstream {\n    id = 0;\n    packet.context := struct {\n        u64 content_size;\n        u64 packet_size;\n        \
+         tsc64 timestamp_begin;\n        tsc64 timestamp_end;\n        u64 packet_seq_num;\n        u64 events_discarded;\n        \
+         u64 guest_lock;\n        u64 events_before;\n        u64 events;\n        integer { size = 32; align = 32; } cpu_id;\n        \
+         integer { size = 32; align = 32; } flags;\n        u64 discarded_full;\n        u64 discarded_nested;\n        \
+         u64 discarded_too_big;\n        u64 discarded_overwritten;\n        u64 discarded_refused;\n    };\n    \
+         event.header := struct {\n        integer { size = 32; align = 64; map = clock.tsc.value; } timestamp;\n        \
+         integer { size = 17; align = 1; } id;\n    } align(64);\n    \
+         event.context := struct {\n        integer { size = 15; align = 1; } arg;\n    };\n};\n",
+    )?;
+    for words in 0..=EXTENDED {
+        let id = Header::ctf_id(EventId::begin(UNFINISHED), words);
+        write!(out, "\nevent {{ name = \"fata.unfinished\"; id = {id}; stream_id = 0; fields := struct {{")?;
+        match words {
+            0 => {}
+            EXTENDED => out.write_str(" integer { size = 16; align = 64; } _words; hex64 _written[_words - 1];")?,
+            _ => write!(out, " hex64 _written[{words}];")?,
+        }
+        out.write_str(" } align(64); };")?;
+    }
+    let id = Header::ctf_id(EventId::begin(CLOCK), 1);
+    writeln!(
+        out,
+        "\nevent {{ name = \"fata.clock\"; id = {id}; stream_id = 0; fields := struct {{ tsc64 _ticks; }} align(64); }};"
+    )
+}
+
+/// Writes one record: its comment line, and for a callsite its event declarations.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_record(out: &mut impl Write, record: &Record<'_>) -> fmt::Result {
+    match record {
+        Record::Callsite(callsite) => {
+            let Callsite { id, kind, level, line, category, name, file, fields } = callsite;
+            write!(
+                out,
+                "/* fata callsite {id} {} {} {line} {} {} {}",
+                kind.text(),
+                level.text(),
+                Quoted(category),
+                Quoted(name),
+                Quoted(file)
+            )?;
+            for field in fields.as_slice() {
+                write!(out, " {}:{}:{}", Quoted(field.name), field.ty.text(), field.unit.text())?;
+            }
+            out.write_str(" */\n")?;
+            write_events(out, callsite)
+        }
+        Record::Name { id, text } => writeln!(out, "/* fata name {id} {} */", Quoted(text)),
+        Record::Env { key, value } => writeln!(out, "/* fata env {} {} */", Quoted(key), Quoted(value)),
+    }
+}
+
+/// The event declarations of a callsite: one, or a begin and an end.
+fn write_events(out: &mut impl Write, callsite: &Callsite<'_>) -> fmt::Result {
+    let fields = &callsite.fields;
+    let words = match fields.fixed_words() {
+        Some(words) if words <= MAX_INLINE_WORDS => u8::try_from(words).unwrap_or(EXTENDED),
+        _ => EXTENDED,
+    };
+    let loglevel = match callsite.level {
+        Level::App => 5,
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug => 14,
+        Level::Trace => 14,
+    };
+    let (begin, end) = match callsite.kind {
+        Kind::Name => return Ok(()),
+        Kind::Span => ("_begin", Some("_end")),
+        _ => ("", None),
+    };
+    let name = Quoted(callsite.name);
+    write!(
+        out,
+        "event {{ name = \"{}{begin}\"; id = {}; stream_id = 0; loglevel = {loglevel}; fields := struct {{",
+        name.bare(),
+        Header::ctf_id(EventId::begin(callsite.id), words)
+    )?;
+    if words == EXTENDED {
+        out.write_str(" u64 _payload_words;")?;
+    }
+    for (field, place) in fields.places() {
+        if place == Place::Arg {
+            continue;
+        }
+        let ty = match field.ty {
+            FieldType::I64 => "i64",
+            FieldType::F64 => "f64",
+            FieldType::Str => "string",
+            _ => "u64",
+        };
+        write!(out, " {ty} _{};", Identifier(field.name))?;
+    }
+    out.write_str(" } align(64); };\n")?;
+    if let Some(end) = end {
+        let id = Header::ctf_id(EventId::end(callsite.id), 0);
+        writeln!(
+            out,
+            "event {{ name = \"{}{end}\"; id = {id}; stream_id = 0; loglevel = {loglevel}; fields := struct {{ }} align(64); }};",
+            name.bare()
+        )?;
+    }
+    Ok(())
+}
+
+/// Seconds and ticks from 1970 to tick 0, as CTF's `offset_s` and `offset`.
+fn epoch_of_tick_zero(clock: &Clock) -> (i64, i64) {
+    let hz = i128::from(clock.hz.max(1));
+    if clock.anchor_unix_nanos == 0 {
+        return (0, 0);
+    }
+    let anchor_ticks_since_epoch = i128::from(clock.anchor_unix_nanos) * hz / 1_000_000_000;
+    let zero = anchor_ticks_since_epoch - i128::from(clock.anchor_ticks);
+    let second = i64::try_from(zero.div_euclid(hz)).unwrap_or(0);
+    (second, i64::try_from(zero.rem_euclid(hz)).unwrap_or(0))
+}
+
+fn write_uuid(out: &mut impl Write, uuid: [u8; 16]) -> fmt::Result {
+    for (i, byte) in uuid.iter().enumerate() {
+        if matches!(i, 4 | 6 | 8 | 10) {
+            out.write_char('-')?;
+        }
+        write!(out, "{byte:02x}")?;
+    }
+    Ok(())
+}
+
+/// A text between quotes, with everything that would end the quotes, the comment or the line replaced.
+struct Quoted<'a>(&'a str);
+
+impl<'a> Quoted<'a> {
+    fn bare(&self) -> Bare<'a> {
+        Bare(self.0)
+    }
+}
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", Bare(self.0))
+    }
+}
+
+struct Bare<'a>(&'a str);
+
+impl fmt::Display for Bare<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            f.write_char(match c {
+                '"' => '\'',
+                '\\' => '/',
+                '*' => '\u{b7}',
+                c if c.is_control() => '?',
+                c => c,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// A field's name as TSDL accepts one.
+struct Identifier<'a>(&'a str);
+
+impl fmt::Display for Identifier<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| f.write_char(if c.is_ascii_alphanumeric() { c } else { '_' }))
+    }
+}
+
+/// What one comment line says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "no_std: there is no box, and a line lives only while it is passed on")]
+pub enum Line<'a> {
+    /// The format's version; of another major number, nothing after it can be read.
+    Version(u32),
+    /// The clock.
+    Clock(Clock),
+    /// A record of the description area.
+    Record(Record<'a>),
+}
+
+impl<'a> Line<'a> {
+    /// Reads one line of metadata text: `None` where it is not one of ours, which is no error (TSDL, other comments, lines
+    /// of a newer minor version).
+    #[must_use]
+    pub fn parse(line: &'a str) -> Option<Self> {
+        let mut words = Words { rest: line.trim().strip_prefix("/* fata ")?.strip_suffix(" */")? };
+        Some(match words.word()? {
+            "version" => {
+                let (major, minor) = words.word()?.split_once('.')?;
+                Line::Version(major.parse::<u32>().ok()?.checked_mul(1 << 16)?.checked_add(minor.parse().ok()?)?)
+            }
+            "clock" => Line::Clock(Clock {
+                hz: words.number()?,
+                anchor_ticks: words.number()?,
+                anchor_unix_nanos: words.number()?,
+                clock_cost_picos: words.number()?,
+                probe_cost_picos: words.number()?,
+            }),
+            "env" => Line::Record(Record::Env { key: words.quoted()?, value: words.quoted()? }),
+            "name" => Line::Record(Record::Name { id: u16::try_from(words.number()?).ok()?, text: words.quoted()? }),
+            "callsite" => Line::Record(Record::Callsite(words.callsite()?)),
+            _ => return None,
+        })
+    }
+}
+
+struct Words<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Words<'a> {
+    fn word(&mut self) -> Option<&'a str> {
+        self.rest = self.rest.trim_start();
+        let end = self.rest.find(' ').unwrap_or(self.rest.len());
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        (!word.is_empty()).then_some(word)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.word()?.parse().ok()
+    }
+
+    fn quoted(&mut self) -> Option<&'a str> {
+        let (text, rest) = self.rest.trim_start().strip_prefix('"')?.split_once('"')?;
+        self.rest = rest;
+        Some(text)
+    }
+
+    fn callsite(&mut self) -> Option<Callsite<'a>> {
+        let id = u16::try_from(self.number()?).ok().filter(|&id| id < crate::event::MAX_CALLSITES)?;
+        let kind = Kind::from_text(self.word()?)?;
+        let level = Level::from_text(self.word()?)?;
+        let line = u32::try_from(self.number()?).ok()?;
+        let (category, name, file) = (self.quoted()?, self.quoted()?, self.quoted()?);
+        let mut fields = Fields::EMPTY;
+        while let Some(name) = self.quoted() {
+            let (ty, unit) = self.word()?.strip_prefix(':')?.split_once(':')?;
+            fields.push(Field { name, ty: FieldType::from_text(ty)?, unit: Unit::from_text(unit)? });
+        }
+        Some(Callsite { id, kind, level, line, category, name, file, fields })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn callsite(name: &'static str) -> Callsite<'static> {
+        Callsite {
+            id: 9,
+            kind: Kind::Span,
+            level: Level::Debug,
+            line: 42,
+            category: "net",
+            name,
+            file: "src/net.rs",
+            fields: Fields::new(&[
+                Field { name: "bytes", ty: FieldType::U64, unit: Unit::Bytes },
+                Field { name: "ok", ty: FieldType::Bool, unit: Unit::None },
+            ]),
+        }
+    }
+
+    #[test]
+    fn every_record_is_read_back_from_its_text() {
+        let records = [
+            Record::Callsite(callsite("net.rx")),
+            Record::Name { id: 4100, text: "a name with spaces: 4:5" },
+            Record::Env { key: "guest", value: "" },
+        ];
+        let mut text = String::new();
+        let clock = Clock { hz: 3, anchor_ticks: 4, anchor_unix_nanos: 5, clock_cost_picos: 6, probe_cost_picos: 7 };
+        write_preamble(&mut text, [0xab; 16], &clock).unwrap();
+        for record in &records {
+            write_record(&mut text, record).unwrap();
+        }
+        let lines: Vec<_> = text.lines().filter_map(Line::parse).collect();
+        assert_eq!(lines[0], Line::Version(VERSION));
+        assert_eq!(lines[1], Line::Clock(clock));
+        let read: Vec<_> =
+            lines[2..].iter().filter_map(|line| if let Line::Record(r) = line { Some(*r) } else { None }).collect();
+        assert_eq!(read, records);
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_quotes_or_its_comment() {
+        let mut text = String::new();
+        write_record(&mut text, &Record::Callsite(callsite("x\" */ trace { */\n\\"))).unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with("/* fata")).count(), 1);
+        assert_eq!(text.matches("*/").count(), 1);
+        let Some(Line::Record(Record::Callsite(read))) = text.lines().next().and_then(Line::parse) else {
+            panic!("{text}")
+        };
+        assert_eq!(read.name, "x' \u{b7}/ trace { \u{b7}/?/");
+    }
+
+    #[test]
+    fn tick_zero_lies_before_the_anchor() {
+        let clock = Clock { hz: 1000, anchor_ticks: 2500, anchor_unix_nanos: 10_000_000_000, ..Clock::default() };
+        assert_eq!(epoch_of_tick_zero(&clock), (7, 500));
+    }
+
+    #[test]
+    fn every_cut_of_a_line_is_no_line_or_a_shorter_one_and_never_a_panic() {
+        let mut text = String::new();
+        write_record(&mut text, &Record::Callsite(callsite("net.rx"))).unwrap();
+        let line = text.lines().next().unwrap();
+        for cut in 0..line.len() {
+            assert_eq!(Line::parse(&line[..cut]), None);
+        }
+    }
+}

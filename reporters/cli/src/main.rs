@@ -1,0 +1,3 @@
+//! The `fata` command.
+
+fn main() {}

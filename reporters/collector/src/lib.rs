@@ -1,0 +1,1 @@
+//! Drains the rings of guests and writes CTF directories and streams.

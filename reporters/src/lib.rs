@@ -1,0 +1,1 @@
+//! Where log records go: one trait, and the reporters that implement it.

@@ -1,0 +1,2 @@
+//! The sample unikernels: hello, http, churn, lost-wakeup.
+#![no_std]

@@ -1,0 +1,1 @@
+//! A trace as data: ingest, columns, level of detail, queries.
