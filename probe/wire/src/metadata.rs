@@ -36,7 +36,8 @@ pub fn write_preamble(out: &mut impl Write, uuid: [u8; 16], clock: &Clock) -> fm
     write_uuid(out, uuid)?;
     out.write_str(
         "\";\n    byte_order = le;\n    packet.header := struct {\n        integer { size = 32; align = 8; base = 16; } magic;\n        \
-         integer { size = 8; align = 8; } uuid[16];\n        integer { size = 32; align = 8; } stream_id;\n    };\n};\n",
+         integer { size = 8; align = 8; } uuid[16];\n        integer { size = 16; align = 8; } stream_id;\n        \
+         integer { size = 16; align = 8; } stream_instance_id;\n    };\n};\n",
     )?;
     // CTF wants the clock's value at the epoch; ours is an anchor somewhere else.
     let (offset_s, offset) = epoch_of_tick_zero(clock);

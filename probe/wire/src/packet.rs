@@ -84,7 +84,8 @@ pub type Discarded = [u64; Cause::ALL.len()];
 pub struct PacketHeader {
     /// The trace's identity: the same in all packets of one guest's life.
     pub uuid: [u8; 16],
-    /// The stream class; always 0.
+    /// The stream class, always 0, in the low half; in the high half of a published packet the stream's number, by which a
+    /// reader knows that several files are one stream.
     pub stream_id: u32,
     /// Bits from the packet's start to the end of its last event.
     pub content_size: u64,

@@ -69,6 +69,17 @@ pub fn committed_prefix(content: &[u8], ticks: u64, callsites: u16) -> Walk {
 /// as refused.
 #[must_use]
 pub fn repair(content: &mut [u8], ticks: u64, callsites: u16) -> Walk {
+    fill_holes(content, ticks, callsites, false)
+}
+
+/// As [`repair`], for a packet that its writer never sealed and will not touch again: `content` is all that may lie after
+/// the header, and the zero words at its end are free space and no hole. The walk ends [`End::Whole`] before them.
+#[must_use]
+pub fn repair_open(content: &mut [u8], ticks: u64, callsites: u16) -> Walk {
+    fill_holes(content, ticks, callsites, true)
+}
+
+fn fill_holes(content: &mut [u8], ticks: u64, callsites: u16, free_at_end: bool) -> Walk {
     let mut walk = Walk { events: 0, unfinished: 0, bytes: 0, ticks, end: End::Whole };
     loop {
         let prefix = content.get(walk.bytes..).map_or(walk, |rest| committed_prefix(rest, walk.ticks, callsites));
@@ -84,6 +95,10 @@ pub fn repair(content: &mut [u8], ticks: u64, callsites: u16) -> Walk {
             walk.end = End::Malformed;
             return walk;
         };
+        if free_at_end && words * 8 == hole.len() && u64_at(hole, 0) == 0 {
+            walk.end = End::Whole;
+            return walk;
+        }
         // A hole longer than one event can be becomes several.
         let mut left = words;
         let mut at = 0;
@@ -205,6 +220,18 @@ mod tests {
         assert_eq!(walk, Walk { events: 2, unfinished: 2, bytes: content.len(), ticks: 7, end: End::Whole });
         let ids: Vec<_> = Events::new(&content, 0).map(|event| event.unwrap().id.callsite()).collect();
         assert_eq!(ids, [9, UNFINISHED, UNFINISHED, 11]);
+    }
+
+    #[test]
+    fn the_free_space_after_the_last_record_of_an_open_packet_is_no_hole() {
+        let mut content = committed(1, 9, 0);
+        content.extend([0; 16]); // reserved, never begun
+        content.extend(committed(7, 11, 1));
+        content.extend(busy(10, 2, 0));
+        let used = content.len();
+        content.extend([0; 64]);
+        let walk = repair_open(&mut content, 0, 100);
+        assert_eq!(walk, Walk { events: 2, unfinished: 2, bytes: used, ticks: 7, end: End::Whole });
     }
 
     #[test]

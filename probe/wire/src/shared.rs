@@ -89,6 +89,10 @@ pub mod control {
     /// Per stream, 16 bytes: u64 number of the first packet not yet consumed, u64 bytes of its content that were.
     pub const CONSUMED: usize = 64;
     pub const CONSUMED_ENTRY_BYTES: usize = 16;
+    /// Per stream, 48 bytes: u64 events of the writer that collectors have accounted for, then u64 discarded events by
+    /// cause that they have reported. A note from one collector to the next, which the guest never reads.
+    pub const REPORTED: usize = CONSUMED + super::MAX_STREAMS as usize * CONSUMED_ENTRY_BYTES;
+    pub const REPORTED_ENTRY_BYTES: usize = 48;
 }
 
 /// What happens to a new event when the ring has no room.
