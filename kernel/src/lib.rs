@@ -1,1 +1,37 @@
 //! The unikernel library: executor, sync, net, heap, and the platforms they run on.
+//!
+//! 1. **One vCPU, one thread of control.** Tasks are futures that give way only at `.await`; interrupt handlers (on the
+//!    host: other threads) do nothing but wake tasks. No lock is needed anywhere, and none is used.
+//! 2. **What happens is an event.** Every transition of a task, every reason to wait and every reason to go on is a probe
+//!    (feature `profiling`); tests compare the exact list.
+//! 3. **The platform is one folder**, chosen once in [`platform`]. Nothing else asks what the guest runs on.
+//!
+//! ```
+//! use fata_kernel::{Boot, Guest, LocalBoxFuture, name};
+//!
+//! fn program(guest: Guest) -> LocalBoxFuture {
+//!     Box::pin(async move {
+//!         let child = guest.spawn(name!("child"), async { 6 * 7 });
+//!         guest.log(&format!("the child says {}", child.await));
+//!     })
+//! }
+//! # fn boot() {
+//! fata_kernel::run(Boot { name: "hello", args: "" }, program);
+//! # }
+//! ```
+#![no_std]
+
+extern crate alloc;
+// The host's platform is made of it; nothing outside of `platform/host` and tests uses it.
+#[cfg(any(feature = "host", test))]
+extern crate std;
+
+pub mod executor;
+mod guest;
+mod list;
+mod numbers;
+pub mod platform;
+
+pub use executor::events::Name;
+pub use executor::join::JoinHandle;
+pub use guest::{Boot, Guest, LocalBoxFuture, Main, run};

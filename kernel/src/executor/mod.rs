@@ -1,0 +1,199 @@
+//! The cooperative scheduler of one vCPU: it polls tasks in the order in which they became ready, fires timers, and sleeps.
+//!
+//! Invariant: outside of `idle::wait`, either a task is being polled or the scheduler is looking for one; whenever both
+//! the run queue and the timers have nothing due, the CPU sleeps.
+//!
+//! ```text
+//! ┌─► pop a ready task ──► poll it ──┐
+//! │        │ none                    │
+//! │        ▼                         │
+//! │   fire timers, read the control page, take over what was woken
+//! │        │ nothing                 │
+//! │        ▼                         │
+//! └── sleep until a wake or a timer ◄┘
+//! ```
+//! The life of a task is drawn in [`task`]; how a wake reaches the queue from an interrupt is told in [`queue`].
+#![expect(unsafe_code, reason = "the executor is the one caller of the slots' functions that are not for everyone")]
+
+pub mod events;
+pub mod join;
+mod queue;
+mod task;
+mod timer;
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::future::Future;
+use core::task::Poll;
+
+use crate::numbers::Numbers;
+use crate::platform::{clock, idle};
+use events::Name;
+use join::{JoinHandle, Joint};
+use queue::{Incoming, RunQueue};
+use task::{Begin, Slot};
+use timer::Timers;
+
+/// Slots are allocated by so many.
+const SLOTS_PER_CHUNK: usize = 32;
+/// After so many polls in a row the scheduler looks at timers and the control page even if tasks are ready.
+const POLLS_PER_ROUND: u32 = 256;
+
+/// A scheduler with its tasks.
+pub(crate) struct Executor {
+    incoming: &'static Incoming,
+    ready: RunQueue,
+    free: RefCell<Vec<&'static Slot>>,
+    chunks: RefCell<Vec<&'static [Slot]>>,
+    numbers: Box<Numbers>,
+    current: Cell<u16>,
+    timers: Rc<Timers>,
+}
+
+impl Executor {
+    pub(crate) fn new() -> Self {
+        Executor {
+            incoming: Box::leak(Box::new(Incoming::new())),
+            ready: RunQueue::new(),
+            free: RefCell::new(Vec::new()),
+            chunks: RefCell::new(Vec::new()),
+            numbers: Box::new(Numbers::new()),
+            current: Cell::new(0),
+            timers: Rc::new(Timers::new(clock::now())),
+        }
+    }
+
+    /// Starts a task; it is polled for the first time after those that are ready now.
+    pub(crate) fn spawn<T: 'static>(&self, name: Name, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        let number = self.numbers.take();
+        let joint =
+            Rc::new(Joint { result: RefCell::new(None), done: Cell::new(false), waiter: RefCell::new(None), number });
+        let shared = joint.clone();
+        let body = Box::pin(async move { shared.finish(future.await) });
+        let slot = self.free_slot();
+        // SAFETY: we are the executor, and a slot from the free list is not live.
+        unsafe { slot.start(number, body) };
+        events::spawn(number, name, self.current.get());
+        slot.wake_now();
+        JoinHandle { shared: joint }
+    }
+
+    fn free_slot(&self) -> &'static Slot {
+        if let Some(slot) = self.free.borrow_mut().pop() {
+            return slot;
+        }
+        let chunk: &'static [Slot] =
+            Box::leak((0..SLOTS_PER_CHUNK).map(|_| Slot::new(self.incoming)).collect::<Box<[Slot]>>());
+        self.chunks.borrow_mut().push(chunk);
+        let mut free = self.free.borrow_mut();
+        free.extend(chunk.iter().skip(1).rev());
+        &chunk[0]
+    }
+
+    /// Polls tasks until the one of `main` is done.
+    pub(crate) fn run<T>(&self, main: &JoinHandle<T>) {
+        // The task whose poll ended as pending, while that has not been said yet: the next poll may say it along.
+        let mut unsaid_pending = None;
+        let mut polls = 0;
+        while !main.is_done() {
+            let may_go_on = polls < POLLS_PER_ROUND;
+            if may_go_on && let Some(slot) = self.next_ready(&mut unsaid_pending) {
+                polls += 1;
+                self.poll(slot, &mut unsaid_pending);
+                continue;
+            }
+            polls = 0;
+            say_pending(&mut unsaid_pending);
+            self.timers.fire(clock::now());
+            self.take_over(&mut unsaid_pending);
+            if self.ready.is_empty() {
+                self.sleep();
+            }
+        }
+        say_pending(&mut unsaid_pending);
+    }
+
+    /// The next task to poll, if no timer wants to come first.
+    fn next_ready(&self, unsaid_pending: &mut Option<u16>) -> Option<&'static Slot> {
+        if let Some(slot) = self.ready.pop() {
+            return Some(slot);
+        }
+        if self.timers.next_deadline().is_some_and(|deadline| deadline <= clock::now()) {
+            return None;
+        }
+        self.take_over(unsaid_pending);
+        self.ready.pop()
+    }
+
+    /// Moves what was woken to the private half of the queue, and emits the wakes that came from elsewhere.
+    fn take_over(&self, unsaid_pending: &mut Option<u16>) {
+        self.ready.take(self.incoming, |slot| {
+            if slot.is_unsaid() {
+                say_pending(unsaid_pending);
+                events::ready(slot.number());
+            }
+        });
+    }
+
+    fn poll(&self, slot: &'static Slot, unsaid_pending: &mut Option<u16>) {
+        if let Begin::Gone = slot.begin_poll() {
+            self.free.borrow_mut().push(slot);
+            return;
+        }
+        let number = slot.number();
+        match unsaid_pending.take() {
+            Some(_) => events::switch(number),
+            None => events::poll(number),
+        }
+        self.current.set(number);
+        // SAFETY: we are the executor, and a task cannot poll itself: `run` is not reentered.
+        let poll = unsafe { slot.poll() };
+        if let Poll::Ready(()) = poll {
+            // SAFETY: we are the executor, and the poll is over.
+            let (body, free) = unsafe { slot.clear() };
+            // The future's destructors are the task's own doing.
+            drop(body);
+            events::done(number);
+            self.numbers.give_back(number);
+            if free {
+                self.free.borrow_mut().push(slot);
+            }
+        } else {
+            *unsaid_pending = Some(number);
+        }
+        self.current.set(0);
+    }
+
+    fn sleep(&self) {
+        let deadline = self.timers.next_deadline();
+        if self.incoming.prepare_sleep() {
+            idle::wait(deadline);
+        }
+        self.incoming.end_sleep();
+    }
+
+    /// A future that is ready once the clock has reached `deadline`.
+    pub(crate) fn sleep_until(&self, deadline: u64) -> timer::Sleep {
+        timer::Sleep::new(self.timers.clone(), deadline)
+    }
+}
+
+fn say_pending(unsaid: &mut Option<u16>) {
+    if let Some(number) = unsaid.take() {
+        events::pending(number);
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        // The slots stay for wakers that outlive us; the futures need not.
+        for chunk in self.chunks.take() {
+            for slot in chunk {
+                // SAFETY: we are the executor, and `run` borrows it, so no poll is going on.
+                drop(unsafe { slot.clear() });
+            }
+        }
+    }
+}

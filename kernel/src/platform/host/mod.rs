@@ -1,0 +1,10 @@
+//! The guest as an ordinary process: one thread is its CPU, other threads are its devices.
+
+pub mod boot;
+pub mod clock;
+pub mod console;
+pub mod cpu;
+pub mod idle;
+pub mod memory;
+pub mod net;
+pub mod power;

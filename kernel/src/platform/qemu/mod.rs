@@ -1,0 +1,1 @@
+//! The guest on bare metal under QEMU.
