@@ -1,0 +1,71 @@
+//! What the host asks for: categories, level, mode, freeze.
+//!
+//! A probe never looks at the control page. The guest does when a packet opens, and when its scheduler calls [`poll`]; what
+//! it finds is folded into the callsites' own flags. Nothing there is believed beyond what it can mean: a wrong mode is
+//! overwrite, a wrong category bit belongs to nobody.
+
+use core::sync::atomic::Ordering;
+
+use fata_wire::field::{Kind, Level};
+use fata_wire::shared::{Mode, control};
+
+use crate::callsite::{self, Callsite};
+use crate::region::{self, Region};
+
+/// Categories beyond the 63rd share the last bit.
+const MAX_CATEGORIES: usize = 64;
+
+/// The categories of the program, in the order of their bits: that of the first callsite of each.
+pub(crate) fn categories() -> impl Iterator<Item = &'static str> {
+    let all = callsite::all();
+    all.iter()
+        .enumerate()
+        .filter(|(i, callsite)| !all[..*i].iter().any(|before| before.category == callsite.category))
+        .map(|(_, callsite)| callsite.category)
+        .take(MAX_CATEGORIES)
+}
+
+fn bit_of(category: &str) -> u64 {
+    1 << categories().position(|other| other == category).unwrap_or(MAX_CATEGORIES - 1).min(MAX_CATEGORIES - 1)
+}
+
+/// Looks at the control page of every region and does what changed. Cheap when nothing did: one load each. For the
+/// scheduler, when it is idle and every so often when it is not.
+pub fn poll() {
+    if crate::ENABLED {
+        for region in region::all() {
+            poll_region(region);
+        }
+    }
+}
+
+pub(crate) fn poll_region(region: &Region) {
+    #[expect(clippy::cast_possible_truncation, reason = "the low and the high half of a word")]
+    let split = |word: u64| (word as u32, (word >> 32) as u32);
+    let (generation, mode) = split(region.control_word(control::GENERATION));
+    if generation == region.generation().load(Ordering::Relaxed) {
+        return;
+    }
+    region.generation().store(generation, Ordering::Relaxed);
+    region.set_mode(if mode == Mode::Discard as u32 { Mode::Discard } else { Mode::Overwrite });
+    let categories = region.control_word(control::CATEGORIES);
+    let (level, freeze) = split(region.control_word(control::LEVEL));
+    let frozen = freeze == 1;
+    apply(|callsite| !frozen && callsite.level as u32 <= level && bit_of(callsite.category) & categories != 0);
+}
+
+/// Turns on what is on where no host has said anything: all categories, up to [`Level::Info`].
+pub(crate) fn apply_defaults() {
+    apply(|callsite| callsite.level <= Level::Info);
+}
+
+fn apply(on: impl Fn(&Callsite) -> bool) {
+    for callsite in callsite::all() {
+        let template = match callsite.id() {
+            // A name is no event: its template only holds its id.
+            Some(id) if callsite.kind == Kind::Name || on(callsite) => callsite.on_template(id),
+            _ => 0,
+        };
+        callsite.set_template(template);
+    }
+}

@@ -1,0 +1,124 @@
+//! Writing descriptions: what the numbers in events mean, into the description area of every region.
+//!
+//! Invariant: one writer at a time, held by [`exclusive`]. An interrupt that comes while a description is being written, and
+//! reaches a callsite that has none yet, cannot wait: its event is discarded and counted as nested.
+
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+
+use fata_wire::describe::{Callsite as Description, Record};
+use fata_wire::event::MAX_CALLSITES;
+use fata_wire::field::{Field, Fields, Kind};
+
+use crate::callsite::{self, Callsite, TypesFn};
+use crate::region::{self, Region};
+
+/// What became of a description.
+pub(crate) enum Outcome {
+    /// It is written; this is the callsite's template from now on.
+    Described(u32),
+    /// Another description is being written beneath us.
+    Busy,
+    /// The area is full: the callsite is off for good.
+    NoRoom,
+}
+
+/// Writes the description of a callsite that is reached for the first time.
+pub(crate) fn describe(callsite: &'static Callsite, types: TypesFn) -> Outcome {
+    let Some(id) = callsite.id() else { return Outcome::NoRoom };
+    exclusive(|| {
+        let known = callsite.types.get().is_some();
+        if !known {
+            callsite.types.set(types);
+            // Every region that has room gets it, whatever the others have.
+            let refused = region::all().filter(|region| !append_callsite(region, callsite, id)).count();
+            if refused > 0 {
+                callsite.set_template(0);
+                return Outcome::NoRoom;
+            }
+        }
+        let template = callsite.on_template(id);
+        // It may have been turned off meanwhile; this one event is still recorded.
+        if callsite.enabled().is_some() {
+            callsite.set_template(template);
+        }
+        Outcome::Described(template)
+    })
+    .unwrap_or(Outcome::Busy)
+}
+
+/// Writes everything that is known at link time into a new region.
+pub(crate) fn describe_all(region: &Region) {
+    let _ = exclusive(|| {
+        for callsite in callsite::all() {
+            let Some(id) = callsite.id() else { break };
+            if callsite.fields.is_empty() || callsite.types.get().is_some() {
+                append_callsite(region, callsite, id);
+            }
+        }
+        for (bit, category) in crate::control::categories().enumerate() {
+            let mut key = *b"category.00";
+            let digits = u8::try_from(bit).unwrap_or(99).min(99);
+            key[9] += digits / 10;
+            key[10] += digits % 10;
+            region.append(&Record::Env { key: core::str::from_utf8(&key).unwrap_or("category"), value: category });
+        }
+    });
+}
+
+/// Appends a fact about the guest.
+pub(crate) fn append_env(region: &Region, key: &str, value: &str) -> bool {
+    exclusive(|| region.append(&Record::Env { key, value })).unwrap_or(false)
+}
+
+/// Gives `text` the next number and writes it into every region; `None` where one has no room or the numbers are used up.
+pub(crate) fn dynamic_name(text: &str) -> Option<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(MAX_CALLSITES);
+    exclusive(|| {
+        let id = NEXT.load(Ordering::Relaxed);
+        if id >= fata_wire::event::ARG_LIMIT || !region::all().all(|region| region.append(&Record::Name { id, text })) {
+            return None;
+        }
+        NEXT.store(id + 1, Ordering::Relaxed);
+        Some(id)
+    })
+    .flatten()
+}
+
+fn append_callsite(region: &Region, callsite: &Callsite, id: u16) -> bool {
+    let mut fields = Fields::EMPTY;
+    if let Some(types) = callsite.types.get() {
+        let types = types(callsite.fields);
+        for (&name, &(ty, unit)) in callsite.fields.iter().zip(&types.list[..types.len]) {
+            fields.push(Field { name, ty, unit });
+        }
+    }
+    let Callsite { line, kind, level, category, name, file, .. } = *callsite;
+    debug_assert!(kind != Kind::Name || fields.as_slice().is_empty());
+    region.append(&Record::Callsite(Description { id, kind, level, line, category, name, file, fields }))
+}
+
+/// Runs `work` unless it runs already: `None` where this thread, or on bare metal anyone, is in the middle of it. On the host
+/// another thread is waited for.
+pub(crate) fn exclusive<T>(work: impl FnOnce() -> T) -> Option<T> {
+    static HELD: AtomicBool = AtomicBool::new(false);
+    #[cfg(feature = "std")]
+    std::thread_local! {
+        static MINE: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+    }
+    #[cfg(feature = "std")]
+    if MINE.replace(true) {
+        return None;
+    }
+    // Acquire: pairs with the Release below; the next holder sees what the last one wrote.
+    while HELD.swap(true, Ordering::Acquire) {
+        #[cfg(not(feature = "std"))]
+        return None;
+        #[cfg(feature = "std")]
+        core::hint::spin_loop();
+    }
+    let result = work();
+    HELD.store(false, Ordering::Release);
+    #[cfg(feature = "std")]
+    MINE.set(false);
+    Some(result)
+}

@@ -1,0 +1,168 @@
+//! The macros: one grammar, two meanings.
+//!
+//! `name!("category.name" [, level: L] …, field = value, …)`: options come first, then the name, then up to 12 fields. With
+//! the feature `profiling` a macro makes a static [`Callsite`](crate::Callsite) and records; without it the values are
+//! type-checked inside a closure that is never called.
+//!
+//! Each static is `#[used]`: the optimiser sees nobody write to it, since that happens through the linker's section
+//! symbols, and would otherwise take its template for a constant 0.
+
+/// Records an event of a given [`Kind`](crate::Kind): `event!(Kind::Ready, "task.ready", task = TaskId(3))`.
+///
+/// Options before the name: `level: Debug` (default `Info`; from `Debug` on, callsites are off until the host asks for
+/// them) and `category: "net"` (default: the word before the name's first dot).
+#[cfg(feature = "profiling")]
+#[macro_export]
+macro_rules! event {
+    ($kind:expr, $($rest:tt)+) => {
+        $crate::__probe!([$kind] [Info] [] [$crate::__private::record] [{ false }] $($rest)+)
+    };
+}
+
+/// Begins a span and returns it: [`span_end!`](crate::span_end!) ends it. See [`span!`](crate::span!) for one that ends by itself.
+#[cfg(feature = "profiling")]
+#[macro_export]
+macro_rules! span_begin {
+    ($($rest:tt)+) => {
+        $crate::__probe!([$crate::Kind::Span] [Info] [] [$crate::__private::begin] [$crate::Span::OFF] $($rest)+)
+    };
+}
+
+/// The name of something, known at link time: `const PORT: Name = name!("evtchn.port")`.
+#[cfg(feature = "profiling")]
+#[macro_export]
+macro_rules! name {
+    ($text:expr) => {{
+        #[used]
+        #[unsafe(link_section = "fata_callsites")]
+        static CALLSITE: $crate::__private::Callsite = $crate::__private::Callsite::new(
+            $crate::Kind::Name,
+            $crate::Level::Info,
+            $crate::__private::category_of($text),
+            $text,
+            ::core::file!(),
+            ::core::line!(),
+            &[],
+        );
+        $crate::Name::of_callsite(&CALLSITE)
+    }};
+}
+
+/// Not for use by hand: `[kind] [level] [category?] [function] [value when off] options… name fields…`.
+#[cfg(feature = "profiling")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __probe {
+    ([$kind:expr] [$level:ident] [$($category:expr)?] [$function:path] [$off:expr] level: $new:ident, $($rest:tt)+) => {
+        $crate::__probe!([$kind] [$new] [$($category)?] [$function] [$off] $($rest)+)
+    };
+    ([$kind:expr] [$level:ident] [$($category:expr)?] [$function:path] [$off:expr] category: $new:expr, $($rest:tt)+) => {
+        $crate::__probe!([$kind] [$level] [$new] [$function] [$off] $($rest)+)
+    };
+    ([$kind:expr] [$level:ident] [] [$function:path] [$off:expr] $name:expr $(, $field:ident = $value:expr)* $(,)?) => {
+        $crate::__probe!([$kind] [$level] [$crate::__private::category_of($name)] [$function] [$off] $name $(, $field = $value)*)
+    };
+    ([$kind:expr] [$level:ident] [$category:expr] [$function:path] [$off:expr] $name:expr $(, $field:ident = $value:expr)* $(,)?) => {{
+        #[used]
+        #[unsafe(link_section = "fata_callsites")]
+        static CALLSITE: $crate::__private::Callsite = $crate::__private::Callsite::new(
+            $kind, $crate::Level::$level, $category, $name, ::core::file!(), ::core::line!(),
+            &[$(::core::stringify!($field)),*],
+        );
+        match CALLSITE.enabled() {
+            ::core::option::Option::Some(template) => $function(&CALLSITE, template, $crate::__fields!($($value,)*)),
+            ::core::option::Option::None => $off,
+        }
+    }};
+}
+
+/// Not for use by hand: values as nested cells.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __fields {
+    () => { $crate::__private::Nil };
+    ($value:expr, $($rest:expr,)*) => { $crate::__private::Cons($value, $crate::__fields!($($rest,)*)) };
+}
+
+/// Records an event of a given kind; compiled out.
+#[cfg(not(feature = "profiling"))]
+#[macro_export]
+macro_rules! event {
+    ($kind:expr, $($rest:tt)+) => {{ $crate::__unused!($($rest)+); false }};
+}
+
+/// Begins a span and returns it; compiled out.
+#[cfg(not(feature = "profiling"))]
+#[macro_export]
+macro_rules! span_begin {
+    ($($rest:tt)+) => {{ $crate::__unused!($($rest)+); $crate::Span::OFF }};
+}
+
+/// The name of something; compiled out.
+#[cfg(not(feature = "profiling"))]
+#[macro_export]
+macro_rules! name {
+    ($text:expr) => {{
+        const _: &str = $text;
+        $crate::Name::UNNAMED
+    }};
+}
+
+/// Not for use by hand: checks the types of the values without evaluating them.
+#[cfg(not(feature = "profiling"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __unused {
+    (level: $level:ident, $($rest:tt)+) => { $crate::__unused!($($rest)+) };
+    (category: $category:expr, $($rest:tt)+) => { $crate::__unused!($($rest)+) };
+    ($name:expr $(, $field:ident = $value:expr)* $(,)?) => {
+        let _ = || $crate::__fields!($($value,)*);
+    };
+}
+
+/// Begins a span that ends when the returned guard is dropped: `let _span = span!("net.rx", bytes = n);`.
+///
+/// The guard may be held across `.await`: spans nest per task.
+#[macro_export]
+macro_rules! span {
+    ($($rest:tt)+) => { $crate::span_begin!($($rest)+).guard() };
+}
+
+/// Ends a span that [`span_begin!`](crate::span_begin!) began.
+#[macro_export]
+macro_rules! span_end {
+    ($span:expr) => {
+        $crate::Span::end($span)
+    };
+}
+
+/// Records that something happened: `instant!("dns.miss", port = 53u16)`.
+#[macro_export]
+macro_rules! instant {
+    ($($rest:tt)+) => { { let _recorded: bool = $crate::event!($crate::Kind::Instant, $($rest)+); } };
+}
+
+/// Records the absolute value of something that changes: `counter!("heap.live", bytes = n)`. The first field is the value.
+#[macro_export]
+macro_rules! counter {
+    ($($rest:tt)+) => { { let _recorded: bool = $crate::event!($crate::Kind::Counter, $($rest)+); } };
+}
+
+/// Begins a flow, the arrow that joins what belongs together across tasks and layers: `flow_begin!("net.packet", id = FlowId(7))`.
+/// The first field is its id; one id is one flow within a category.
+#[macro_export]
+macro_rules! flow_begin {
+    ($($rest:tt)+) => { { let _recorded: bool = $crate::event!($crate::Kind::FlowBegin, $($rest)+); } };
+}
+
+/// Records a point that a flow passes.
+#[macro_export]
+macro_rules! flow_step {
+    ($($rest:tt)+) => { { let _recorded: bool = $crate::event!($crate::Kind::FlowStep, $($rest)+); } };
+}
+
+/// Records a flow's last point.
+#[macro_export]
+macro_rules! flow_end {
+    ($($rest:tt)+) => { { let _recorded: bool = $crate::event!($crate::Kind::FlowEnd, $($rest)+); } };
+}

@@ -1,0 +1,88 @@
+//! Words of shared memory, and the unlocked exchange.
+//!
+//! Invariant: every access to ring memory goes through here as one aligned 64-bit store or load, so a reader on another
+//! CPU, in another process, never sees half a word.
+#![expect(unsafe_code, reason = "the only place where ring memory is touched through pointers")]
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Stores one word.
+///
+/// # Safety
+/// `word` is aligned and lies in a region's memory that is mapped writable.
+#[inline(always)]
+pub(crate) unsafe fn store_word(word: *mut u64, value: u64) {
+    // SAFETY: by the contract the word is valid for writes; all concurrent accesses to it are atomic ones.
+    // Relaxed: `fence_publish` orders these stores where their order matters.
+    unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
+}
+
+/// Loads one word of the guest's own memory.
+///
+/// # Safety
+/// `word` is aligned and lies in a region's memory.
+#[cfg(feature = "std")]
+pub(crate) unsafe fn copy_word(word: *mut u64) -> u64 {
+    // SAFETY: by the contract the word is valid for reads; all concurrent accesses to it are atomic ones.
+    unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed)
+}
+
+#[cfg(not(feature = "std"))]
+#[expect(dead_code, reason = "only the host copies its own region")]
+pub(crate) unsafe fn copy_word(_word: *mut u64) -> u64 {
+    0
+}
+
+/// Makes the stores before it visible before the stores after it; pairs with the Acquire fence after a reader's copy.
+///
+/// On x86-64 the CPU keeps stores in order and this only holds the compiler.
+#[inline(always)]
+pub(crate) fn fence_publish() {
+    core::sync::atomic::fence(Ordering::Release);
+}
+
+/// Sets `count` words from `start` on to zero.
+///
+/// # Safety
+/// They are aligned and lie in a region's memory that is mapped writable.
+pub(crate) unsafe fn zero_words(start: *mut u64, count: usize) {
+    for i in 0..count {
+        // SAFETY: by the contract all `count` words are valid for writes.
+        unsafe { store_word(start.add(i), 0) };
+    }
+}
+
+/// Exchanges `current` for `new` if `word` holds it, atomically against interrupts on this CPU but not against other CPUs,
+/// which is a third of the locked instruction's cost. Returns whether it did.
+#[inline(always)]
+pub(crate) fn compare_exchange_local(word: &AtomicU64, current: u64, new: u64) -> bool {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let found: u64;
+        // SAFETY: `word` is valid and aligned; no other CPU writes it (a writer belongs to one vCPU), and on one CPU a
+        // single instruction is never interrupted half-way.
+        unsafe {
+            core::arch::asm!(
+                "cmpxchg qword ptr [{word}], {new}",
+                word = in(reg) word.as_ptr(),
+                new = in(reg) new,
+                inout("rax") current => found,
+                options(nostack),
+            );
+        }
+        found == current
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        // Relaxed: writer and interrupts share the CPU; readers never look at this word.
+        word.compare_exchange(current, new, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// A length or offset in shared memory as an index.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the assertion: addresses have 64 bits wherever we run")]
+pub(crate) const fn index(offset: u64) -> usize {
+    const { assert!(usize::BITS == 64, "shared memory is addressed with 64 bits") };
+    offset as usize
+}
