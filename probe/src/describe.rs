@@ -110,11 +110,13 @@ pub(crate) fn exclusive<T>(work: impl FnOnce() -> T) -> Option<T> {
         return None;
     }
     // Acquire: pairs with the Release below; the next holder sees what the last one wrote.
+    #[cfg(feature = "std")]
     while HELD.swap(true, Ordering::Acquire) {
-        #[cfg(not(feature = "std"))]
-        return None;
-        #[cfg(feature = "std")]
         core::hint::spin_loop();
+    }
+    #[cfg(not(feature = "std"))]
+    if HELD.swap(true, Ordering::Acquire) {
+        return None;
     }
     let result = work();
     HELD.store(false, Ordering::Release);

@@ -48,7 +48,6 @@ pub struct SpanGuard {
     not_send: PhantomData<*const ()>,
 }
 
-#[cfg(feature = "profiling")]
 impl Drop for SpanGuard {
     #[inline(always)]
     fn drop(&mut self) {

@@ -1,5 +1,6 @@
 //! The ring from the outside: what the macros record is what a reader of the shared memory finds, event by event.
 #![cfg(all(feature = "profiling", feature = "std"))]
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test's helpers fail by panicking")]
 
 use fata_probe::region::{Config, Region};
 use fata_probe::{Bytes, Kind, Small, TaskId, counter, event, instant, name, span, span_begin, span_end};

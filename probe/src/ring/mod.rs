@@ -38,7 +38,9 @@ use crate::region::Region;
 use crate::value::{FieldSet, extent};
 use word::{compare_exchange_local, store_word};
 
-pub(crate) use word::{copy_word, fence_publish, index, zero_words};
+#[cfg(feature = "std")]
+pub(crate) use word::copy_word;
+pub(crate) use word::{fence_publish, index, zero_words};
 
 /// Offsets from here on are no offsets but conditions; packets are shorter.
 const FINISHED: u64 = 0xfffd;

@@ -27,12 +27,6 @@ pub(crate) unsafe fn copy_word(word: *mut u64) -> u64 {
     unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed)
 }
 
-#[cfg(not(feature = "std"))]
-#[expect(dead_code, reason = "only the host copies its own region")]
-pub(crate) unsafe fn copy_word(_word: *mut u64) -> u64 {
-    0
-}
-
 /// Makes the stores before it visible before the stores after it; pairs with the Acquire fence after a reader's copy.
 ///
 /// On x86-64 the CPU keeps stores in order and this only holds the compiler.
