@@ -1,0 +1,142 @@
+//! The trace ring of the machine: pages of its RAM, which the host sees as a file.
+//!
+//! Laid out as the first thing that Rust does, so that boot is in the trace. The host finds it by its signature: it lies on
+//! a page behind the image, wherever the image ends. In an image built without `profiling` there is none.
+//!
+//! When it is full, the newest events replace the oldest, unless a collector asks otherwise: see `fata_probe::ring`.
+
+#![expect(unsafe_code, reason = "the ring is given memory by address")]
+
+use core::fmt::{self, Write as _};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use fata_probe::region::{Config, Region, RegionError};
+use fata_wire::shared::{Clock, MESSAGE_BYTES, Platform, State};
+
+use super::{cpu, memory};
+
+/// The installed region; null before, and in an image without probes.
+static REGION: AtomicPtr<Region> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Packets of 64 KiB: 4 MiB of ring unless the boot parameter `ring_mib=` says otherwise.
+const PACKET_BYTES: u32 = 64 << 10;
+const DEFAULT_RING_MIB: u64 = 4;
+
+/// Why there is no ring.
+#[derive(Debug)]
+pub(super) enum TraceError {
+    /// The machine has less memory behind the image than the ring needs.
+    NoMemory(u64),
+    /// The region refuses what it was given.
+    Region(RegionError),
+}
+
+impl fmt::Display for TraceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TraceError::NoMemory(bytes) => write!(
+                f,
+                "a trace ring of {bytes} bytes does not fit the guest's memory: give it more with -m, or set ring_mib="
+            ),
+            TraceError::Region(error) => write!(f, "no trace ring: {error}"),
+        }
+    }
+}
+
+/// Lays the ring out and begins to record. `ring_mib` is rounded up to a power of two, and at least 1.
+pub(super) fn start(name: &str, ring_mib: Option<u64>) -> Result<(), TraceError> {
+    if !fata_probe::ENABLED {
+        return Ok(());
+    }
+    let ring_bytes = (ring_mib.unwrap_or(DEFAULT_RING_MIB).clamp(1, 1024) << 20).next_power_of_two();
+    let config = Config {
+        name,
+        platform: Platform::Qemu,
+        uuid: uuid(),
+        packets_per_stream: u32::try_from(ring_bytes / u64::from(PACKET_BYTES)).unwrap_or(u32::MAX),
+        packet_bytes: PACKET_BYTES,
+        ..Config::default()
+    };
+    let needed = config.total_bytes();
+    let pages = memory::reserve(needed).ok_or(TraceError::NoMemory(needed))?;
+    // SAFETY: `reserve` gives every page once and for ever, and the map never takes a page of RAM away. No one else gets
+    // the address.
+    let region = unsafe { Region::install(pages.cast().as_ptr(), needed, &config) }.map_err(TraceError::Region)?;
+    if let Some(attached) = region.attach(0) {
+        attached.forever();
+    }
+    REGION.store(core::ptr::from_ref(region).cast_mut(), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Tells readers what a tick is worth.
+pub(super) fn clock_known(hz: u64, unix_nanos: Option<u64>) {
+    if let Some(region) = region() {
+        let anchor_ticks = fata_probe::ticks();
+        region.set_running(&Clock { hz, anchor_ticks, anchor_unix_nanos: unix_nanos.unwrap_or(0), ..Clock::default() });
+    }
+}
+
+/// Notes a fact about the guest.
+pub(super) fn describe(key: &str, value: &str) {
+    if let Some(region) = region() {
+        region.describe_env(key, value);
+    }
+}
+
+/// Seals the ring of a guest that ends on its own.
+pub(super) fn exited() {
+    if let Some(region) = region() {
+        region.finish(State::Exited, "");
+    }
+}
+
+/// Seals the ring of a guest that a panic or an exception ends.
+pub(super) fn died(message: fmt::Arguments<'_>) {
+    if let Some(region) = region() {
+        let mut text = Text { bytes: [0; MESSAGE_BYTES], len: 0 };
+        // A text that is too long is cut, which is no error.
+        let _ = text.write_fmt(message);
+        region.finish(State::Panicked, core::str::from_utf8(&text.bytes[..text.len]).unwrap_or(""));
+    }
+}
+
+fn region() -> Option<&'static Region> {
+    // SAFETY: null, or what `start` stored: a region, which lives for ever. There is one vCPU, so no ordering is needed.
+    unsafe { REGION.load(Ordering::Relaxed).cast_const().as_ref() }
+}
+
+/// A number that no other boot has: of the time of day, and of the TSC, whose low bits no two boots share.
+fn uuid() -> [u8; 16] {
+    let mut state = super::clock::unix_nanos().unwrap_or(0) ^ cpu::ticks().rotate_left(32);
+    let mut next = || {
+        // SplitMix64, by Steele, Lea and Flood.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31).to_le_bytes()
+    };
+    let mut uuid = [0; 16];
+    uuid[..8].copy_from_slice(&next());
+    uuid[8..].copy_from_slice(&next());
+    // Version 4, variant 1, as RFC 9562 asks of random ones.
+    uuid[6] = uuid[6] & 0x0f | 0x40;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
+}
+
+/// Text in a buffer of its own, cut between two characters.
+struct Text {
+    bytes: [u8; MESSAGE_BYTES],
+    len: usize,
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.len() - self.len;
+        let text = &text[..text.floor_char_boundary(room)];
+        self.bytes[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}
