@@ -88,7 +88,7 @@ macro_rules! __fields {
 #[cfg(not(feature = "profiling"))]
 #[macro_export]
 macro_rules! event {
-    ($kind:expr, $($rest:tt)+) => {{ $crate::__unused!($($rest)+); false }};
+    ($kind:expr, $($rest:tt)+) => {{ let _ = || -> $crate::Kind { $kind }; $crate::__unused!($($rest)+); false }};
 }
 
 /// Begins a span and returns it; compiled out.
