@@ -3,13 +3,15 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
-use core::future::Future;
-use core::pin::Pin;
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::Poll;
 use core::time::Duration;
 
-use crate::executor::Executor;
-use crate::executor::events::Name;
-use crate::executor::join::JoinHandle;
+use fata_probe::{Name, name};
+
+use crate::executor::{Executor, JoinHandle};
 use crate::platform::{clock, console};
 
 /// A future that stays on its vCPU.
@@ -26,6 +28,18 @@ pub struct Boot<'a> {
     pub args: &'a str,
 }
 
+/// The time was over before the future was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it took too long")
+    }
+}
+
+impl core::error::Error for TimedOut {}
+
 /// The guest, to itself. Clones are the same guest.
 #[derive(Clone)]
 pub struct Guest {
@@ -41,7 +55,7 @@ struct Inner {
 /// Runs the guest whose program is `main`, and returns when `main` has ended; other tasks are left as they are.
 pub fn run(boot: Boot<'_>, main: Main) {
     let guest = Guest::new(boot);
-    let main = guest.inner.executor.spawn(crate::name!("main"), main(guest.clone()));
+    let main = guest.inner.executor.spawn(name!("main"), main(guest.clone()));
     guest.inner.executor.run(&main);
 }
 
@@ -69,12 +83,43 @@ impl Guest {
 
     /// Returns once `duration` has passed, never before.
     pub async fn sleep(&self, duration: Duration) {
-        self.sleep_until(self.now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))).await;
+        self.sleep_until(self.after(duration)).await;
+    }
+
+    fn after(&self, duration: Duration) -> u64 {
+        self.now().saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Returns once the clock has reached `deadline` (nanoseconds since boot), never before.
     pub async fn sleep_until(&self, deadline: u64) {
         self.inner.executor.sleep_until(deadline).await;
+    }
+
+    /// What `future` gives, or [`TimedOut`] where it has given nothing when `duration` is over. It is dropped then.
+    ///
+    /// # Errors
+    /// [`TimedOut`], see above.
+    pub async fn timeout<T>(&self, duration: Duration, future: impl Future<Output = T>) -> Result<T, TimedOut> {
+        let mut future = pin!(future);
+        let mut sleep = pin!(self.inner.executor.sleep_until(self.after(duration)));
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(TimedOut)),
+        })
+        .await
+    }
+
+    /// Gives way to every other task that is ready.
+    pub async fn yield_now(&self) {
+        let mut yielded = false;
+        poll_fn(|cx| {
+            if core::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
     }
 
     /// A line on the console.

@@ -31,7 +31,8 @@ mod guest;
 mod list;
 mod numbers;
 pub mod platform;
+pub mod sync;
 
-pub use executor::events::Name;
-pub use executor::join::JoinHandle;
-pub use guest::{Boot, Guest, LocalBoxFuture, Main, run};
+pub use executor::JoinHandle;
+pub use fata_probe::{Name, name};
+pub use guest::{Boot, Guest, LocalBoxFuture, Main, TimedOut, run};

@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use fata_kernel::{Guest, name};
+use fata_kernel::Guest;
+use fata_probe::name;
 
 pub(crate) async fn main(guest: Guest) {
     guest.log("hello from a unikernel");

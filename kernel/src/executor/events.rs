@@ -1,20 +1,99 @@
 //! Every event that the scheduler and the synchronisation objects emit, in one place.
+//!
+//! What each kind means is told in [`fata_probe::Kind`]. An event that causes another comes directly before it: a signal,
+//! then the wakes that it caused.
 
-/// A text with a number, known when the program is linked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Name(pub &'static str);
+use fata_probe::{Kind, Name, ObjectId, TaskId, event};
 
-/// A [`Name`] from a literal.
-#[macro_export]
-macro_rules! name {
-    ($text:literal) => {
-        $crate::Name($text)
-    };
+/// Whether events exist in this program at all.
+pub(crate) const ON: bool = fata_probe::ENABLED;
+
+pub(super) fn spawn(task: u16, name: Name, parent: u16) {
+    event!(Kind::Spawn, "task.spawn", task = TaskId(task), name = name, parent = TaskId(parent));
 }
 
-pub(crate) fn spawn(_task: u16, _name: Name, _parent: u16) {}
-pub(crate) fn ready(_task: u16) {}
-pub(crate) fn poll(_task: u16) {}
-pub(crate) fn pending(_task: u16) {}
-pub(crate) fn done(_task: u16) {}
-pub(crate) fn switch(_task: u16) {}
+pub(super) fn ready(task: u16) {
+    event!(Kind::Ready, "task.ready", task = TaskId(task));
+}
+
+pub(super) fn poll(task: u16) {
+    event!(Kind::Poll, "task.poll", task = TaskId(task));
+}
+
+pub(super) fn pending(task: u16) {
+    event!(Kind::Pending, "task.pending", task = TaskId(task));
+}
+
+pub(super) fn done(task: u16) {
+    event!(Kind::Done, "task.done", task = TaskId(task));
+}
+
+pub(super) fn switch(task: u16) {
+    event!(Kind::Switch, "task.switch", task = TaskId(task));
+}
+
+/// The current task is about to wait for something that is no object of its own.
+pub(super) fn wait_for(name: Name) {
+    event!(Kind::WaitFor, "task.wait", name = name);
+}
+
+/// The current task waits for the end of `task`.
+pub(super) fn wait_for_task(name: Name, task: u16) {
+    event!(Kind::WaitFor, "task.join", name = name, task = TaskId(task));
+}
+
+pub(crate) fn create_timer(object: u16, name: Name) {
+    event!(Kind::Create, "sync.timer", object = ObjectId(object), name = name);
+}
+
+pub(crate) fn create_promise(object: u16, name: Name) {
+    event!(Kind::Create, "sync.promise", object = ObjectId(object), name = name);
+}
+
+pub(crate) fn create_channel(object: u16, name: Name) {
+    event!(Kind::Create, "sync.channel", object = ObjectId(object), name = name);
+}
+
+pub(crate) fn create_condition(object: u16, name: Name) {
+    event!(Kind::Create, "sync.condition", object = ObjectId(object), name = name);
+}
+
+pub(crate) fn create_semaphore(object: u16, name: Name) {
+    event!(Kind::Create, "sync.semaphore", object = ObjectId(object), name = name);
+}
+
+/// The current task waits for the object.
+pub(crate) fn try_object(object: u16) {
+    event!(Kind::Try, "sync.try", object = ObjectId(object));
+}
+
+/// The current task waits for room in the channel.
+pub(crate) fn try_send(object: u16) {
+    event!(Kind::Try, "sync.full", object = ObjectId(object));
+}
+
+/// The current task goes on because of the object.
+pub(crate) fn read(object: u16) {
+    event!(Kind::Read, "sync.read", object = ObjectId(object));
+}
+
+pub(crate) fn resolve(object: u16) {
+    event!(Kind::Resolve, "sync.resolve", object = ObjectId(object));
+}
+
+/// A value was put into the channel, which then held so many.
+pub(crate) fn send(object: u16, queued: usize) {
+    event!(Kind::Resolve, "sync.send", object = ObjectId(object), queued = queued);
+}
+
+pub(crate) fn fail(object: u16) {
+    event!(Kind::Fail, "sync.fail", object = ObjectId(object));
+}
+
+pub(crate) fn signal(object: u16, woken: usize) {
+    event!(Kind::Signal, "sync.signal", object = ObjectId(object), woken = woken);
+}
+
+pub(crate) fn drop_object(object: u16) {
+    event!(Kind::Drop, "sync.drop", object = ObjectId(object));
+}

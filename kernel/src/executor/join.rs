@@ -6,6 +6,10 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
+use fata_probe::name;
+
+use super::events;
+
 /// A started task. Awaiting it gives what the task's future returned; dropping it lets the task run on.
 ///
 /// Awaited again after it gave the result, it waits for ever.
@@ -52,7 +56,9 @@ impl<T> Future for JoinHandle<T> {
         if let Some(value) = self.shared.result.take() {
             return Poll::Ready(value);
         }
-        *self.shared.waiter.borrow_mut() = Some(cx.waker().clone());
+        if self.shared.waiter.replace(Some(cx.waker().clone())).is_none() {
+            events::wait_for_task(name!("join"), self.shared.number);
+        }
         Poll::Pending
     }
 }

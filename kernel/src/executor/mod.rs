@@ -15,11 +15,12 @@
 //! The life of a task is drawn in [`task`]; how a wake reaches the queue from an interrupt is told in [`queue`].
 #![expect(unsafe_code, reason = "the executor is the one caller of the slots' functions that are not for everyone")]
 
-pub mod events;
-pub mod join;
+pub(crate) mod events;
+mod join;
 mod queue;
 mod task;
 mod timer;
+mod wake_cell;
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -30,11 +31,13 @@ use core::task::Poll;
 
 use crate::numbers::Numbers;
 use crate::platform::{clock, idle};
-use events::Name;
-use join::{JoinHandle, Joint};
+use fata_probe::{Name, span};
+pub use join::JoinHandle;
+use join::Joint;
 use queue::{Incoming, RunQueue};
 use task::{Begin, Slot};
 use timer::Timers;
+pub use wake_cell::WakeCell;
 
 /// Slots are allocated by so many.
 const SLOTS_PER_CHUNK: usize = 32;
@@ -106,6 +109,7 @@ impl Executor {
             }
             polls = 0;
             say_pending(&mut unsaid_pending);
+            fata_probe::control::poll();
             self.timers.fire(clock::now());
             self.take_over(&mut unsaid_pending);
             if self.ready.is_empty() {
@@ -169,6 +173,7 @@ impl Executor {
     fn sleep(&self) {
         let deadline = self.timers.next_deadline();
         if self.incoming.prepare_sleep() {
+            let _span = span!("cpu.idle");
             idle::wait(deadline);
         }
         self.incoming.end_sleep();

@@ -181,9 +181,13 @@ impl Slot {
     }
 }
 
-static VTABLE: RawWakerVTable = RawWakerVTable::new(|data| RawWaker::new(data, &VTABLE), wake, wake, |_| ());
+pub(super) static VTABLE: RawWakerVTable = RawWakerVTable::new(|data| RawWaker::new(data, &VTABLE), wake, wake, |_| ());
 
-fn wake(data: *const ()) {
+/// Wakes the task whose waker has this `data`.
+///
+/// # Safety
+/// `data` comes from [`Slot::waker`].
+pub(super) unsafe fn wake(data: *const ()) {
     let mask = GENERATIONS as usize - 1;
     // SAFETY: `data` was made by `Slot::waker` from a slot that is never freed.
     let slot: &'static Slot = unsafe { &*data.map_addr(|address| address & !mask).cast() };

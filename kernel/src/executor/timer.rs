@@ -19,8 +19,12 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
+use fata_probe::name;
+
+use super::events;
 use crate::list::{List, Node};
 use crate::platform::clock;
+use crate::sync::Object;
 
 const BITS: u32 = 6;
 const LEVELS: u32 = 11;
@@ -51,6 +55,7 @@ pub(super) struct Timers {
     elapsed: Cell<u64>,
     /// The earliest deadline, when known.
     next: Cell<Next>,
+    object: Object,
 }
 
 #[derive(Clone, Copy)]
@@ -78,6 +83,7 @@ impl Timers {
             levels: (0..LEVELS).map(|_| level()).collect(),
             elapsed: Cell::new(now),
             next: Cell::new(Next::Known(None)),
+            object: Object::new(|object| events::create_timer(object, name!("timer"))),
         }
     }
 
@@ -158,18 +164,20 @@ impl Timers {
         {
             self.elapsed.set(start.max(self.elapsed.get()));
             self.next.set(Next::Unknown);
-            let level_number = level;
-            let level = &self.levels[level as usize];
-            level.occupied.set(level.occupied.get() & !(1 << slot));
-            while let Some(node) = level.slot(slot).pop_front() {
-                if level_number == 0 {
-                    if let Some(waker) = node.data.waker.take() {
-                        waker.wake();
-                    }
-                } else {
+            let occupied = &self.levels[level as usize].occupied;
+            occupied.set(occupied.get() & !(1 << slot));
+            let list = self.levels[level as usize].slot(slot);
+            if level == 0 {
+                // All nodes of a slot on the lowest level have the same deadline.
+                events::signal(self.object.number(), list.iter().count());
+            }
+            while let Some(node) = list.pop_front() {
+                if level > 0 {
                     // SAFETY: the node was in this wheel and is only moved within it. It goes to a lower level, since
                     // its group of this level now equals that of `elapsed`.
                     unsafe { self.link(node) };
+                } else if let Some(waker) = node.data.waker.take() {
+                    waker.wake();
                 }
             }
         }
@@ -200,6 +208,7 @@ impl Future for Sleep {
         }
         *timer.waker.borrow_mut() = Some(cx.waker().clone());
         if !this.node.is_linked() {
+            events::wait_for(name!("sleep"));
             // SAFETY: the node lies in a pinned future, whose destructor takes it out of this same wheel.
             unsafe { this.timers.insert(&this.node) };
         }

@@ -23,7 +23,7 @@ mod semaphore;
 mod waiters;
 
 pub use channel::{Closed, Receiver, Sender, TrySendError, channel};
-pub use condition::{Condition, Wait};
+pub use condition::Condition;
 pub(crate) use object::Object;
 pub use oneshot::{Abandoned, Promise, Resolver, oneshot};
 pub use semaphore::{Permit, Semaphore};

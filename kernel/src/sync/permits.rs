@@ -2,10 +2,10 @@
 //!
 //! Invariant: while someone waits, fewer permits are free than the first waiter needs.
 
-use alloc::rc::Rc;
 use core::cell::Cell;
-use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::Poll;
 
 use super::waiters::{HasWaiters, Waiters, Waiting};
 
@@ -65,72 +65,42 @@ impl Permits {
 /// Who owns permits that one can wait for.
 pub(super) trait HasPermits {
     fn permits(&self) -> &Permits;
+
+    /// Permits became free because a waiter gave up, which will wake so many others.
+    fn passed_on(&self, woken: usize);
 }
 
-/// Access to the waiters of a shared owner of permits.
-pub(super) struct Owner<P>(pub(super) Rc<P>);
-
-impl<P: HasPermits> HasWaiters for Owner<P> {
+impl<P: HasPermits> HasWaiters for &P {
     fn waiters(&self) -> &Waiters {
-        &self.0.permits().waiters
+        &self.permits().waiters
+    }
+
+    fn abandoned(&self, need: usize, granted: bool) {
+        // Even without a grant: whoever stood behind may need less.
+        let permits = self.permits();
+        if !permits.is_closed() {
+            permits.give_back(if granted { need } else { 0 }, |woken| {
+                if woken > 0 {
+                    self.passed_on(woken);
+                }
+            });
+        }
     }
 }
 
-/// Waits for permits; what was granted and not taken goes back when it is dropped.
-pub(super) struct Acquire<P: HasPermits> {
-    waiting: Waiting<Owner<P>>,
-    count: usize,
-}
-
-impl<P: HasPermits> Acquire<P> {
-    pub(super) fn new(owner: Rc<P>, count: usize) -> Self {
-        Acquire { waiting: Waiting::new(Owner(owner), count), count }
-    }
-
-    pub(super) fn owner(&self) -> &Rc<P> {
-        &self.waiting.shared.0
-    }
-
-    /// Ready with `true` once the permits are the caller's, with `false` if they never will be. Calls `wait` before it
-    /// first returns `Pending`.
-    pub(super) fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, wait: impl FnOnce(&P)) -> Poll<bool> {
-        let permits = self.waiting.shared.0.permits();
+/// Waits for `count` permits of `owner`: `true` once they are the caller's, `false` if they never will be. Calls `wait`
+/// before it first waits.
+pub(super) async fn acquire<P: HasPermits>(owner: &P, count: usize, wait: impl Fn(&P)) -> bool {
+    let mut waiting = pin!(Waiting::new(owner, count));
+    poll_fn(|cx| {
+        let permits = owner.permits();
         if permits.is_closed() {
             return Poll::Ready(false);
         }
-        if !self.waiting.is_waiting() && !self.waiting.is_granted() && permits.try_take(self.count) {
+        if waiting.is_fresh() && permits.try_take(count) {
             return Poll::Ready(true);
         }
-        match self.as_mut().waiting().poll_granted(cx, |owner| wait(&owner.0)) {
-            Poll::Ready(()) => Poll::Ready(self.waiting.take_grant()),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn waiting(self: Pin<&mut Self>) -> Pin<&mut Waiting<Owner<P>>> {
-        pin_field::waiting(self)
-    }
-}
-
-impl<P: HasPermits> Drop for Acquire<P> {
-    fn drop(&mut self) {
-        self.waiting.leave();
-        if self.waiting.take_grant() && !self.owner().permits().is_closed() {
-            self.owner().permits().give_back(self.count, |_| ());
-        } else if !self.owner().permits().is_closed() {
-            // Whoever waits behind us may need less than we did.
-            self.owner().permits().give_back(0, |_| ());
-        }
-    }
-}
-
-mod pin_field {
-    #![expect(unsafe_code, reason = "projecting a pin to the one field that is pinned")]
-    use super::{Acquire, HasPermits, Owner, Waiting};
-    use core::pin::Pin;
-
-    pub(super) fn waiting<P: HasPermits>(acquire: Pin<&mut Acquire<P>>) -> Pin<&mut Waiting<Owner<P>>> {
-        // SAFETY: `waiting` is structurally pinned: `Acquire` never moves out of it, and its Drop does not either.
-        unsafe { acquire.map_unchecked_mut(|acquire| &mut acquire.waiting) }
-    }
+        waiting.as_mut().poll_granted(cx, |owner| wait(owner)).map(|()| true)
+    })
+    .await
 }

@@ -54,25 +54,28 @@ impl Waiters {
 /// Where a waiter finds the queue it waits in.
 pub(super) trait HasWaiters {
     fn waiters(&self) -> &Waiters;
+
+    /// A waiter that needed `need` is gone: `granted` says whether it leaves a grant behind that it has not taken.
+    fn abandoned(&self, need: usize, granted: bool);
 }
 
 /// The waiting part of a future. `S` keeps the queue alive.
 pub(super) struct Waiting<S: HasWaiters> {
-    pub(super) shared: S,
+    shared: S,
     node: Node<Waiter>,
 }
 
 impl<S: HasWaiters> Waiting<S> {
-    pub(super) fn new(shared: S, need: usize) -> Self {
+    pub(super) const fn new(shared: S, need: usize) -> Self {
         let waiter = Waiter { need, granted: Cell::new(false), waker: RefCell::new(None) };
         Waiting { shared, node: Node::new(waiter) }
     }
 
-    /// Ready once granted, and then again and again until [`Self::take_grant`]. Joins the queue at the first call, after
-    /// having called `first`.
+    /// Ready once granted, which uses the grant up. Joins the queue at the first call that is not, after having called
+    /// `first`.
     pub(super) fn poll_granted(self: Pin<&mut Self>, cx: &mut Context<'_>, first: impl FnOnce(&S)) -> Poll<()> {
         let this = self.into_ref().get_ref();
-        if this.is_granted() {
+        if this.node.data.granted.take() {
             return Poll::Ready(());
         }
         *this.node.data.waker.borrow_mut() = Some(cx.waker().clone());
@@ -84,30 +87,19 @@ impl<S: HasWaiters> Waiting<S> {
         Poll::Pending
     }
 
-    /// Whether a grant was given and not taken.
-    pub(super) fn is_granted(&self) -> bool {
-        self.node.data.granted.get()
-    }
-
-    /// Uses the grant up; `false` if there is none.
-    pub(super) fn take_grant(&self) -> bool {
-        self.node.data.granted.replace(false)
-    }
-
-    /// Whether the waiter is in the queue.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.node.is_linked()
-    }
-
-    /// Leaves the queue.
-    pub(super) fn leave(&self) {
-        // SAFETY: the node is in this list or in none.
-        unsafe { self.shared.waiters().list.remove(&self.node) };
+    /// Whether it neither waits nor holds a grant.
+    pub(super) fn is_fresh(&self) -> bool {
+        !self.node.is_linked() && !self.node.data.granted.get()
     }
 }
 
 impl<S: HasWaiters> Drop for Waiting<S> {
     fn drop(&mut self) {
-        self.leave();
+        let granted = self.node.data.granted.take();
+        if granted || self.node.is_linked() {
+            // SAFETY: the node is in this list or in none.
+            unsafe { self.shared.waiters().list.remove(&self.node) };
+            self.shared.abandoned(self.node.data.need, granted);
+        }
     }
 }
