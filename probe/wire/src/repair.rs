@@ -259,7 +259,7 @@ mod tests {
                 seed ^= seed << 13;
                 seed ^= seed >> 7;
                 seed ^= seed << 17;
-                let word = if seed % 5 == 0 { 0 } else { seed & 0x0001_f87f_ffff_ffff };
+                let word = if seed.is_multiple_of(5) { 0 } else { seed & 0x0001_f87f_ffff_ffff };
                 chunk.copy_from_slice(&word.to_le_bytes());
             }
             let walk = repair(&mut content, 0, 4096);
