@@ -71,6 +71,8 @@ pub enum DescribeError {
     Malformed,
 }
 
+impl core::error::Error for DescribeError {}
+
 impl core::fmt::Display for DescribeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {

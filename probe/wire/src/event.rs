@@ -7,15 +7,15 @@
 //!       └────────┴──────────┴──────┴───────┴─────────┘
 //! ```
 //! `ticks` is the low half of the clock. The event id is the callsite's id, shifted left, with 1 in the low bit for the end
-//! of a span. `words` is the payload's length, 0 to 6; 7 says that the first payload word holds the length, itself
-//! included. `arg` is the value of the event's first narrow field.
+//! of a span. `words` is the payload's length, 0 to 6; 7 says that the low half of the first payload word is the length,
+//! that word included. `arg` is the value of the event's first narrow field.
 //!
 //! While `busy` is set the writer has reserved the event but not finished it; `arg` then holds the payload's length.
 //! A word of zero is memory that a writer reserved and has not touched: callsite 0 does not exist.
 //!
 //! To CTF, the 17 bits from the event id up to `words` are one event id: for a given callsite they never vary.
 
-use crate::u64_at;
+use crate::{u32_at, u64_at};
 
 /// Payload lengths above this are written as a payload word of their own.
 pub const MAX_INLINE_WORDS: usize = 6;
@@ -133,6 +133,8 @@ pub enum EventError {
     Overrun,
 }
 
+impl core::error::Error for EventError {}
+
 impl core::fmt::Display for EventError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
@@ -151,7 +153,7 @@ pub fn payload_words(header: Header, bytes: &[u8]) -> Result<usize, EventError> 
         return Err(EventError::Unfinished);
     }
     let words = if header.words == EXTENDED {
-        let words = usize::try_from(u64_at(bytes, 8)).unwrap_or(usize::MAX);
+        let words = u32_at(bytes, 8) as usize;
         if words == 0 || words > MAX_PAYLOAD_WORDS {
             return Err(EventError::Overrun);
         }

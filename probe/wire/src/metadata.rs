@@ -65,7 +65,10 @@ pub fn write_preamble(out: &mut impl Write, uuid: [u8; 16], clock: &Clock) -> fm
         write!(out, "\nevent {{ name = \"fata.unfinished\"; id = {id}; stream_id = 0; fields := struct {{")?;
         match words {
             0 => {}
-            EXTENDED => out.write_str(" integer { size = 16; align = 64; } _words; hex64 _written[_words - 1];")?,
+            EXTENDED => out.write_str(
+                " integer { size = 32; align = 64; } _words; integer { size = 32; align = 32; } _written_words; \
+                 hex64 _written[_written_words];",
+            )?,
             _ => write!(out, " hex64 _written[{words}];")?,
         }
         out.write_str(" } align(64); };")?;

@@ -135,6 +135,8 @@ pub enum PacketError {
     },
 }
 
+impl core::error::Error for PacketError {}
+
 impl core::fmt::Display for PacketError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {

@@ -155,7 +155,8 @@ fn mark_unfinished(record: &mut [u8], ticks: u64) {
     let (code, skip) = if words <= MAX_INLINE_WORDS {
         (u8::try_from(words).unwrap_or(EXTENDED), 0)
     } else {
-        put_u64(record, 8, words as u64);
+        // CTF cannot subtract: the high half says how many words follow this one.
+        put_u64(record, 8, words as u64 | (words as u64 - 1) << 32);
         (EXTENDED, 8)
     };
     if words > 0 {

@@ -236,6 +236,8 @@ pub enum SharedError {
     BadGeometry(&'static str),
 }
 
+impl core::error::Error for SharedError {}
+
 impl core::fmt::Display for SharedError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {

@@ -1,1 +1,26 @@
-//! Drains the rings of guests and writes CTF directories and streams.
+//! Drains the rings of guests, and writes CTF directories and streams.
+//!
+//! 1. **Nothing in the middle understands an event.** A packet is copied once, checked to be made of whole events, and
+//!    published with the same bytes.
+//! 2. **The guest is never trusted.** Its memory is mapped read-only and read through [`shared`] alone; geometry comes from a
+//!    checked copy; cursor, memory and work are bounded here.
+//! 3. **Every event is accounted for.** What the guest produced is what was published and what was discarded, by cause.
+//! 4. **A quiet guest is seen live, a dead one to its last committed word.**
+//!
+//! | module | what it is about |
+//! |---|---|
+//! | [`source`] | finding guests, and their rings in their memory |
+//! | [`shared`] | reading memory that somebody else writes |
+//! | [`description`] | the guest's own description, as metadata text |
+//! | [`drain`] | one stream: copy, check, account, publish |
+//! | [`collector`] | one guest: attach, poll, leave |
+//! | [`sink`] | directories and streams |
+
+pub mod collector;
+pub mod description;
+pub mod drain;
+pub mod shared;
+pub mod sink;
+pub mod source;
+
+pub use collector::{CollectError, Collector, End, Options, Status};

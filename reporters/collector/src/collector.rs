@@ -1,0 +1,444 @@
+//! Draining one guest: attach, poll until it ends or somebody says stop, leave.
+//!
+//! Invariant: at most one collector is attached to a ring; its process id stands in the control page, and one that has died
+//! is replaced. While it is attached the ring discards what finds no room (streaming); when it leaves the ring goes back to
+//! overwriting (flight recorder), and the position stays there for the next collector.
+//!
+//! ```no_run
+//! use fata_collector::{Collector, Options, sink::stream::StreamSink, source};
+//! # fn f() -> Result<(), fata_collector::CollectError> {
+//! let guest = source::find("http")?;
+//! let mut sink = StreamSink::new(std::io::stdout().lock(), "standard output");
+//! let mut collector = Collector::attach(&guest, &Options::default(), &[])?;
+//! let end = collector.run(&mut sink, &mut |_status| true)?;
+//! eprintln!("{end}");
+//! # Ok(()) }
+//! ```
+
+use std::time::{Duration, Instant};
+
+use fata_wire::field::Level;
+use fata_wire::packet::Discarded;
+use fata_wire::shared::{MESSAGE_BYTES, Mode, SharedError, State, Status as GuestStatus, at, control, text_at};
+
+use crate::description::Description;
+use crate::drain::{Phase, Position, StreamDrain, Totals};
+use crate::shared::SharedMemory;
+use crate::sink::{Outlet, Sink, SinkError};
+use crate::source::{Guest, SourceError};
+
+/// How long a living guest may take to lay out its ring.
+pub const RING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a living guest may take to calibrate its clock; events wait in the ring meanwhile.
+const CLOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is asked whether the guest still lives.
+const ALIVE_INTERVAL: Duration = Duration::from_millis(100);
+/// How often [`Collector::run`] reports.
+const STATUS_INTERVAL: Duration = Duration::from_millis(250);
+/// The pauses of [`Collector::run`] between two looks at the ring: shortest while events come, longest in silence.
+const PAUSE: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
+
+/// Why a guest cannot be collected from, or the recording ended early. What was written before stays readable.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The guest's memory cannot be had.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The sink takes nothing more.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// Somebody else is attached.
+    #[error("{guest} is being collected by process {pid}: stop that one first, or take a --snapshot")]
+    Busy {
+        /// The guest.
+        guest: String,
+        /// The other collector.
+        pid: u64,
+    },
+    /// The recording to be continued is of another guest, or of an earlier life of this one.
+    #[error("{guest} is not the guest that was recorded there: choose another directory")]
+    OtherGuest {
+        /// The guest.
+        guest: String,
+    },
+}
+
+/// How to collect.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Copy what the ring holds once, without moving its cursor or changing its mode.
+    pub snapshot: bool,
+    /// Leave after this time.
+    pub duration: Option<Duration>,
+    /// Turn on events up to this level; as it is, or as the guest starts with, where there is none.
+    pub level: Option<Level>,
+}
+
+/// A recording to be continued: where each of its streams stands, by stream.
+#[derive(Clone, Debug, Default)]
+pub struct Continue {
+    /// The identity of the recorded trace.
+    pub uuid: [u8; 16],
+    /// Where each stream stands.
+    pub positions: Vec<Option<Position>>,
+}
+
+/// What is known while collecting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What the guest last said of itself.
+    pub state: State,
+    /// What was published, all streams together.
+    pub totals: Totals,
+    /// Since this collector came.
+    pub elapsed: Duration,
+}
+
+/// Why a recording ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The time was over, or somebody said stop; the guest goes on.
+    Stopped,
+    /// It was a snapshot.
+    Copied,
+    /// The guest ended on its own.
+    Exited,
+    /// The guest panicked, with these last words.
+    Panicked(String),
+    /// The guest is gone without a word, with so many records unfinished.
+    Killed(u64),
+    /// Another guest uses the memory now.
+    Restarted,
+    /// The reader of the stream has gone.
+    ReaderGone,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::Stopped => f.write_str("stopped; the guest goes on"),
+            End::Copied => f.write_str("copied what the ring held"),
+            End::Exited => f.write_str("the guest ended"),
+            End::Panicked(message) if message.is_empty() => f.write_str("the guest panicked"),
+            End::Panicked(message) => write!(f, "the guest panicked: {message}"),
+            End::Killed(0) => f.write_str("the guest is gone without a word: it was killed, or it crashed"),
+            End::Killed(unfinished) => write!(
+                f,
+                "the guest is gone without a word: it was killed, or it crashed; {unfinished} of its records are unfinished"
+            ),
+            End::Restarted => f.write_str("the guest was restarted: collect again to see its new life"),
+            End::ReaderGone => f.write_str("the reader closed the stream; the guest goes on"),
+        }
+    }
+}
+
+/// What one look at the ring brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Something new.
+    Busy,
+    /// Nothing new.
+    Idle,
+    /// The guest will write no more, and all it wrote is published.
+    Ended(End),
+}
+
+/// Drains the rings of one guest.
+#[derive(Debug)]
+pub struct Collector {
+    guest: Guest,
+    memory: SharedMemory,
+    uuid: [u8; 16],
+    options: Options,
+    streams: Vec<StreamDrain>,
+    description: Option<Description>,
+    known_bytes: usize,
+    attached: bool,
+    started: Instant,
+    alive: bool,
+    asked_alive: Option<Instant>,
+}
+
+impl Collector {
+    /// Attaches to a guest, waiting a little for one that is still starting.
+    ///
+    /// A recording of this guest among `earlier` is continued; one of another guest is refused.
+    ///
+    /// # Errors
+    /// [`CollectError::Source`] where there is no ring, [`CollectError::Busy`] where another collector is attached.
+    pub fn attach(guest: &Guest, options: &Options, earlier: &[Continue]) -> Result<Self, CollectError> {
+        let started = Instant::now();
+        let memory = loop {
+            match guest.open(!options.snapshot) {
+                Err(SourceError::Ring { source: SharedError::NotARing | SharedError::NotReady, .. })
+                    if started.elapsed() < RING_TIMEOUT && guest.is_alive() =>
+                {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                result => break result?,
+            }
+        };
+        let uuid = memory.geometry().uuid;
+        if earlier.iter().any(|earlier| earlier.uuid != uuid) {
+            return Err(CollectError::OtherGuest { guest: guest.label() });
+        }
+        let mut collector = Collector {
+            guest: guest.clone(),
+            memory,
+            uuid,
+            options: options.clone(),
+            streams: Vec::new(),
+            description: None,
+            known_bytes: 0,
+            attached: false,
+            started: Instant::now(),
+            alive: true,
+            asked_alive: None,
+        };
+        if !options.snapshot {
+            collector.claim()?;
+        }
+        collector.streams = (0..collector.memory.geometry().stream_count)
+            .map(|stream| {
+                let continued = earlier.iter().find_map(|earlier| *earlier.positions.get(stream as usize)?);
+                let position = match continued {
+                    Some(position) => position,
+                    None if options.snapshot => Position::default(),
+                    None => StreamDrain::shared_position(&collector.memory, stream),
+                };
+                StreamDrain::new(stream, position, !options.snapshot)
+            })
+            .collect();
+        if !options.snapshot {
+            // Positions first: a guest that sees the mode must see what it may overwrite.
+            for stream in &collector.streams {
+                stream.share(&collector.memory);
+            }
+            collector.set_mode(Mode::Discard);
+        }
+        Ok(collector)
+    }
+
+    /// Puts our process id where at most one collector's is.
+    fn claim(&mut self) -> Result<(), CollectError> {
+        let own = u64::from(std::process::id());
+        let mut held = self.memory.control_u64(control::COLLECTOR);
+        loop {
+            if held != 0 && held != own && self.guest.is_mapped_by(held) {
+                return Err(CollectError::Busy { guest: self.guest.label(), pid: held });
+            }
+            match self.memory.exchange_control_u64(control::COLLECTOR, held, own) {
+                Ok(()) => break,
+                Err(now) => held = now,
+            }
+        }
+        self.attached = true;
+        Ok(())
+    }
+
+    /// Announces a mode, and with it what is on: the guest takes all of the control page together.
+    fn set_mode(&self, mode: Mode) {
+        let memory = &self.memory;
+        let generation = memory.control_u32(control::GENERATION);
+        if generation == 0 {
+            // What a guest starts with: see the probe's `control`.
+            memory.set_control_u64(control::CATEGORIES, u64::MAX);
+            memory.set_control_u32(control::LEVEL, Level::Info as u32);
+        }
+        if let Some(level) = self.options.level {
+            memory.set_control_u32(control::LEVEL, level as u32);
+        }
+        memory.set_control_u32(control::MODE, mode as u32);
+        memory.set_control_u32(control::GENERATION, generation.wrapping_add(1).max(1));
+    }
+
+    /// Publishes what is new.
+    ///
+    /// # Errors
+    /// [`CollectError::Sink`]: nothing more can be published.
+    pub fn poll(&mut self, sink: &mut dyn Sink) -> Result<Poll, CollectError> {
+        let now = Instant::now();
+        let page = self.memory.header_page();
+        let status = GuestStatus::parse(&page, self.memory.geometry());
+        if page[at::UUID..at::UUID + 16] != self.uuid {
+            return Ok(Poll::Ended(End::Restarted));
+        }
+        // Whether it is over is asked before the last look, so that nothing is written after that look.
+        let over = matches!(status.state, State::Exited | State::Panicked) || !self.is_alive(now);
+        if status.clock.hz == 0 && !over && !self.options.snapshot && self.started.elapsed() < CLOCK_TIMEOUT {
+            return Ok(Poll::Idle);
+        }
+        let before = self.totals();
+        let phase = match (over, self.options.snapshot) {
+            (true, _) => Phase::Dead,
+            (false, true) => Phase::Leaving,
+            (false, false) => Phase::Live,
+        };
+        let more = self.drain(sink, &status, phase, now)?;
+        if !more && (over || self.options.snapshot) {
+            self.finish_streams(sink, &status)?;
+            return Ok(Poll::Ended(match status.state {
+                _ if !over => End::Copied,
+                State::Exited => End::Exited,
+                State::Panicked => {
+                    let message = text_at(&page, at::MESSAGE, MESSAGE_BYTES);
+                    End::Panicked(String::from_utf8_lossy(message).chars().filter(|c| !c.is_control()).collect())
+                }
+                _ if self.options.snapshot => End::Copied,
+                _ => End::Killed(self.totals().unfinished),
+            }));
+        }
+        let after = self.totals();
+        Ok(if more || after.packets > before.packets { Poll::Busy } else { Poll::Idle })
+    }
+
+    /// Polls until the guest ends, the time is over, or `report`, which is called every so often, says `false`; then leaves.
+    ///
+    /// # Errors
+    /// As [`poll`](Collector::poll). A reader that has gone is no error but [`End::ReaderGone`].
+    pub fn run(&mut self, sink: &mut dyn Sink, report: &mut dyn FnMut(&Status) -> bool) -> Result<End, CollectError> {
+        let mut pause = PAUSE.0;
+        let mut reported = Instant::now();
+        let result = loop {
+            match self.poll(sink) {
+                Err(CollectError::Sink(SinkError::Closed)) => break Ok(End::ReaderGone),
+                Err(error) => break Err(error),
+                Ok(Poll::Ended(end)) => break Ok(end),
+                Ok(Poll::Busy) => pause = PAUSE.0,
+                Ok(Poll::Idle) => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(PAUSE.1);
+                }
+            }
+            let over = self.options.duration.is_some_and(|duration| self.started.elapsed() >= duration);
+            let due = reported.elapsed() >= STATUS_INTERVAL;
+            if due {
+                reported = Instant::now();
+            }
+            if over || (due && !report(&self.status())) {
+                break self.leave(sink).map(|()| End::Stopped);
+            }
+        };
+        self.detach();
+        result
+    }
+
+    /// Publishes what is committed now and detaches; the guest goes on as a flight recorder.
+    ///
+    /// # Errors
+    /// As [`poll`](Collector::poll); detached it is all the same.
+    pub fn leave(&mut self, sink: &mut dyn Sink) -> Result<(), CollectError> {
+        let page = self.memory.header_page();
+        let status = GuestStatus::parse(&page, self.memory.geometry());
+        let result =
+            self.drain(sink, &status, Phase::Leaving, Instant::now()).and_then(|_| self.finish_streams(sink, &status));
+        self.detach();
+        result
+    }
+
+    fn drain(
+        &mut self,
+        sink: &mut dyn Sink,
+        status: &GuestStatus,
+        phase: Phase,
+        now: Instant,
+    ) -> Result<bool, CollectError> {
+        let mut more = false;
+        for i in 0..self.streams.len() {
+            let (stream, memory, mut outlet) = self.outlet(i, sink, status);
+            more |= stream.poll(memory, &mut outlet, phase, now)?;
+        }
+        Ok(more)
+    }
+
+    fn finish_streams(&mut self, sink: &mut dyn Sink, status: &GuestStatus) -> Result<(), CollectError> {
+        for i in 0..self.streams.len() {
+            let (stream, memory, mut outlet) = self.outlet(i, sink, status);
+            outlet.describe(memory)?;
+            stream.finish(memory, &mut outlet)?;
+        }
+        Ok(())
+    }
+
+    /// Stream `i`, and what it needs to publish.
+    fn outlet<'a>(
+        &'a mut self,
+        i: usize,
+        sink: &'a mut dyn Sink,
+        status: &GuestStatus,
+    ) -> (&'a mut StreamDrain, &'a SharedMemory, Outlet<'a>) {
+        let (guest, uuid) = (&self.guest, self.uuid);
+        let description = self.description.get_or_insert_with(|| {
+            let platform = self.memory.geometry().platform.text();
+            Description::new(uuid, &status.clock, &[("guest", &guest.name), ("platform", platform)])
+        });
+        let outlet = Outlet { sink, description, known_bytes: &mut self.known_bytes, uuid };
+        (&mut self.streams[i], &self.memory, outlet)
+    }
+
+    fn is_alive(&mut self, now: Instant) -> bool {
+        if self.alive && self.asked_alive.is_none_or(|asked| now.duration_since(asked) >= ALIVE_INTERVAL) {
+            self.asked_alive = Some(now);
+            self.alive = self.guest.is_alive();
+        }
+        self.alive
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let page = self.memory.header_page();
+        let state = GuestStatus::parse(&page, self.memory.geometry()).state;
+        Status { state, totals: self.totals(), elapsed: self.started.elapsed() }
+    }
+
+    /// What was published, all streams together.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        for stream in &self.streams {
+            let totals = stream.totals();
+            sum.events += totals.events;
+            sum.unfinished += totals.unfinished;
+            sum.packets += totals.packets;
+            sum.bytes += totals.bytes;
+            for (sum, count) in sum.discarded.iter_mut().zip(totals.discarded) {
+                *sum = sum.saturating_add(count);
+            }
+        }
+        sum
+    }
+
+    /// The trace's identity.
+    #[must_use]
+    pub fn uuid(&self) -> [u8; 16] {
+        self.uuid
+    }
+
+    /// The guest.
+    #[must_use]
+    pub fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    fn detach(&mut self) {
+        if std::mem::take(&mut self.attached) {
+            self.set_mode(Mode::Overwrite);
+            // An error says that another collector has taken our place already.
+            let own = u64::from(std::process::id());
+            let _ = self.memory.exchange_control_u64(control::COLLECTOR, own, 0);
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+/// The discarded events of all causes together.
+#[must_use]
+pub fn discarded_in_all(discarded: &Discarded) -> u64 {
+    discarded.iter().fold(0, |sum, &count| sum.saturating_add(count))
+}

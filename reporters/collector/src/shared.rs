@@ -1,0 +1,174 @@
+//! A guest's shared memory, mapped: the one place of this crate where memory that someone else writes is read.
+//!
+//! Invariant: no reference into the mapping ever exists. Every read is a single atomic load of an aligned word through a
+//! raw pointer, so a word is read once, whole, and whatever the guest does meanwhile is a value, never undefined behaviour.
+//! Callers validate the *copy*. The mapping is read-only but for the control page, which is mapped a second time, writable.
+//!
+//! ```no_run
+//! # use fata_collector::shared::SharedMemory;
+//! # use fata_wire::packet;
+//! # fn f(memory: &SharedMemory) {
+//! let mut header = Vec::new();
+//! memory.copy(8192, packet::HEADER_BYTES, &mut header); // from here on nothing can change under us
+//! # }
+//! ```
+#![expect(unsafe_code, reason = "words of a mapping that another process or a virtual machine writes are read here")]
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use fata_wire::shared::{Geometry, PAGE_BYTES};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
+
+/// Above this length the pages of a packet that was read are given back, so that a large ring does not count as memory of
+/// this process.
+const KEEP_MAPPED_BYTES: usize = 16 << 20;
+
+/// The region of one guest. Holding one proves that `geometry`'s regions lie inside the mapping.
+#[derive(Debug)]
+pub struct SharedMemory {
+    geometry: Geometry,
+    len_bytes: usize,
+    ring: MmapRaw,
+    control: Option<MmapRaw>,
+}
+
+impl SharedMemory {
+    /// Maps the region of `geometry`, which begins at `offset` of `file`; with `writable` also its control page.
+    ///
+    /// # Errors
+    /// Those of the operating system, such as a file that may only be read.
+    pub fn map(file: &File, offset: u64, geometry: Geometry, writable: bool) -> io::Result<Self> {
+        let len_bytes = usize::try_from(geometry.total_bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let ring = MmapOptions::new().offset(offset).len(len_bytes).map_raw_read_only(file)?;
+        let control = if writable {
+            Some(MmapOptions::new().offset(offset + geometry.control_offset).len(PAGE_BYTES).map_raw(file)?)
+        } else {
+            None
+        };
+        Ok(SharedMemory { geometry, len_bytes, ring, control })
+    }
+
+    /// What lies where.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Whether the control page can be written.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.control.is_some()
+    }
+
+    fn word(&self, offset: usize) -> *const AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len_bytes, "offsets come from the checked geometry");
+        self.ring.as_ptr().wrapping_add(offset).cast()
+    }
+
+    /// The word at `offset`.
+    ///
+    /// # Panics
+    /// As [`copy`](SharedMemory::copy).
+    #[must_use]
+    pub fn load(&self, offset: usize) -> u64 {
+        // SAFETY: `word` asserts that the eight bytes lie in the mapping, which lives as long as `self` and is page-aligned,
+        // so the pointer is valid and aligned; the load is atomic, so a concurrent writer is no data race.
+        // Acquire: pairs with the guest's Release of a lock or of a header word, so that what it published is seen.
+        unsafe { (*self.word(offset)).load(Ordering::Acquire) }
+    }
+
+    /// Replaces what `out` holds by `len_bytes` bytes from `offset`, each word read once.
+    ///
+    /// # Panics
+    /// Where the range is not inside the region or not of whole words, which no checked geometry leads to.
+    pub fn copy(&self, offset: usize, len_bytes: usize, out: &mut Vec<u8>) {
+        assert!(len_bytes.is_multiple_of(8) && offset + len_bytes <= self.len_bytes, "inside the checked geometry");
+        out.resize(len_bytes, 0);
+        let first = self.word(offset.min(self.len_bytes - 8));
+        for (i, chunk) in out.chunks_exact_mut(8).enumerate() {
+            // SAFETY: the assertion above puts every word of the loop inside the mapping; aligned and atomic as in `load`.
+            // Acquire: pairs with the Release of each event's header word, whose payload is read after it.
+            let word = unsafe { (*first.wrapping_add(i)).load(Ordering::Acquire) };
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    /// A copy of the header page.
+    #[must_use]
+    pub fn header_page(&self) -> Box<[u8; PAGE_BYTES]> {
+        let mut page = Box::new([0; PAGE_BYTES]);
+        for (i, chunk) in page.chunks_exact_mut(8).enumerate() {
+            chunk.copy_from_slice(&self.load(i * 8).to_le_bytes());
+        }
+        page
+    }
+
+    /// Whether the lock at `offset` still is `lock`, after everything that was copied before this call.
+    #[must_use]
+    pub fn lock_is_still(&self, offset: usize, lock: u64) -> bool {
+        // Acquire fence: pairs with the writer's Release fence between clearing the lock and zeroing the packet, so a copy
+        // that saw any newer word sees the newer lock here.
+        fence(Ordering::Acquire);
+        self.load(offset) == lock
+    }
+
+    /// Gives the pages of a packet back to the system if the region is large; they are mapped again when read again.
+    pub fn forget(&self, offset: usize, len_bytes: usize) {
+        if self.len_bytes > KEEP_MAPPED_BYTES && offset + len_bytes <= self.len_bytes {
+            // SAFETY: the mapping is a shared one of a file, so dropping its pages loses no data, and no reference into
+            // it exists that could see them go. A failure leaves the pages where they are.
+            let _ = unsafe { self.ring.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len_bytes) };
+        }
+    }
+
+    fn control<T>(&self, offset: usize) -> Option<*const T> {
+        let size = size_of::<T>();
+        assert!(offset.is_multiple_of(size) && offset + size <= PAGE_BYTES, "offsets are constants of the format");
+        Some(self.control.as_ref()?.as_ptr().wrapping_add(offset).cast::<T>())
+    }
+
+    /// A word of the control page, 0 where the page is not mapped.
+    #[must_use]
+    pub fn control_u64(&self, offset: usize) -> u64 {
+        // SAFETY: `control` asserts alignment and bounds inside the writable mapping; atomic as in `load`.
+        self.control::<AtomicU64>(offset).map_or(0, |word| unsafe { (*word).load(Ordering::Acquire) })
+    }
+
+    /// Half a word of the control page, 0 where the page is not mapped.
+    #[must_use]
+    pub fn control_u32(&self, offset: usize) -> u32 {
+        // SAFETY: as in `control_u64`.
+        self.control::<AtomicU32>(offset).map_or(0, |word| unsafe { (*word).load(Ordering::Acquire) })
+    }
+
+    /// Stores a word of the control page.
+    pub fn set_control_u64(&self, offset: usize, value: u64) {
+        if let Some(word) = self.control::<AtomicU64>(offset) {
+            // SAFETY: as in `control_u64`, and the mapping is writable.
+            // Release: pairs with the guest's Acquire when it looks for consumed packets; our reads of them come before.
+            unsafe { (*word).store(value, Ordering::Release) }
+        }
+    }
+
+    /// Stores half a word of the control page.
+    pub fn set_control_u32(&self, offset: usize, value: u32) {
+        if let Some(word) = self.control::<AtomicU32>(offset) {
+            // SAFETY: as in `set_control_u64`.
+            // Release: pairs with the guest's Acquire of the generation, so that what it announces is there.
+            unsafe { (*word).store(value, Ordering::Release) }
+        }
+    }
+
+    /// Puts `new` where the control page held `old`, and says what it held if that was not `old`.
+    ///
+    /// # Errors
+    /// The value that was there instead.
+    pub fn exchange_control_u64(&self, offset: usize, old: u64, new: u64) -> Result<(), u64> {
+        let Some(word) = self.control::<AtomicU64>(offset) else { return Ok(()) };
+        // SAFETY: as in `set_control_u64`.
+        // AcqRel: pairs with itself in another collector that claims the same ring.
+        unsafe { (*word).compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) }.map(drop)
+    }
+}

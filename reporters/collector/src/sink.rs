@@ -1,0 +1,93 @@
+//! Where published packets go.
+//!
+//! Invariant: a sink gets metadata before the first packet that needs it, packets of one stream in order, and each packet
+//! once. What was handed over before an error stays readable.
+
+pub mod directory;
+pub mod stream;
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::description::Description;
+use crate::shared::SharedMemory;
+
+/// Why a sink takes nothing more.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Whoever read has gone: a clean end.
+    #[error("the reader closed the stream")]
+    Closed,
+    /// No room: what was written before is whole and readable.
+    #[error("{path}: no space left; the trace up to here is readable, free some space or limit it with --keep", path = path.display())]
+    Full {
+        /// What could not be written.
+        path: PathBuf,
+    },
+    /// Writing failed otherwise.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// What could not be written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The directory holds something that must not be mixed with this recording.
+    #[error("{path} {what}: choose another directory", path = path.display())]
+    Occupied {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds.
+        what: &'static str,
+    },
+}
+
+impl SinkError {
+    pub(crate) fn io(path: &std::path::Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => SinkError::Closed,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                SinkError::Full { path }
+            }
+            _ => SinkError::Io { path, source },
+        }
+    }
+}
+
+/// Takes what a collector publishes.
+pub trait Sink {
+    /// The metadata is `text`, of which this sink was given `known_bytes` before.
+    ///
+    /// # Errors
+    /// See [`SinkError`]; each ends the recording.
+    fn metadata(&mut self, uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError>;
+
+    /// One whole packet of `stream`, header included.
+    ///
+    /// # Errors
+    /// See [`SinkError`]; each ends the recording.
+    fn packet(&mut self, stream: u32, packet: &[u8]) -> Result<(), SinkError>;
+}
+
+/// A sink that was told the description as far as packets need it.
+pub(crate) struct Outlet<'a> {
+    pub(crate) sink: &'a mut dyn Sink,
+    pub(crate) description: &'a mut Description,
+    /// How much of the metadata text the sink has.
+    pub(crate) known_bytes: &'a mut usize,
+    pub(crate) uuid: [u8; 16],
+}
+
+impl Outlet<'_> {
+    /// Hands over what the guest has described since the last time.
+    pub(crate) fn describe(&mut self, memory: &SharedMemory) -> Result<(), SinkError> {
+        self.description.refresh(memory);
+        let text = self.description.text();
+        if text.len() > *self.known_bytes {
+            self.sink.metadata(self.uuid, text, *self.known_bytes)?;
+            *self.known_bytes = text.len();
+        }
+        Ok(())
+    }
+}

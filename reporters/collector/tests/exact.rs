@@ -1,0 +1,132 @@
+//! Nothing is lost without being counted: produced = read + discarded, by cause, in both modes, as we and babeltrace2 see it.
+
+#[cfg(test)]
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::{TempDir, babeltrace, guest, install, read_dir, small};
+use fata_collector::sink::directory::{DirectorySink, Options as DirOptions};
+use fata_collector::{Collector, End, Options};
+use fata_probe::instant;
+use fata_wire::packet::Cause;
+use fata_wire::shared::State;
+
+#[test]
+fn a_finished_flight_recorder_gives_its_newest_events_and_counts_every_overwritten_one() {
+    let dir = TempDir::new("overwrite");
+    let (path, region) = install(&dir.0, "overwrite", &small(4));
+    let attached = region.attach(0).unwrap();
+    for i in 0..10_000u64 {
+        instant!("exact.overwrite", i = i);
+    }
+    region.finish(State::Exited, "");
+    drop(attached);
+    let out = dir.join("trace");
+    let mut sink = DirectorySink::open(&out, DirOptions::default()).unwrap();
+    let mut collector = Collector::attach(&guest(&path), &Options::default(), &[]).unwrap();
+    assert_eq!(collector.run(&mut sink, &mut |_| true).unwrap(), End::Exited);
+    let read = read_dir(&out);
+    assert_eq!(read.events + read.discarded_in_all(), 10_000);
+    assert_eq!(read.discarded[Cause::Overwritten as usize], read.discarded_in_all());
+    assert!(read.events > 500, "four packets of 4 KiB hold more than {}", read.events);
+    assert_eq!(read.values, (10_000 - read.events..10_000).collect::<Vec<_>>());
+    if let Some(seen) = babeltrace(&out) {
+        assert_eq!(seen, (read.events, read.discarded_in_all()));
+    }
+}
+
+#[test]
+fn streaming_loses_nothing_that_is_not_counted_while_the_guest_writes_at_full_speed() {
+    let dir = TempDir::new("stream");
+    let (path, region) = install(&dir.0, "stream", &small(8));
+    let stop = AtomicBool::new(false);
+    let out = dir.join("trace");
+    let mut sink = DirectorySink::open(&out, DirOptions::default()).unwrap();
+    let mut collector = Collector::attach(&guest(&path), &Options::default(), &[]).unwrap();
+    let produced = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let _attached = region.attach(0).unwrap();
+            let mut produced = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                // Bursts, so that the ring is at times full and at times empty.
+                for _ in 0..2_000 {
+                    instant!("exact.stream", i = produced);
+                    produced += 1;
+                }
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            region.finish(State::Exited, "");
+            produced
+        });
+        let mut reports = 0;
+        let end = collector
+            .run(&mut sink, &mut |_| {
+                reports += 1;
+                if reports == 2 {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                true
+            })
+            .unwrap();
+        assert_eq!(end, End::Exited);
+        writer.join().unwrap()
+    });
+    let read = read_dir(&out);
+    assert_eq!(read.events + read.discarded_in_all(), produced);
+    assert!(read.events > 10_000, "{read:?}");
+    assert!(read.values.windows(2).all(|pair| pair[0] < pair[1]), "no event is repeated");
+    let totals = collector.totals();
+    assert_eq!((totals.events, totals.discarded), (read.events, read.discarded));
+    // What was written before the collector's mode was seen may have been overwritten; afterwards only `full` is possible.
+    let [full, nested, too_big, overwritten, refused] = read.discarded;
+    assert_eq!((nested, too_big, refused), (0, 0, 0), "full {full}, overwritten {overwritten}");
+    if let Some(seen) = babeltrace(&out) {
+        assert_eq!(seen, (read.events, read.discarded_in_all()));
+    }
+}
+
+#[test]
+fn events_that_were_discarded_after_the_last_packet_are_reported_too() {
+    let dir = TempDir::new("tail");
+    let (path, region) = install(&dir.0, "tail", &small(4));
+    let mut collector = Collector::attach(&guest(&path), &Options::default(), &[]).unwrap();
+    let out = dir.join("trace");
+    let mut sink = DirectorySink::open(&out, DirOptions::default()).unwrap();
+    let attached = region.attach(0).unwrap();
+    // The collector does not come while the guest writes three rings full.
+    for i in 0..3_000u64 {
+        instant!("exact.tail", i = i);
+    }
+    region.finish(State::Exited, "");
+    drop(attached);
+    assert_eq!(collector.run(&mut sink, &mut |_| true).unwrap(), End::Exited);
+    let read = read_dir(&out);
+    assert_eq!(read.values, (0..read.events).collect::<Vec<_>>(), "discard mode keeps the oldest");
+    assert_eq!(read.discarded[Cause::Full as usize], 3_000 - read.events);
+    if let Some(seen) = babeltrace(&out) {
+        assert_eq!(seen, (read.events, 3_000 - read.events));
+    }
+}
+
+#[test]
+fn a_quiet_guest_is_seen_before_its_packet_is_sealed_and_no_event_of_it_twice() {
+    let dir = TempDir::new("quiet");
+    let (path, region) = install(&dir.0, "quiet", &small(4));
+    let _attached = region.attach(0).unwrap();
+    let out = dir.join("trace");
+    let mut sink = DirectorySink::open(&out, DirOptions::default()).unwrap();
+    let mut collector = Collector::attach(&guest(&path), &Options::default(), &[]).unwrap();
+    for i in 0..5u64 {
+        instant!("exact.quiet", i = i);
+        for _ in 0..3 {
+            collector.poll(&mut sink).unwrap();
+        }
+        assert_eq!(read_dir(&out).values, (0..=i).collect::<Vec<_>>());
+        if let Some(seen) = babeltrace(&out) {
+            assert_eq!(seen, (i + 1, 0));
+        }
+        std::thread::sleep(fata_collector::drain::PIECE_INTERVAL);
+    }
+}
