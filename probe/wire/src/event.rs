@@ -167,7 +167,7 @@ pub fn payload_words(header: Header, bytes: &[u8]) -> Result<usize, EventError> 
 /// The events of a packet's content, in stream order.
 ///
 /// `ticks` extends 32 bits to 64 by counting each step backwards as a wrap, as every CTF reader does; a
-/// [`CLOCK`] event sets all 64.
+/// [`CLOCK`] event sets all 64 for the events after it.
 #[derive(Clone, Debug)]
 pub struct Events<'a> {
     rest: &'a [u8],
@@ -215,13 +215,11 @@ impl<'a> Iterator for Events<'a> {
         let (event, rest) = self.rest.split_at_checked(8 + words * 8)?;
         let payload = event.get(8..)?;
         self.rest = rest;
-        self.ticks = if header.id.callsite() == CLOCK && words >= 1 {
-            // A clock event that runs backwards is a lie; the stream's time stays monotonic.
-            u64_at(payload, 0).max(self.ticks)
-        } else {
-            extend_ticks(self.ticks, header.ticks_low)
-        };
-        Some(Ok(Event { ticks: self.ticks, id: header.id, arg: header.arg, payload }))
+        let ticks = extend_ticks(self.ticks, header.ticks_low);
+        // A clock event sets the clock for what follows; its own stamp has 32 bits like any other. One that runs backwards
+        // is a lie, and the stream's time stays monotonic.
+        self.ticks = if header.id.callsite() == CLOCK { u64_at(payload, 0).max(ticks) } else { ticks };
+        Some(Ok(Event { ticks, id: header.id, arg: header.arg, payload }))
     }
 }
 
@@ -255,7 +253,7 @@ mod tests {
         content.extend(0x77_0000_0001_u64.to_le_bytes());
         content.extend(word(2, 9, 0, 0));
         let ticks: Vec<_> = Events::new(&content, 5).map(|event| event.unwrap().ticks).collect();
-        assert_eq!(ticks, [0x77_0000_0001, 0x77_0000_0002]);
+        assert_eq!(ticks, [0x1_0000_0000, 0x77_0000_0002]);
     }
 
     #[test]

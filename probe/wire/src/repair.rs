@@ -116,11 +116,8 @@ fn fill_holes(content: &mut [u8], ticks: u64, callsites: u16, free_at_end: bool)
 
 impl Walk {
     fn step(&mut self, header: Header, rest: &[u8], words: usize) {
-        self.ticks = if header.id.callsite() == CLOCK && words >= 1 {
-            u64_at(rest, 8).max(self.ticks)
-        } else {
-            extend_ticks(self.ticks, header.ticks_low)
-        };
+        let ticks = extend_ticks(self.ticks, header.ticks_low);
+        self.ticks = if header.id.callsite() == CLOCK && words >= 1 { u64_at(rest, 8).max(ticks) } else { ticks };
         self.events += 1;
         self.bytes += 8 + words * 8;
     }
