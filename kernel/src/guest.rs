@@ -12,6 +12,7 @@ use core::time::Duration;
 use fata_probe::{Name, name};
 
 use crate::executor::{Executor, JoinHandle};
+use crate::heap;
 use crate::platform::{clock, console};
 
 /// A future that stays on its vCPU.
@@ -57,6 +58,7 @@ pub fn run(boot: Boot<'_>, main: Main) {
     let guest = Guest::new(boot);
     let main = guest.inner.executor.spawn(name!("main"), main(guest.clone()));
     guest.inner.executor.run(&main);
+    heap::report();
 }
 
 impl Guest {

@@ -28,6 +28,7 @@ extern crate std;
 
 pub mod executor;
 mod guest;
+pub mod heap;
 mod list;
 mod numbers;
 pub mod platform;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
+
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let Some(sample) = args.next().and_then(|name| fata_samples::find(&name)) else {

@@ -10,32 +10,17 @@
 #![no_main]
 #![expect(unsafe_code, reason = "the entry from assembly, and what the compiler expects by name")]
 
-use core::alloc::{GlobalAlloc, Layout};
 use core::arch::global_asm;
 use core::panic::PanicInfo;
 
-use fata_kernel::platform::{boot, memory, power};
+use fata_kernel::platform::{boot, power};
 use fata_samples::SAMPLES;
 
 global_asm!(include_str!("entry.s"));
 global_asm!(include_str!("mem.s"));
 
-/// Takes memory and never gives it back: enough to boot with until the kernel has its heap.
-struct Bump;
-
-// SAFETY: `memory::grow` gives every page once, so blocks never overlap, and a page fits every alignment up to its length;
-// a larger one is refused.
-unsafe impl GlobalAlloc for Bump {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let pages = (layout.align() <= 4096).then(|| memory::grow(layout.size())).flatten();
-        pages.map_or(core::ptr::null_mut(), |pages| pages.as_ptr().cast())
-    }
-
-    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
-}
-
 #[global_allocator]
-static HEAP: Bump = Bump;
+static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
 
 /// Where `entry.s` goes in 64-bit mode.
 // SAFETY: no other function of the image has this name.

@@ -29,6 +29,7 @@ use core::cell::{Cell, RefCell};
 use core::future::Future;
 use core::task::Poll;
 
+use crate::heap;
 use crate::numbers::Numbers;
 use crate::platform::{clock, idle};
 use fata_probe::{Name, span};
@@ -110,6 +111,7 @@ impl Executor {
             polls = 0;
             say_pending(&mut unsaid_pending);
             fata_probe::control::poll();
+            heap::report_sometimes();
             self.timers.fire(clock::now());
             self.take_over(&mut unsaid_pending);
             if self.ready.is_empty() {

@@ -6,10 +6,10 @@
 //! |---|---|
 //! | `boot` | the entry: lays out the trace ring, then calls [`crate::run`] |
 //! | `clock` | `now() -> u64`: nanoseconds since boot, never backwards |
-//! | `cpu` | `current() -> usize`: which execution context this is |
+//! | `cpu` | `current() -> usize`: which execution context this is; 1 on bare metal, where there is one |
 //! | `idle` | `wait(deadline)` until a kick or the deadline, `kick()` from anywhere; a kick before `wait` is not lost |
 //! | `console` | `write(&str)`: text for the person in front of the machine |
-//! | `memory` | `grow(len)`: more memory for the heap |
+//! | `memory` | `grow(len)`, `give_back(len)`: the heap's memory, in one piece; `contains(block)`, `…_outside`: all other |
 //! | `net` | `device()`: the network device, if there is one |
 //! | `power` | `exit(code) -> !` |
 //!

@@ -7,7 +7,7 @@ thread_local! {
     static MARK: u8 = const { 0 };
 }
 
-/// A number that no other live thread has. Never 0.
+/// A number that no other live thread has: an address, so never 0 or 1.
 #[must_use]
 pub fn current() -> usize {
     // A thread that is ending has no mark any more, and certainly is not the guest's.

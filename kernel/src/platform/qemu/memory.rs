@@ -12,6 +12,7 @@
 
 #![expect(unsafe_code, reason = "page tables, and turning addresses into memory")]
 
+use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,6 +76,42 @@ pub(super) fn reserve(len_bytes: u64) -> Option<NonNull<[u8]>> {
 #[must_use]
 pub fn grow(len_bytes: usize) -> Option<NonNull<[u8]>> {
     reserve(u64::try_from(len_bytes).ok()?)
+}
+
+/// Takes back the last `len_bytes` (whole pages) of what [`grow`] gave.
+///
+/// # Safety
+/// Nobody uses that memory any more.
+pub unsafe fn give_back(len_bytes: usize) {
+    FREE.fetch_sub(len_bytes as u64, Ordering::Relaxed);
+}
+
+/// Whether `block` lies in the guest's memory: there is no other.
+#[must_use]
+pub const fn contains(_block: *const u8) -> bool {
+    true
+}
+
+/// Memory for code that is not the guest's. There is no such code.
+///
+/// # Safety
+/// None: it gives nothing.
+pub const unsafe fn allocate_outside(_layout: Layout) -> *mut u8 {
+    core::ptr::null_mut()
+}
+
+/// Frees what [`allocate_outside`] gave, which is nothing.
+///
+/// # Safety
+/// None: it does nothing.
+pub const unsafe fn free_outside(_block: *mut u8, _layout: Layout) {}
+
+/// Changes the length of what [`allocate_outside`] gave, which is nothing.
+///
+/// # Safety
+/// None: it gives nothing.
+pub const unsafe fn reallocate_outside(_block: *mut u8, _layout: Layout, _len_bytes: usize) -> *mut u8 {
+    core::ptr::null_mut()
 }
 
 /// How much memory has not been given away yet.
