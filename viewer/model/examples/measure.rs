@@ -1,0 +1,111 @@
+//! Measures the model on a synthetic trace: opening, memory per span, the walk at every zoom.
+//!
+//! `cargo run --release -p fata-model --example measure -- [SPANS] [DIRECTORY]`; the directory is written if it is not there.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use fata_model::ingest::{Ingest, Limits};
+use fata_model::lod::{View, Visible};
+use fata_model::source::{self, OpenError};
+use fata_model::synthetic::Synthetic;
+use fata_model::trace::{Trace, TrackId, TrackKind};
+
+fn main() -> Result<(), OpenError> {
+    let mut args = std::env::args().skip(1);
+    let spans = args.next().and_then(|spans| spans.parse().ok()).unwrap_or(10_000_000);
+    let path = args.next().map_or_else(|| std::env::temp_dir().join(format!("fata-synthetic-{spans}")), PathBuf::from);
+    if !path.join("metadata").exists() {
+        let synthetic = Synthetic { spans, ..Synthetic::default() };
+        synthetic.write_directory(&path).map_err(|error| OpenError::Io { name: path.display().to_string(), error })?;
+    }
+    let bytes = std::fs::metadata(path.join("stream_0")).map_or(0, |meta| meta.len());
+    let mut trace = None;
+    for _ in 0..3 {
+        drop(trace.take());
+        let before = resident_bytes();
+        let started = Instant::now();
+        let mut ingest = Ingest::new(Limits::default());
+        source::read_into(&mut source::open(&path)?, &mut ingest)?;
+        let loaded = ingest.finish();
+        let seconds = started.elapsed().as_secs_f64();
+        let events = loaded.events_total();
+        println!(
+            "open {:.0} MB, {events} events: {seconds:.2} s = {:.1} M events/s; {:.1} MB resident more",
+            bytes as f64 / 1e6,
+            events as f64 / seconds / 1e6,
+            resident_bytes().saturating_sub(before) as f64 / 1e6
+        );
+        trace = Some(loaded);
+    }
+    if let Some(trace) = trace {
+        memory(&trace);
+        walks(&trace);
+        let started = Instant::now();
+        let stats = trace.stats();
+        println!("stats: {} callsites, {:.1} ms", stats.callsites.len(), started.elapsed().as_secs_f64() * 1e3);
+        let started = Instant::now();
+        let hits = trace.search("tls", 10_000);
+        println!("search: {} hits, {:.1} ms", hits.len(), started.elapsed().as_secs_f64() * 1e3);
+        trace.warnings().for_each(|warning| println!("warning: {warning}"));
+    }
+    Ok(())
+}
+
+fn memory(trace: &Trace) {
+    let (mut spans, mut span_bytes, mut others, mut other_bytes) = (0, 0, 0, 0);
+    for track in trace.tracks() {
+        let Some(row) = track.row() else { continue };
+        if matches!(track.kind, TrackKind::TaskSpans { .. } | TrackKind::CpuSpans { .. }) {
+            spans += row.len();
+            span_bytes += row.memory_bytes();
+        } else {
+            others += row.len();
+            other_bytes += row.memory_bytes();
+        }
+    }
+    println!(
+        "{spans} spans: {:.2} B each in columns and pyramids; {others} other intervals: {:.2} B each",
+        span_bytes as f64 / spans as f64,
+        other_bytes as f64 / others as f64
+    );
+    let all = trace.memory_bytes();
+    println!(
+        "all: {:.1} MB = {:.2} B per span, fields, states, wakes and all",
+        all as f64 / 1e6,
+        all as f64 / spans as f64
+    );
+}
+
+fn walks(trace: &Trace) {
+    let ids: Vec<_> = (0..).map(TrackId).zip(trace.tracks()).filter(|(_, track)| track.row().is_some()).collect();
+    for (name, tracks) in [("54 rows", 54), ("all rows", ids.len())] {
+        let shown: Vec<_> = ids.iter().take(tracks).map(|(id, _)| *id).collect();
+        let mut visible = Visible::default();
+        for zoom in [1, 3, 10, 30, 100, 1000, 10_000, 100_000] {
+            let len = (trace.end() / zoom).max(1);
+            let (mut worst, mut sum, mut items) = (0.0, 0.0, 0);
+            let steps = 20;
+            for step in 0..steps {
+                let from = (trace.end() - len) / steps * step;
+                let view = View { from, to: from + len, columns: 1920 };
+                let started = Instant::now();
+                items = 0;
+                for &id in &shown {
+                    trace.visible(id, &view, &mut visible);
+                    items += visible.spans.len() + visible.cells.len();
+                }
+                let millis = started.elapsed().as_secs_f64() * 1e3;
+                worst = f64::max(worst, millis);
+                sum += millis;
+            }
+            println!("walk {name}, zoom {zoom}: mean {:.2} ms, worst {worst:.2} ms, {items} items", sum / steps as f64);
+        }
+    }
+}
+
+/// What the process has in memory, as Linux says it.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok()).map_or(0, |pages| pages * 4096)
+}

@@ -1,0 +1,146 @@
+//! The fields of events that have some, packed: an interval keeps four bytes that say where.
+//!
+//! A small number takes a byte or two; text, signed numbers and doubles are kept as they came. Plain events keep nothing.
+//! When the arena is full (4 GiB, or the limit given) further events lose their fields, not their times, and are counted.
+
+use fata_wire::{put_u64, u64_at};
+
+/// An interval or instant without fields.
+pub(crate) const NO_ARGS: u32 = u32::MAX;
+
+const SEGMENT_BYTES: usize = 1 << 20;
+const MAX_SEGMENTS: usize = 4095;
+
+/// How a callsite's fields are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Packing {
+    /// There are none.
+    #[default]
+    Nothing,
+    /// Each word as a number of seven-bit bytes, the lowest first.
+    Numbers,
+    /// Each word as its eight bytes.
+    Raw,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Args {
+    segments: Vec<Vec<u8>>,
+    max_segments: usize,
+    /// Events whose fields found no room.
+    pub(crate) refused: u64,
+}
+
+impl Args {
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Args { segments: Vec::new(), max_segments: (max_bytes / SEGMENT_BYTES).clamp(1, MAX_SEGMENTS), refused: 0 }
+    }
+
+    /// Keeps an event's fields and returns where, or [`NO_ARGS`].
+    #[inline]
+    pub(crate) fn keep(&mut self, packing: Packing, arg: u16, payload: &[u8]) -> u32 {
+        if packing == Packing::Nothing {
+            return NO_ARGS;
+        }
+        let words = payload.len() / 8;
+        // Three lengths of at most three bytes, and no word takes more than ten.
+        let room = 6 + words * 10;
+        if self.segments.last().is_none_or(|segment| segment.len() + room > SEGMENT_BYTES) {
+            if self.segments.len() >= self.max_segments {
+                self.refused += 1;
+                return NO_ARGS;
+            }
+            self.segments.push(Vec::new());
+        }
+        let before = (self.segments.len() - 1) * SEGMENT_BYTES;
+        let Some(segment) = self.segments.last_mut() else { return NO_ARGS };
+        let at = before + segment.len();
+        let raw = packing == Packing::Raw;
+        put_number(segment, (words as u64) << 1 | u64::from(raw));
+        put_number(segment, u64::from(arg));
+        if raw {
+            segment.extend_from_slice(payload);
+        } else {
+            (0..words).for_each(|word| put_number(segment, u64_at(payload, word * 8)));
+        }
+        u32::try_from(at).unwrap_or(NO_ARGS)
+    }
+
+    /// The narrow value and the payload that were kept at `at`.
+    pub(crate) fn get(&self, at: u32) -> Option<(u16, Vec<u8>)> {
+        if at == NO_ARGS {
+            return None;
+        }
+        let at = at as usize;
+        let mut rest = self.segments.get(at / SEGMENT_BYTES)?.get(at % SEGMENT_BYTES..)?;
+        let head = number(&mut rest)?;
+        let arg = u16::try_from(number(&mut rest)?).ok()?;
+        let words = usize::try_from(head >> 1).ok()?;
+        if head & 1 == 1 {
+            return Some((arg, rest.get(..words * 8)?.to_vec()));
+        }
+        let mut payload = vec![0; words * 8];
+        for word in 0..words {
+            put_u64(&mut payload, word * 8, number(&mut rest)?);
+        }
+        Some((arg, payload))
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.segments.iter().map(Vec::capacity).sum()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_come_back_as_they_were_kept() {
+        let mut args = Args::new(usize::MAX);
+        let mut kept = Vec::new();
+        for i in 0..300_000u64 {
+            let mut payload = Vec::new();
+            for word in [i, u64::MAX - i, i << 33].iter().take(usize::try_from(i % 4).unwrap()) {
+                payload.extend(word.to_le_bytes());
+            }
+            let packing = if i % 3 == 0 { Packing::Raw } else { Packing::Numbers };
+            let arg = u16::try_from(i % 0x7fff).unwrap();
+            kept.push((args.keep(packing, arg, &payload), arg, payload));
+        }
+        for (at, arg, payload) in kept {
+            assert_eq!(args.get(at), Some((arg, payload)));
+        }
+    }
+
+    #[test]
+    fn a_full_arena_refuses_and_counts() {
+        let mut args = Args::new(SEGMENT_BYTES);
+        let places: Vec<_> = (0..300).map(|_| args.keep(Packing::Raw, 1, &[7; 4096])).collect();
+        let refused = places.iter().filter(|&&at| at == NO_ARGS).count();
+        assert!(refused > 0);
+        assert_eq!(args.refused, refused as u64);
+    }
+}

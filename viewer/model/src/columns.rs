@@ -1,0 +1,390 @@
+//! A row of intervals as columns: 14 bytes each, and a pyramid of summaries over them.
+//!
+//! Invariants: intervals are appended in time order and do not overlap (a later one begins at or after the end of the one
+//! before; [`Row::push`] moves a forged start forward). Level 0 of the pyramid has one [`Node`] per complete group of
+//! [`FAN_OUT`] intervals, level `n + 1` one per complete group of nodes of level `n`. What is appended never changes, so a
+//! row can be read while it grows.
+//!
+//! Starts are `u32` distances from the start of their group, durations `u32`; the few that do not fit (4.29 s) lie in a
+//! table on the side. A row is never full; [`crate::ingest::Limits`] bounds all rows together.
+//!
+//! ```
+//! use fata_model::columns::Row;
+//! let mut row = Row::new();
+//! row.push(100, 150, 7, 0);
+//! row.begin(200, 8, 0);
+//! assert_eq!(row.entry(0).unwrap().end, 150);
+//! assert_eq!(row.open().unwrap().start, 200);
+//! ```
+
+use crate::pyramid::{Pyramid, Summary};
+use crate::segmented::Segmented;
+use crate::time::Nanos;
+
+/// Intervals per node of the lowest level, and nodes per node of the level above.
+pub const FAN_OUT: usize = 16;
+
+/// The bit of a stored key that says: this interval's end, or what happened meanwhile, was lost with discarded events.
+const UNCERTAIN: u16 = 1 << 15;
+/// Says that the value is in the side table.
+const WIDE: u32 = u32::MAX;
+
+/// One interval of a row. An instant has `start == end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it began.
+    pub start: Nanos,
+    /// When it ended.
+    pub end: Nanos,
+    /// What it is, below 2^15: a callsite, a task's number or a state, as the [`TrackKind`](crate::trace::TrackKind) says.
+    pub key: u16,
+    /// More about it, as the [`TrackKind`](crate::trace::TrackKind) says.
+    pub extra: u32,
+    /// Events were discarded while it was open, so it may have ended earlier.
+    pub uncertain: bool,
+}
+
+/// An interval that has begun and not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// When it began.
+    pub start: Nanos,
+    /// As [`Entry::key`].
+    pub key: u16,
+    /// As [`Entry::extra`].
+    pub extra: u32,
+}
+
+/// What a pyramid says of 16, 256, … intervals.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    /// When the first began.
+    pub start: Nanos,
+    /// When the last ended.
+    pub end: Nanos,
+    /// Sum of the durations in nanoseconds.
+    pub busy: f32,
+    /// The key of the longest.
+    pub key: u16,
+    /// The upper half of the longest's duration as an `f32`: exact to 1 part in 128.
+    longest: u16,
+}
+
+impl Node {
+    /// The longest interval's duration in nanoseconds, less at most 1 part in 128.
+    #[must_use]
+    pub fn longest(&self) -> f32 {
+        f32::from_bits(u32::from(self.longest) << 16)
+    }
+}
+
+impl Summary for Node {
+    fn merge(children: &[Self]) -> Option<Self> {
+        let mut node = *children.first()?;
+        for child in &children[1..] {
+            node.end = child.end;
+            node.busy += child.busy;
+            if child.longest > node.longest {
+                node.longest = child.longest;
+                node.key = child.key;
+            }
+        }
+        Some(node)
+    }
+
+    fn start(&self) -> Nanos {
+        self.start
+    }
+}
+
+/// Values that do not fit 32 bits, by index.
+#[derive(Clone, Debug, Default)]
+struct Wide {
+    starts: Vec<(u32, Nanos)>,
+    durations: Vec<(u32, Nanos)>,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    starts: Segmented<u32>,
+    durations: Segmented<u32>,
+    keys: Segmented<u16>,
+    extras: Segmented<u32>,
+    pyramid: Pyramid<Node>,
+    wide: Option<Box<Wide>>,
+    len: u32,
+    /// The start of the group that is not complete.
+    base: Nanos,
+    /// The end of the last interval.
+    last_end: Nanos,
+    open: Option<Open>,
+}
+
+/// The columns of one group: up to [`FAN_OUT`] intervals that begin at index `first`.
+pub(crate) struct Group<'a> {
+    pub(crate) first: u32,
+    pub(crate) base: Nanos,
+    pub(crate) starts: &'a [u32],
+    pub(crate) durations: &'a [u32],
+    pub(crate) keys: &'a [u16],
+    wide: Option<&'a Wide>,
+}
+
+impl Group<'_> {
+    /// Start and end of the interval at `i` within the group.
+    #[inline]
+    pub(crate) fn times(&self, i: usize) -> Option<(Nanos, Nanos)> {
+        let (start, duration) = (*self.starts.get(i)?, *self.durations.get(i)?);
+        if start != WIDE && duration != WIDE {
+            let start = self.base + Nanos::from(start);
+            return Some((start, start + Nanos::from(duration)));
+        }
+        let index = self.first + u32::try_from(i).ok()?;
+        let look = |narrow: u32, table: fn(&Wide) -> &[(u32, Nanos)]| {
+            let table = if narrow == WIDE { self.wide.map(table) } else { None };
+            let found = table.and_then(|t| t.binary_search_by_key(&index, |&(at, _)| at).ok().and_then(|at| t.get(at)));
+            found.map(|&(_, value)| value)
+        };
+        let start = look(start, |wide| &wide.starts).unwrap_or(self.base + Nanos::from(start));
+        let duration = look(duration, |wide| &wide.durations).unwrap_or(Nanos::from(duration));
+        Some((start, start + duration))
+    }
+
+    #[inline]
+    pub(crate) fn key(&self, i: usize) -> (u16, bool) {
+        let key = self.keys.get(i).copied().unwrap_or(0);
+        (key & !UNCERTAIN, key & UNCERTAIN != 0)
+    }
+}
+
+impl Row {
+    /// A row with nothing in it.
+    #[must_use]
+    pub const fn new() -> Self {
+        Row {
+            starts: Segmented::new(),
+            durations: Segmented::new(),
+            keys: Segmented::new(),
+            extras: Segmented::new(),
+            pyramid: Pyramid::new(),
+            wide: None,
+            len: 0,
+            base: 0,
+            last_end: Nanos::MIN,
+            open: None,
+        }
+    }
+
+    /// How many intervals have ended; an open one is not among them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether nothing ever began here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0 && self.open.is_none()
+    }
+
+    /// The interval that has not ended.
+    #[must_use]
+    pub fn open(&self) -> Option<Open> {
+        self.open
+    }
+
+    /// Begins an interval, in place of one that may be open.
+    pub fn begin(&mut self, start: Nanos, key: u16, extra: u32) {
+        self.open = Some(Open { start: start.max(self.last_end), key, extra });
+    }
+
+    /// Ends the open interval; does nothing where none is open.
+    pub fn end(&mut self, end: Nanos, uncertain: bool) {
+        if let Some(open) = self.open.take() {
+            self.append(open.start, end, open.key, open.extra, uncertain);
+        }
+    }
+
+    /// Forgets the open interval.
+    pub fn abandon(&mut self) {
+        self.open = None;
+    }
+
+    /// Appends a whole interval. Beyond 2^32 - 2 of them it is dropped.
+    pub fn push(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32) {
+        self.append(start, end, key, extra, false);
+    }
+
+    fn append(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32, uncertain: bool) {
+        if self.len == u32::MAX - 1 {
+            return;
+        }
+        let start = start.max(self.last_end);
+        let end = end.max(start);
+        let index = self.len;
+        if (index as usize).is_multiple_of(FAN_OUT) {
+            self.base = start;
+        }
+        let narrow = |value: Nanos| u32::try_from(value).unwrap_or(WIDE);
+        let (delta, duration) = (narrow(start - self.base), narrow(end - start));
+        if delta == WIDE {
+            self.wide.get_or_insert_default().starts.push((index, start));
+        }
+        if duration == WIDE {
+            self.wide.get_or_insert_default().durations.push((index, end - start));
+        }
+        self.starts.push(delta);
+        self.durations.push(duration);
+        self.keys.push(key & !UNCERTAIN | if uncertain { UNCERTAIN } else { 0 });
+        self.extras.push(extra);
+        self.len += 1;
+        self.last_end = end;
+        if (self.len as usize).is_multiple_of(FAN_OUT) {
+            let node = self.summary(index as usize / FAN_OUT);
+            self.pyramid.push(node);
+        }
+    }
+
+    /// The node of a group whose columns are complete.
+    fn summary(&self, group: usize) -> Node {
+        let group = self.group(group);
+        let mut node = Node { start: group.base, end: self.last_end, busy: 0.0, key: 0, longest: 0 };
+        let (mut busy, mut longest) = (0, -1);
+        for i in 0..group.starts.len() {
+            let Some((start, end)) = group.times(i) else { break };
+            busy += end - start;
+            if end - start > longest {
+                longest = end - start;
+                node.key = group.key(i).0;
+            }
+        }
+        node.busy = busy as f32;
+        node.longest = u16::try_from((longest as f32).to_bits() >> 16).unwrap_or(0);
+        node
+    }
+
+    pub(crate) fn pyramid(&self) -> &Pyramid<Node> {
+        &self.pyramid
+    }
+
+    #[inline]
+    pub(crate) fn group(&self, group: usize) -> Group<'_> {
+        Group {
+            first: u32::try_from(group * FAN_OUT).unwrap_or(u32::MAX),
+            base: self.pyramid.level(0).get(group).map_or(self.base, |node| node.start),
+            starts: self.starts.group(group),
+            durations: self.durations.group(group),
+            keys: self.keys.group(group),
+            wide: self.wide.as_deref(),
+        }
+    }
+
+    /// The interval at `index`, `None` at [`Row::len`] and beyond.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> Option<Entry> {
+        let group = self.group(index / FAN_OUT);
+        let (start, end) = group.times(index % FAN_OUT)?;
+        let (key, uncertain) = group.key(index % FAN_OUT);
+        Some(Entry { start, end, key, extra: self.extras.get(index)?, uncertain })
+    }
+
+    /// All intervals that have ended, oldest first.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        (0..self.len()).map_while(|index| self.entry(index))
+    }
+
+    /// The index of the first interval that begins at or after `time`; [`Row::len`] where there is none.
+    #[must_use]
+    pub fn first_from(&self, time: Nanos) -> usize {
+        // In the last group that begins before `time`, or at the beginning of the one after it.
+        let before = self.pyramid.level(0).partition_point(|node| node.start < time);
+        let incomplete = self.pyramid.level(0).len();
+        let last = if before == incomplete && self.base < time { incomplete } else { before.saturating_sub(1) };
+        let group = self.group(last);
+        let within = (0..group.starts.len()).take_while(|&i| group.times(i).is_some_and(|(start, _)| start < time));
+        last * FAN_OUT + within.count()
+    }
+
+    /// The index of the interval that covers `time`, or of an instant at `time`.
+    #[must_use]
+    pub fn at(&self, time: Nanos) -> Option<usize> {
+        let after = self.first_from(time.saturating_add(1));
+        let index = after.checked_sub(1)?;
+        let entry = self.entry(index)?;
+        (entry.end > time || entry.start == time).then_some(index)
+    }
+
+    /// When the last interval ended.
+    #[must_use]
+    pub fn last_end(&self) -> Option<Nanos> {
+        (self.len > 0).then_some(self.last_end)
+    }
+
+    /// What the columns and the pyramid take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.starts.memory_bytes()
+            + self.durations.memory_bytes()
+            + self.keys.memory_bytes()
+            + self.extras.memory_bytes()
+            + self.pyramid.memory_bytes()
+            + self.wide.as_ref().map_or(0, |wide| (wide.starts.capacity() + wide.durations.capacity()) * 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_and_durations_beyond_32_bits_are_kept_exactly() {
+        let mut row = Row::new();
+        let step = 3_000_000_000;
+        for i in 0..100 {
+            row.push(i * 3 * step, i * 3 * step + i % 3 * step, 5, 9);
+        }
+        for i in 0..100 {
+            let entry = row.entry(usize::try_from(i).unwrap()).unwrap();
+            assert_eq!((entry.start, entry.end), (i * 3 * step, i * 3 * step + i % 3 * step));
+        }
+    }
+
+    #[test]
+    fn a_start_before_the_previous_end_is_moved_to_it() {
+        let mut row = Row::new();
+        row.push(0, 100, 1, 0);
+        row.push(50, 80, 1, 0);
+        assert_eq!(row.entry(1).map(|e| (e.start, e.end)), Some((100, 100)));
+    }
+
+    #[test]
+    fn the_first_interval_from_a_time_is_what_a_scan_finds() {
+        let mut row = Row::new();
+        let starts: Vec<Nanos> = (0..1000).map(|i| i * 10 + i % 7).collect();
+        for (n, &start) in starts.iter().enumerate() {
+            for probe in [start - 1, start, start + 1, -5] {
+                assert_eq!(row.first_from(probe), starts[..n].iter().filter(|&&s| s < probe).count(), "{n} {probe}");
+            }
+            row.push(start, start + 3, 0, 0);
+        }
+        for time in -10..10_050 {
+            let scan = starts.iter().position(|&s| s <= time && time < s + 3);
+            assert_eq!(row.at(time), scan, "{time}");
+        }
+        for time in -10..10_050 {
+            assert_eq!(row.first_from(time), starts.iter().filter(|&&s| s < time).count(), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_plain_interval_takes_less_than_sixteen_bytes_in_a_long_row() {
+        let mut row = Row::new();
+        for i in 0..1_000_000 {
+            row.push(i * 100, i * 100 + 50, 1, 0);
+        }
+        // Vectors of the pyramid may have grown to twice what they hold.
+        assert!(row.memory_bytes() < 18_000_000, "{}", row.memory_bytes());
+        assert_eq!(size_of::<Node>(), 24);
+    }
+}

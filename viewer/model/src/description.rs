@@ -1,0 +1,278 @@
+//! What the numbers in events mean: callsites, names, facts about the guest, its clock. Read from metadata text.
+//!
+//! Bounded: callsites and names by their number's range, facts and texts by count and length; what is beyond is left out
+//! and counted in [`Description::refused`]. What was described once never changes.
+//!
+//! ```
+//! use fata_model::description::Description;
+//! let mut description = Description::new();
+//! description.metadata("/* fata version 1.0 */\n/* fata name 4096 \"conn-17\" */\n")?;
+//! assert_eq!(description.name(4096), Some("conn-17"));
+//! # Ok::<(), fata_model::description::MetadataError>(())
+//! ```
+
+use std::collections::HashMap;
+
+use fata_wire::VERSION;
+use fata_wire::describe::Record;
+use fata_wire::event::{CLOCK, MAX_CALLSITES, UNFINISHED};
+use fata_wire::field::{Field as WireField, FieldType, Fields, Kind, Level, Unit};
+use fata_wire::metadata::Line;
+use fata_wire::shared::Clock;
+
+const MAX_ENV: usize = 256;
+const MAX_TEXT_BYTES: usize = 256;
+const MAX_LINE_BYTES: usize = 8192;
+
+/// Why metadata cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetadataError {
+    /// A format of another major number: what follows cannot be read.
+    #[error(
+        "the trace has format version {}.{}, this program reads {}.x: use the `fata` that recorded it",
+        .0 >> 16, .0 & 0xffff, VERSION >> 16
+    )]
+    UnknownVersion(u32),
+}
+
+/// One field of a callsite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name in the program.
+    pub name: Box<str>,
+    /// How its value is encoded.
+    pub ty: FieldType,
+    /// What its value counts.
+    pub unit: Unit,
+}
+
+/// One instrumentation point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callsite {
+    /// Its number in events, below 4096.
+    pub id: u16,
+    /// What its events mean.
+    pub kind: Kind,
+    /// How much they matter.
+    pub level: Level,
+    /// Its category.
+    pub category: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// The source file.
+    pub file: Box<str>,
+    /// The line in it.
+    pub line: u32,
+    /// Its fields.
+    pub fields: Box<[Field]>,
+}
+
+impl Callsite {
+    /// The fields as the format's own type, which decodes their values.
+    #[must_use]
+    pub fn wire_fields(&self) -> Fields<'_> {
+        let mut fields = Fields::EMPTY;
+        for Field { name, ty, unit } in &self.fields {
+            fields.push(WireField { name, ty: *ty, unit: *unit });
+        }
+        fields
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    callsites: Vec<Option<Callsite>>,
+    names: HashMap<u16, Box<str>>,
+    env: Vec<(Box<str>, Box<str>)>,
+    clock: Option<Clock>,
+    version: Option<u32>,
+    /// A line whose end has not come yet.
+    partial: String,
+    /// Records beyond a limit, or that contradict an earlier one.
+    pub refused: u64,
+}
+
+impl Description {
+    /// Knows the format's own callsites alone.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut description = Description::default();
+        for (id, kind, name) in [(UNFINISHED, Kind::Unfinished, "fata.unfinished"), (CLOCK, Kind::Clock, "fata.clock")]
+        {
+            description.add(Callsite {
+                id,
+                kind,
+                level: Level::Trace,
+                category: "fata".into(),
+                name: name.into(),
+                file: "".into(),
+                line: 0,
+                fields: Box::default(),
+            });
+        }
+        description
+    }
+
+    /// Reads metadata text, which may be cut anywhere: a line goes on in the next call.
+    ///
+    /// # Errors
+    /// [`MetadataError::UnknownVersion`].
+    pub fn metadata(&mut self, text: &str) -> Result<(), MetadataError> {
+        let mut joined = std::mem::take(&mut self.partial);
+        joined.push_str(text);
+        for line in joined.split_inclusive('\n') {
+            if let Some(parsed) = Line::parse(line) {
+                self.line(&parsed)?;
+            } else if !line.ends_with('\n') && line.len() <= MAX_LINE_BYTES {
+                self.partial = line.to_owned();
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &Line<'_>) -> Result<(), MetadataError> {
+        match line {
+            Line::Version(version) => {
+                self.version = Some(*version);
+                if version >> 16 != VERSION >> 16 {
+                    return Err(MetadataError::UnknownVersion(*version));
+                }
+            }
+            Line::Clock(clock) => {
+                // A guest that had not calibrated its clock says so with 0 Hz, and again when it has.
+                if self.clock.is_none_or(|known| known.hz == 0) {
+                    self.clock = Some(*clock);
+                }
+            }
+            Line::Record(Record::Env { key, value }) => {
+                if self.env.len() < MAX_ENV {
+                    self.env.push((text(key), text(value)));
+                } else {
+                    self.refused += 1;
+                }
+            }
+            Line::Record(Record::Name { id, text: name }) => {
+                if *id < MAX_CALLSITES {
+                    self.refused += 1;
+                } else {
+                    self.names.entry(*id).or_insert_with(|| text(name));
+                }
+            }
+            Line::Record(Record::Callsite(callsite)) => {
+                let fields = callsite.fields.as_slice().iter();
+                self.add(Callsite {
+                    id: callsite.id,
+                    kind: callsite.kind,
+                    level: callsite.level,
+                    category: text(callsite.category),
+                    name: text(callsite.name),
+                    file: text(callsite.file),
+                    line: callsite.line,
+                    fields: fields
+                        .map(|field| Field { name: text(field.name), ty: field.ty, unit: field.unit })
+                        .collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, callsite: Callsite) {
+        let id = usize::from(callsite.id);
+        if callsite.id == 0 || callsite.id >= MAX_CALLSITES {
+            self.refused += 1;
+            return;
+        }
+        if self.callsites.len() <= id {
+            self.callsites.resize_with(id + 1, || None);
+        }
+        if let Some(slot) = self.callsites.get_mut(id) {
+            match slot {
+                None => *slot = Some(callsite),
+                Some(known) if *known != callsite => self.refused += 1,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The callsite of this number.
+    #[must_use]
+    pub fn callsite(&self, id: u16) -> Option<&Callsite> {
+        self.callsites.get(usize::from(id))?.as_ref()
+    }
+
+    /// All callsites, by number.
+    pub fn callsites(&self) -> impl Iterator<Item = &Callsite> {
+        self.callsites.iter().flatten()
+    }
+
+    /// The text that a [`FieldType::Name`] value stands for.
+    #[must_use]
+    pub fn name(&self, id: u16) -> Option<&str> {
+        if id < MAX_CALLSITES { Some(&self.callsite(id)?.name) } else { self.names.get(&id).map(|name| &**name) }
+    }
+
+    /// Facts about the guest.
+    pub fn env(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// The guest's clock; `None` until metadata has come.
+    #[must_use]
+    pub fn clock(&self) -> Option<Clock> {
+        self.clock
+    }
+
+    /// The version of the format; `None` where the metadata is not ours.
+    #[must_use]
+    pub fn version(&self) -> Option<u32> {
+        self.version
+    }
+}
+
+/// A text of ours, cut at the limit.
+fn text(text: &str) -> Box<str> {
+    let mut end = text.len().min(MAX_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or("").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "/* fata version 1.0 */\n/* fata clock 1000000000 5 6 7 8 */\ntrace { };\n\
+        /* fata callsite 9 span info 42 \"net\" \"net.rx\" \"src/net.rs\" \"bytes\":u64:bytes */\n\
+        /* fata name 4096 \"conn-17\" */\n/* fata env \"guest\" \"http\" */\n";
+
+    #[test]
+    fn text_cut_at_any_byte_says_the_same_in_two_pieces() {
+        for cut in 0..=TEXT.len() {
+            let mut description = Description::new();
+            description.metadata(&TEXT[..cut]).unwrap();
+            description.metadata(&TEXT[cut..]).unwrap();
+            assert_eq!(description.callsite(9).map(|callsite| callsite.fields.len()), Some(1), "{cut}");
+            assert_eq!(description.name(4096), Some("conn-17"), "{cut}");
+            assert_eq!(description.env().collect::<Vec<_>>(), [("guest", "http")]);
+            assert_eq!(description.clock().map(|clock| clock.anchor_ticks), Some(5));
+        }
+    }
+
+    #[test]
+    fn a_callsite_is_never_described_anew() {
+        let mut description = Description::new();
+        description.metadata(TEXT).unwrap();
+        description.metadata(&TEXT.replace("net.rx", "net.tx")).unwrap();
+        assert_eq!(description.callsite(9).map(|callsite| &*callsite.name), Some("net.rx"));
+        assert_eq!(description.refused, 1);
+    }
+
+    #[test]
+    fn another_major_version_is_refused_with_a_sentence() {
+        let error = Description::new().metadata("/* fata version 2.1 */\n").unwrap_err();
+        assert!(error.to_string().starts_with("the trace has format version 2.1, this program reads 1.x"));
+    }
+}

@@ -1,0 +1,133 @@
+//! Durations counted in buckets that grow with the duration: a percentile is right to 1 part in 128.
+//!
+//! Durations below 64 ns have a bucket each; above, each power of two has 64. At most 3.6k buckets, and only up to the
+//! longest duration seen, so it is never full.
+
+use crate::time::Nanos;
+
+const BITS: u32 = 6;
+const PER_OCTAVE: u64 = 1 << BITS;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Histogram {
+    buckets: Vec<u64>,
+    count: u64,
+    min: Nanos,
+    max: Nanos,
+}
+
+impl Histogram {
+    /// Counts one duration; a negative one as 0.
+    #[inline]
+    pub fn record(&mut self, duration: Nanos) {
+        let duration = duration.max(0);
+        let bucket = bucket(duration.unsigned_abs());
+        if bucket >= self.buckets.len() {
+            self.buckets.resize(bucket + 1, 0);
+        }
+        if let Some(count) = self.buckets.get_mut(bucket) {
+            *count += 1;
+        }
+        self.min = if self.count == 0 { duration } else { self.min.min(duration) };
+        self.max = self.max.max(duration);
+        self.count += 1;
+    }
+
+    /// How many durations were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The longest, exactly; 0 where there is none.
+    #[must_use]
+    pub fn max(&self) -> Nanos {
+        self.max
+    }
+
+    /// The duration that `part` of all (0 to 1) do not exceed: the middle of its bucket, so within 1/128 of it.
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> Nanos {
+        let rank = rank(part, self.count);
+        let mut seen = 0;
+        for (index, &count) in self.buckets.iter().enumerate() {
+            seen += count;
+            if count > 0 && seen >= rank {
+                return middle(index).clamp(self.min, self.max);
+            }
+        }
+        self.max
+    }
+
+    /// Adds another histogram's counts.
+    pub fn merge(&mut self, other: &Histogram) {
+        if other.count == 0 {
+            return;
+        }
+        if self.buckets.len() < other.buckets.len() {
+            self.buckets.resize(other.buckets.len(), 0);
+        }
+        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
+            *mine += theirs;
+        }
+        self.min = if self.count == 0 { other.min } else { self.min.min(other.min) };
+        self.max = self.max.max(other.max);
+        self.count += other.count;
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a float's cast saturates")]
+#[expect(clippy::cast_sign_loss, reason = "the part is not negative")]
+fn rank(part: f64, count: u64) -> u64 {
+    ((part.clamp(0.0, 1.0) * count as f64).ceil() as u64).max(1)
+}
+
+#[inline]
+fn bucket(duration: u64) -> usize {
+    if duration < PER_OCTAVE {
+        return usize::try_from(duration).unwrap_or(0);
+    }
+    let octave = duration.ilog2() - BITS;
+    let within = (duration >> octave) - PER_OCTAVE;
+    usize::try_from(u64::from(octave + 1) * PER_OCTAVE + within).unwrap_or(0)
+}
+
+fn middle(bucket: usize) -> Nanos {
+    let bucket = bucket as u64;
+    if bucket < PER_OCTAVE {
+        return bucket.cast_signed();
+    }
+    let octave = bucket / PER_OCTAVE - 1;
+    let least = (PER_OCTAVE + bucket % PER_OCTAVE) << octave;
+    (least + (1 << octave >> 1)).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn a_quantile_is_within_one_part_in_128_of_the_sorted_list() {
+        let mut random = Random::new(1);
+        for scale in [10, 100, 1 << 20, 1 << 40] {
+            let mut list: Vec<Nanos> = (0..5000).map(|_| i64::try_from(random.below(scale)).unwrap()).collect();
+            let mut histogram = Histogram::default();
+            list.iter().for_each(|&duration| histogram.record(duration));
+            list.sort_unstable();
+            for part in [0.0, 0.01, 0.5, 0.99, 1.0] {
+                let exact = list[usize::try_from(rank(part, 5000)).unwrap() - 1];
+                let found = histogram.quantile(part);
+                assert!((found - exact).abs() as f64 <= exact as f64 / 128.0, "{part} of {scale}: {found} for {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_possible_duration_has_a_bucket() {
+        let mut histogram = Histogram::default();
+        histogram.record(Nanos::MAX);
+        assert_eq!(histogram.quantile(0.5), Nanos::MAX);
+    }
+}

@@ -1,0 +1,528 @@
+//! From packets to a trace, one packet at a time: after each the trace can be looked at.
+//!
+//! Invariants: bytes never make this panic or take more memory than [`Limits`] allow; events that do not fit, or that make
+//! no sense, are counted and the trace's warnings say so. Whether packets come all at once or one by one, the trace is the
+//! same.
+//!
+//! ```
+//! use fata_model::{ingest::{Ingest, Limits}, synthetic::Synthetic};
+//! let synthetic = Synthetic { spans: 1000, ..Synthetic::default() };
+//! let mut ingest = Ingest::new(Limits::default());
+//! ingest.metadata(&synthetic.metadata())?;
+//! synthetic.packets(|packet| ingest.packet(packet).is_ok());
+//! assert_eq!(ingest.trace().stats().callsites.iter().map(|c| c.count).sum::<u64>() >= 1000, true);
+//! # Ok::<(), fata_model::description::MetadataError>(())
+//! ```
+
+use fata_wire::event::{Event, EventError};
+use fata_wire::field::{FieldType, Kind, Value};
+use fata_wire::packet::{Cause, Discarded, Packet, PacketError, PacketHeader};
+
+use crate::args::{Args, Packing};
+use crate::description::{Description, MetadataError};
+use crate::flows::{FlowPoint, Flows, Passage};
+use crate::objects::Objects;
+use crate::spans::Category;
+use crate::stats::{CallsiteTimes, Stats};
+use crate::streams::{Current, Stream, StreamGap};
+use crate::tasks::Tasks;
+use crate::time::{Nanos, TickScale};
+use crate::trace::{Gap, Origin, Trace, TrackKind, Tracks};
+
+/// How much a trace may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Intervals, instants and samples in all; each takes about 16 bytes.
+    pub intervals: u64,
+    /// Bytes for events' fields.
+    pub field_bytes: usize,
+    /// Tracks; each takes about 300 bytes.
+    pub tracks: usize,
+    /// Tasks over the whole trace.
+    pub tasks: usize,
+    /// vCPUs.
+    pub streams: usize,
+    /// Points of flows that arrows join.
+    pub flow_points: usize,
+    /// Gaps that are told apart; later ones are joined with the last.
+    pub gaps: usize,
+}
+
+impl Default for Limits {
+    /// What 8 GiB hold.
+    fn default() -> Self {
+        Limits {
+            intervals: 400_000_000,
+            field_bytes: 1 << 30,
+            tracks: 1 << 20,
+            tasks: 1 << 18,
+            streams: 64,
+            flow_points: 1 << 24,
+            gaps: 1 << 20,
+        }
+    }
+}
+
+/// Why a packet was left out. The trace stays usable, and the next packet may be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IngestError {
+    /// The bytes are no packet.
+    #[error("{0}")]
+    Packet(PacketError),
+    /// A packet that was there already, or an older one.
+    #[error("packet {found} of vCPU {cpu} comes after packet {last}: it was left out")]
+    OutOfOrder {
+        /// The vCPU.
+        cpu: u32,
+        /// The youngest packet so far.
+        last: u64,
+        /// This one.
+        found: u64,
+    },
+    /// A packet of another guest, or of another life of the same one.
+    #[error("the packet belongs to another recording: it was left out")]
+    ForeignPacket,
+    /// More vCPUs than the limit.
+    #[error("the trace has more vCPUs than this program follows ({0}): packets of further ones were left out")]
+    TooManyStreams(usize),
+}
+
+/// What to do with the events of a callsite, looked up by its number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Plan {
+    /// `None` for a callsite that nothing describes.
+    kind: Option<Kind>,
+    category: Category,
+    packing: Packing,
+    /// The category's number, for flows.
+    flow_category: u16,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Ingest {
+    trace: Trace,
+    plans: Vec<Plan>,
+    categories: Vec<Box<str>>,
+    limits: Limits,
+    uuid: Option<[u8; 16]>,
+    /// Packets that came before the guest knew its clock.
+    waiting: Vec<Vec<u8>>,
+    waiting_bytes: usize,
+}
+
+/// Packets are held back until the clock is known, up to this; then ticks count as nanoseconds.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+const MAX_WARNINGS: usize = 100;
+
+impl Ingest {
+    /// A trace of nothing.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let trace = Trace {
+            description: Description::new(),
+            scale: TickScale::new(0, 0),
+            origin: None,
+            end: 0,
+            events: 0,
+            unknown_events: 0,
+            tracks: Tracks { list: Vec::new(), max_tracks: limits.tracks, room: limits.intervals, refused: 0 },
+            tasks: Tasks::new(limits.tasks),
+            stacks: Vec::new(),
+            streams: Vec::new(),
+            gaps: Vec::new(),
+            flows: Flows::new(limits.flow_points),
+            objects: Objects::default(),
+            args: Args::new(limits.field_bytes),
+            times: CallsiteTimes::table(),
+            orphan_ends: 0,
+            too_deep: 0,
+            warnings: Vec::new(),
+        };
+        let mut ingest = Ingest {
+            trace,
+            plans: Vec::new(),
+            categories: Vec::new(),
+            limits,
+            uuid: None,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+        };
+        ingest.plan();
+        ingest
+    }
+
+    /// The trace so far.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// The trace, nothing more to come.
+    #[must_use]
+    pub fn finish(mut self) -> Trace {
+        self.release();
+        self.trace
+    }
+
+    /// Notes something that was wrong, for [`Trace::warnings`]; the first hundred are kept.
+    pub fn warn(&mut self, sentence: String) {
+        let warnings = &mut self.trace.warnings;
+        if warnings.len() < MAX_WARNINGS && !warnings.contains(&sentence) {
+            warnings.push(sentence);
+        }
+    }
+
+    /// Takes metadata text, all or the next piece of it.
+    ///
+    /// # Errors
+    /// [`MetadataError`]: nothing after it can be read.
+    pub fn metadata(&mut self, text: &str) -> Result<(), MetadataError> {
+        self.trace.description.metadata(text)?;
+        self.plan();
+        if self.knows_clock() {
+            self.release();
+        }
+        Ok(())
+    }
+
+    fn knows_clock(&self) -> bool {
+        self.trace.description.clock().is_some_and(|clock| clock.hz != 0)
+    }
+
+    fn plan(&mut self) {
+        let Ingest { trace, plans, categories, .. } = self;
+        for callsite in trace.description.callsites() {
+            let id = usize::from(callsite.id);
+            if plans.len() <= id {
+                plans.resize(id + 1, Plan::default());
+            }
+            let known = categories.iter().position(|category| *category == callsite.category);
+            let flow_category = known.unwrap_or_else(|| {
+                categories.push(callsite.category.clone());
+                categories.len() - 1
+            });
+            let raw = |ty| matches!(ty, FieldType::I64 | FieldType::F64 | FieldType::Str | FieldType::Flow);
+            if let Some(plan) = plans.get_mut(id) {
+                *plan = Plan {
+                    kind: Some(callsite.kind),
+                    category: match &*callsite.category {
+                        "irq" => Category::Interrupt,
+                        "heap" => Category::Heap,
+                        _ => Category::Ordinary,
+                    },
+                    packing: match &*callsite.fields {
+                        [] => Packing::Nothing,
+                        fields if fields.iter().any(|field| raw(field.ty)) => Packing::Raw,
+                        _ => Packing::Numbers,
+                    },
+                    flow_category: u16::try_from(flow_category).unwrap_or(u16::MAX),
+                };
+            }
+        }
+    }
+
+    /// Takes the next packet of its stream: whole bytes of a CTF packet.
+    ///
+    /// # Errors
+    /// [`IngestError`]: this packet was left out.
+    pub fn packet(&mut self, bytes: &[u8]) -> Result<(), IngestError> {
+        if self.trace.origin.is_none() && !self.knows_clock() && self.waiting_bytes < MAX_WAITING_BYTES {
+            Packet::parse(bytes).map_err(IngestError::Packet)?;
+            self.waiting_bytes += bytes.len();
+            self.waiting.push(bytes.to_vec());
+            return Ok(());
+        }
+        self.release();
+        self.take(bytes)
+    }
+
+    /// Takes the packets that waited for the clock.
+    pub(crate) fn release(&mut self) {
+        if !self.waiting.is_empty() && !self.knows_clock() {
+            self.warn("the guest's clock is not known: its ticks are shown as nanoseconds".to_owned());
+        }
+        for packet in std::mem::take(&mut self.waiting) {
+            if let Err(error) = self.take(&packet) {
+                self.warn(error.to_string());
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), IngestError> {
+        let packet = Packet::parse(bytes).map_err(IngestError::Packet)?;
+        let header = &packet.header;
+        if *self.uuid.get_or_insert(header.uuid) != header.uuid {
+            return Err(IngestError::ForeignPacket);
+        }
+        if self.trace.origin.is_none() {
+            self.begin(header);
+        }
+        let begin = self.trace.scale.nanos_from_ticks(header.timestamp_begin);
+        let at = self.stream(header.cpu_id, begin)?;
+        self.continuity(at, header, begin)?;
+        let mut events = 0;
+        let mut refused = None;
+        for event in packet.events() {
+            match event {
+                Ok(event) => {
+                    events += 1;
+                    self.event(at, &event);
+                }
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        let end = self.trace.scale.nanos_from_ticks(header.timestamp_end);
+        if let Some(stream) = self.trace.streams.get_mut(at) {
+            stream.packets += 1;
+            stream.events += events;
+            let last = stream.last;
+            stream.last = stream.last.max(end);
+            self.trace.end = self.trace.end.max(stream.last);
+            if let Some(error) = refused {
+                self.malformed(at, error, last, end);
+            }
+        }
+        self.trace.events += events;
+        Ok(())
+    }
+
+    /// The first packet: from here time counts.
+    fn begin(&mut self, header: &PacketHeader) {
+        let clock = self.trace.description.clock().unwrap_or_default();
+        self.trace.scale = TickScale::new(clock.hz, header.timestamp_begin);
+        let unix_nanos = (clock.anchor_unix_nanos != 0).then(|| {
+            let anchor = self.trace.scale.nanos_from_ticks(clock.anchor_ticks);
+            i64::try_from(clock.anchor_unix_nanos).unwrap_or(i64::MAX).saturating_sub(anchor)
+        });
+        self.trace.origin = Some(Origin { ticks: header.timestamp_begin, unix_nanos });
+    }
+
+    fn stream(&mut self, cpu: u32, first: Nanos) -> Result<usize, IngestError> {
+        let Trace { streams, tracks, .. } = &mut self.trace;
+        if let Some(at) = streams.iter().position(|stream| stream.cpu == cpu) {
+            return Ok(at);
+        }
+        if streams.len() >= self.limits.streams {
+            return Err(IngestError::TooManyStreams(self.limits.streams));
+        }
+        let lane = tracks.add(TrackKind::Cpu { cpu });
+        streams.push(Stream::new(cpu, lane, first));
+        Ok(streams.len() - 1)
+    }
+
+    /// Compares a packet's header with the one before it: what is missing is a gap.
+    fn continuity(&mut self, at: usize, header: &PacketHeader, begin: Nanos) -> Result<(), IngestError> {
+        let Some(stream) = self.trace.streams.get_mut(at) else { return Ok(()) };
+        let missing = match stream.last_seq {
+            None => {
+                // Whoever comes at the beginning knows that no task runs yet.
+                if header.events_before == 0 && header.events_discarded == 0 {
+                    stream.current = Current::Scheduler;
+                }
+                0
+            }
+            Some(last) if header.packet_seq_num <= last => {
+                return Err(IngestError::OutOfOrder { cpu: stream.cpu, last, found: header.packet_seq_num });
+            }
+            Some(last) => header.packet_seq_num - last - 1,
+        };
+        stream.last_seq = Some(header.packet_seq_num);
+        let mut discarded = Discarded::default();
+        for ((new, now), before) in discarded.iter_mut().zip(header.discarded).zip(&mut stream.discarded) {
+            *new = now.saturating_sub(*before);
+            *before = now.max(*before);
+        }
+        if missing == 0 && discarded == Discarded::default() {
+            return Ok(());
+        }
+        let from = stream.last;
+        let gap = Gap { cpu: stream.cpu, from, to: begin.max(from), discarded, missing_packets: missing };
+        let too_big = discarded.get(Cause::TooBig as usize).copied().unwrap_or(0);
+        self.gap(at, gap, missing == 0 && gap.events() == too_big);
+        Ok(())
+    }
+
+    /// Notes a gap; `harmless` if no event of the scheduler and no end of a span can be among what is missing.
+    fn gap(&mut self, at: usize, gap: Gap, harmless: bool) {
+        let trace = &mut self.trace;
+        let full = trace.gaps.len() >= self.limits.gaps;
+        match trace.gaps.last_mut() {
+            Some(last) if full => {
+                last.to = last.to.max(gap.to);
+                last.missing_packets = last.missing_packets.saturating_add(gap.missing_packets);
+                for (sum, count) in last.discarded.iter_mut().zip(gap.discarded) {
+                    *sum = sum.saturating_add(count);
+                }
+            }
+            _ => trace.gaps.push(gap),
+        }
+        if harmless {
+            return;
+        }
+        if let Some(stream) = trace.streams.get_mut(at)
+            && stream.gaps.len() < self.limits.gaps
+        {
+            stream.gaps.push(StreamGap { from: gap.from, to: gap.to });
+        }
+        trace.abandon_interrupts(at, gap.from);
+        trace.forget_current(at, gap.from);
+        // So many events may have named every task number anew.
+        if gap.missing_packets > 0 || gap.events() >= u64::from(fata_wire::event::ARG_LIMIT) {
+            trace.tasks.forget_numbers();
+        }
+    }
+
+    /// The rest of a packet is no events.
+    fn malformed(&mut self, at: usize, error: EventError, from: Nanos, end: Nanos) {
+        let Some(cpu) = self.trace.streams.get(at).map(|stream| stream.cpu) else { return };
+        self.warn(format!("a packet of vCPU {cpu} was read only in part: {error}"));
+        let gap = Gap { cpu, from, to: end.max(from), discarded: Discarded::default(), missing_packets: 0 };
+        self.gap(at, gap, false);
+    }
+
+    #[inline]
+    fn event(&mut self, at: usize, event: &Event<'_>) {
+        let callsite = event.id.callsite();
+        let trace = &mut self.trace;
+        let plan = self.plans.get(usize::from(callsite)).copied().unwrap_or_default();
+        let (Some(kind), Some(stream)) = (plan.kind, trace.streams.get_mut(at)) else {
+            trace.unknown_events += 1;
+            return;
+        };
+        let time = trace.scale.nanos_from_ticks(event.ticks).max(stream.last);
+        stream.last = time;
+        if !event.id.is_end()
+            && let Some(times) = trace.times.get_mut(usize::from(callsite))
+        {
+            times.count += 1;
+        }
+        match kind {
+            Kind::Span if event.id.is_end() => trace.span_end(at, time, callsite, plan.category),
+            Kind::Span => {
+                let extra = trace.args.keep(plan.packing, event.arg, event.payload);
+                trace.span_begin(at, time, callsite, plan.category, extra);
+            }
+            Kind::Clock | Kind::Name => {}
+            Kind::Poll => trace.on_poll(at, time, event.arg),
+            Kind::Pending => trace.on_pending(at, time, event.arg),
+            Kind::Done => trace.on_done(at, time, event.arg),
+            Kind::Switch => trace.on_switch(at, time, event.arg),
+            Kind::Ready => trace.on_ready(at, time, event.arg),
+            Kind::Spawn => self.spawn(at, time, event),
+            Kind::Counter => self.counter(at, time, event),
+            _ => {
+                let extra = trace.args.keep(plan.packing, event.arg, event.payload);
+                trace.instant(at, time, callsite, extra);
+                self.other(at, time, kind, plan.flow_category, event);
+            }
+        }
+    }
+
+    /// What an instant means besides.
+    fn other(&mut self, at: usize, time: Nanos, kind: Kind, flow_category: u16, event: &Event<'_>) {
+        let trace = &mut self.trace;
+        let Some(stream) = trace.streams.get(at) else { return };
+        let (actor, cpu) = (stream.actor(), stream.cpu);
+        match kind {
+            Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd => {
+                let Some(id) = first_value(trace, event).and_then(flow_id) else { return };
+                let passage = match kind {
+                    Kind::FlowBegin => Passage::Begin,
+                    Kind::FlowEnd => Passage::End,
+                    _ => Passage::Step,
+                };
+                let point = FlowPoint { time, actor, callsite: event.id.callsite(), cpu, previous: None, id };
+                trace.flows.pass(passage, flow_category, id, point);
+            }
+            Kind::WaitFor => trace.on_wait_for(at, event.arg),
+            Kind::Create => {
+                let name = names(trace, event).next();
+                trace.objects.create(event.arg, name, actor, time);
+            }
+            Kind::Try => {
+                trace.objects.attempt(event.arg, actor, time);
+                // What a task waits for that did not say so is what it last found not ready.
+                if let Some(name) = trace.objects.name_of(event.arg) {
+                    trace.on_wait_for(at, name);
+                }
+            }
+            Kind::Read => trace.objects.read(event.arg, actor),
+            Kind::Resolve | Kind::Fail => trace.objects.resolve(event.arg, time),
+            Kind::Signal => trace.objects.signal(event.arg, time),
+            Kind::Drop => trace.objects.drop_object(event.arg),
+            _ => {}
+        }
+    }
+
+    fn spawn(&mut self, at: usize, time: Nanos, event: &Event<'_>) {
+        let trace = &mut self.trace;
+        let name = names(trace, event).next();
+        // The first task field is the new task, the second its parent.
+        let parent = values(trace, event)
+            .filter_map(|value| if let Value::Task(task) = value { Some(task) } else { None })
+            .nth(1);
+        trace.on_spawn(at, time, event.arg, name, parent.filter(|&number| number != 0));
+    }
+
+    fn counter(&mut self, at: usize, time: Nanos, event: &Event<'_>) {
+        let trace = &mut self.trace;
+        let value = match first_value(trace, event) {
+            Some(Value::U64(number) | Value::Flow(number)) => number as f64,
+            Some(Value::I64(number)) => number as f64,
+            Some(Value::F64(number)) => number,
+            Some(Value::Bool(flag)) => f64::from(u8::from(flag)),
+            Some(Value::Task(number) | Value::Name(number) | Value::Object(number)) => f64::from(number),
+            Some(Value::Str(_)) | None => return,
+        };
+        let Some(stream) = trace.streams.get_mut(at) else { return };
+        let (callsite, cpu) = (event.id.callsite(), stream.cpu);
+        let index = usize::from(callsite);
+        if stream.counters.len() <= index {
+            stream.counters.resize(index + 1, Tracks::NONE);
+        }
+        if let Some(id) = stream.counters.get_mut(index) {
+            if *id == Tracks::NONE {
+                *id = trace.tracks.add(TrackKind::Counter { cpu, callsite });
+            }
+            if let Some(samples) = trace.tracks.samples(*id) {
+                samples.push(time, value);
+            }
+        }
+    }
+}
+
+/// The values of an event's fields.
+fn values<'a>(trace: &'a Trace, event: &Event<'a>) -> impl Iterator<Item = Value<'a>> + use<'a> {
+    let callsite = trace.description.callsite(event.id.callsite());
+    let (arg, payload) = (event.arg, event.payload);
+    callsite.into_iter().flat_map(move |callsite| {
+        callsite.wire_fields().values(arg, payload).map(|(_, value)| value).collect::<Vec<_>>()
+    })
+}
+
+fn first_value<'a>(trace: &'a Trace, event: &Event<'a>) -> Option<Value<'a>> {
+    values(trace, event).next()
+}
+
+fn names<'a>(trace: &'a Trace, event: &Event<'a>) -> impl Iterator<Item = u16> + use<'a> {
+    values(trace, event).filter_map(|value| if let Value::Name(id) = value { Some(id) } else { None })
+}
+
+fn flow_id(value: Value<'_>) -> Option<u64> {
+    match value {
+        Value::Flow(id) | Value::U64(id) => Some(id),
+        _ => None,
+    }
+}
+
+impl Trace {
+    /// The statistics of the trace as it stands.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(self)
+    }
+}

@@ -1,0 +1,274 @@
+//! A counter's values over time as columns, 12 bytes each, with a pyramid of minimum, maximum and last value.
+//!
+//! A counter keeps its value until the next sample. Invariant: samples lie in time order (a forged earlier one is moved
+//! forward). Values are doubles: exact up to 2^53, nine petabytes.
+//!
+//! ```
+//! use fata_model::{lod::View, samples::Samples};
+//! let mut samples = Samples::default();
+//! samples.push(10, 4.0);
+//! samples.push(20, 7.0);
+//! let mut columns = Vec::new();
+//! samples.visible(&View { from: 0, to: 40, columns: 4 }, &mut columns);
+//! assert_eq!((columns[0].column, columns[1].last), (1, 7.0));
+//! ```
+
+use crate::columns::FAN_OUT;
+use crate::lod::{View, column, nanos_ceil};
+use crate::pyramid::{Descend, Pyramid, Summary, Visit};
+use crate::segmented::Segmented;
+use crate::time::Nanos;
+
+const WIDE: u32 = u32::MAX;
+
+/// What a pyramid says of 16, 256, … samples.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    start: Nanos,
+    end: Nanos,
+    min: f64,
+    max: f64,
+    last: f64,
+}
+
+impl Summary for Node {
+    fn merge(children: &[Self]) -> Option<Self> {
+        let mut node = *children.first()?;
+        for child in &children[1..] {
+            node.end = child.end;
+            node.min = node.min.min(child.min);
+            node.max = node.max.max(child.max);
+            node.last = child.last;
+        }
+        Some(node)
+    }
+
+    fn start(&self) -> Nanos {
+        self.start
+    }
+}
+
+/// The samples of one pixel column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Column {
+    /// Which column of the view. The value before the view, if there is one, is in column 0.
+    pub column: u32,
+    /// The least value sampled in the column.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// The value that the counter had at the column's end, and keeps until the next one in the list.
+    pub last: f64,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    times: Segmented<u32>,
+    values: Segmented<f64>,
+    pyramid: Pyramid<Node>,
+    wide: Vec<(u32, Nanos)>,
+    len: u32,
+    base: Nanos,
+    last: Option<(Nanos, f64)>,
+    range: Option<(f64, f64)>,
+}
+
+impl Samples {
+    /// How many samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a sample. Beyond 2^32 - 2 of them it is dropped; a value that is no number counts as 0.
+    pub fn push(&mut self, time: Nanos, value: f64) {
+        if self.len == u32::MAX - 1 {
+            return;
+        }
+        let value = if value.is_finite() { value } else { 0.0 };
+        let time = self.last.map_or(time, |(last, _)| time.max(last));
+        if (self.len as usize).is_multiple_of(FAN_OUT) {
+            self.base = time;
+        }
+        let delta = u32::try_from(time - self.base).unwrap_or(WIDE);
+        if delta == WIDE {
+            self.wide.push((self.len, time));
+        }
+        self.times.push(delta);
+        self.values.push(value);
+        self.last = Some((time, value));
+        self.range = Some(self.range.map_or((value, value), |(min, max)| (min.min(value), max.max(value))));
+        self.len += 1;
+        if (self.len as usize).is_multiple_of(FAN_OUT) {
+            let values = self.values.group(self.len as usize / FAN_OUT - 1);
+            let (min, max) = values.iter().fold((value, value), |(min, max), &v| (min.min(v), max.max(v)));
+            self.pyramid.push(Node { start: self.base, end: time, min, max, last: value });
+        }
+    }
+
+    /// The youngest sample.
+    #[must_use]
+    pub fn last(&self) -> Option<(Nanos, f64)> {
+        self.last
+    }
+
+    /// The least and the greatest value of all.
+    #[must_use]
+    pub fn range(&self) -> Option<(f64, f64)> {
+        self.range
+    }
+
+    fn base_of(&self, group: usize) -> Nanos {
+        self.pyramid.level(0).get(group).map_or(self.base, |node| node.start)
+    }
+
+    /// The sample at `index`.
+    #[must_use]
+    pub fn sample(&self, index: usize) -> Option<(Nanos, f64)> {
+        let delta = self.times.get(index)?;
+        let narrow = self.base_of(index / FAN_OUT) + Nanos::from(delta);
+        let wide =
+            || self.wide.binary_search_by_key(&index, |&(at, _)| at as usize).ok().and_then(|at| self.wide.get(at));
+        let time = if delta == WIDE { wide().map_or(narrow, |&(_, time)| time) } else { narrow };
+        Some((time, self.values.get(index)?))
+    }
+
+    /// All samples, oldest first.
+    pub fn samples(&self) -> impl Iterator<Item = (Nanos, f64)> {
+        (0..self.len()).map_while(|index| self.sample(index))
+    }
+
+    /// The value at `time`, with the index of its sample; `None` before the first.
+    #[must_use]
+    pub fn at(&self, time: Nanos) -> Option<(usize, f64)> {
+        let before = self.pyramid.level(0).partition_point(|node| node.start <= time);
+        let incomplete = self.pyramid.level(0).len();
+        let group = if before == incomplete && self.base <= time { incomplete } else { before.saturating_sub(1) };
+        let first = group * FAN_OUT;
+        let within = (first..self.len().min(first + FAN_OUT))
+            .take_while(|&i| self.sample(i).is_some_and(|(at, _)| at <= time))
+            .count();
+        // An incomplete group may be empty: then the sample is the last of the one before.
+        let index = (first + within).checked_sub(1)?;
+        let (at, value) = self.sample(index)?;
+        (at <= time).then_some((index, value))
+    }
+
+    /// Puts into `out` the columns of `view` in which the counter was sampled, in order; the value before the view comes
+    /// first, in column 0.
+    pub fn visible(&self, view: &View, out: &mut Vec<Column>) {
+        out.clear();
+        let scale = view.scale();
+        if scale <= 0.0 {
+            return;
+        }
+        let mut add = |time: Nanos, min: f64, max: f64, last: f64| {
+            let at = column((time - view.from) as f64 * scale).min(view.columns.saturating_sub(1));
+            match out.last_mut() {
+                Some(column) if column.column >= at => {
+                    column.min = column.min.min(min);
+                    column.max = column.max.max(max);
+                    column.last = last;
+                }
+                _ => out.push(Column { column: at, min, max, last }),
+            }
+        };
+        if let Some((_, value)) = view.from.checked_sub(1).and_then(|before| self.at(before)) {
+            add(view.from, value, value, value);
+        }
+        let pixel_nanos = nanos_ceil(1.0 / scale);
+        self.pyramid.walk(self.len(), &mut |visit| match visit {
+            Visit::Node { node, .. } if node.end < view.from => Descend::Skip,
+            Visit::Node { node, .. } if node.start >= view.to => Descend::Stop,
+            // A node within one column; one that crosses an edge is looked into.
+            Visit::Node { node, .. }
+                if node.start >= view.from
+                    && node.end - node.start < pixel_nanos
+                    && column((node.start - view.from) as f64 * scale)
+                        == column((node.end - view.from) as f64 * scale) =>
+            {
+                add(node.start, node.min, node.max, node.last);
+                Descend::Skip
+            }
+            Visit::Node { .. } => Descend::Into,
+            Visit::Group(group) => {
+                for index in group * FAN_OUT..self.len().min((group + 1) * FAN_OUT) {
+                    let Some((time, value)) = self.sample(index) else { break };
+                    if time >= view.to {
+                        return Descend::Stop;
+                    }
+                    if time >= view.from {
+                        add(time, value, value, value);
+                    }
+                }
+                Descend::Skip
+            }
+        });
+    }
+
+    /// What the columns and the pyramid take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.times.memory_bytes()
+            + self.values.memory_bytes()
+            + self.pyramid.memory_bytes()
+            + self.wide.capacity() * size_of::<(u32, Nanos)>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same by looking at every sample.
+    fn brute_force(samples: &[(Nanos, f64)], view: &View) -> Vec<Column> {
+        let mut out: Vec<Column> = Vec::new();
+        let before = samples.iter().rev().find(|(time, _)| *time < view.from).map(|&(_, value)| (view.from, value));
+        let within = samples.iter().copied().filter(|(time, _)| (view.from..view.to).contains(time));
+        for (time, value) in before.into_iter().chain(within) {
+            let at = column(view.x(time));
+            match out.last_mut().filter(|column| column.column == at) {
+                Some(column) => {
+                    column.min = column.min.min(value);
+                    column.max = column.max.max(value);
+                    column.last = value;
+                }
+                None => out.push(Column { column: at, min: value, max: value, last: value }),
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_column_is_what_looking_at_every_sample_gives() {
+        let mut samples = Samples::default();
+        let mut list = Vec::new();
+        let mut random = crate::random::Random::new(3);
+        let mut time = 0;
+        for i in 0..20_000 {
+            time += i64::try_from(random.below(if i % 1000 == 0 { 6_000_000_000 } else { 1000 })).unwrap();
+            let value = random.below(1_000_000) as f64;
+            samples.push(time, value);
+            list.push((time, value));
+        }
+        assert_eq!(samples.samples().collect::<Vec<_>>(), list);
+        let mut out = Vec::new();
+        for _ in 0..300 {
+            let from = i64::try_from(random.below(time.unsigned_abs())).unwrap() - 1000;
+            let len = 1 << random.below(38);
+            let view = View { from, to: from + len, columns: 1 + u32::try_from(random.below(2000)).unwrap() };
+            samples.visible(&view, &mut out);
+            assert_eq!(out, brute_force(&list, &view), "{view:?}");
+            let at = samples.at(from).map(|(_, value)| value);
+            let scan = list.iter().rev().find(|(time, _)| *time <= from).map(|&(_, value)| value);
+            assert_eq!(at, scan);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The statistics of a trace: per callsite, task and counter, with what was discarded. The names are those of
+//! `fata stats --json`, on which scripts depend.
+//!
+//! Percentiles come from histograms and are right to 1 part in 128; everything else is exact. Spans that a gap made
+//! uncertain, and spans that have not ended, are counted and have no time.
+
+use fata_wire::event::MAX_CALLSITES;
+use fata_wire::field::{Kind, Unit};
+use fata_wire::packet::Cause;
+
+use crate::histogram::Histogram;
+use crate::samples::Samples;
+use crate::tasks::State;
+use crate::time::Nanos;
+use crate::trace::{TaskRef, Trace, TrackKind};
+
+/// The account of one callsite, kept while events come in.
+#[derive(Clone, Debug, Default)]
+pub struct CallsiteTimes {
+    /// Its events; of spans only the begins.
+    pub count: u64,
+    /// Spans that ended.
+    pub ended: u64,
+    /// Spans among them that were open across a gap.
+    pub uncertain: u64,
+    /// Time in spans.
+    pub total_nanos: Nanos,
+    /// Time in which it was the innermost span.
+    pub self_nanos: Nanos,
+    /// How long the spans were.
+    pub durations: Histogram,
+}
+
+impl CallsiteTimes {
+    #[inline]
+    pub(crate) fn ended(&mut self, duration: Nanos, own: Nanos, uncertain: bool) {
+        self.ended += 1;
+        if uncertain {
+            self.uncertain += 1;
+            return;
+        }
+        self.total_nanos = self.total_nanos.saturating_add(duration);
+        self.self_nanos = self.self_nanos.saturating_add(own);
+        self.durations.record(duration);
+    }
+
+    pub(crate) fn table() -> Vec<CallsiteTimes> {
+        vec![CallsiteTimes::default(); usize::from(MAX_CALLSITES)]
+    }
+}
+
+/// All statistics.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Stats {
+    /// All events, unfinished ones included: what `babeltrace2` counts.
+    pub events_total: u64,
+    /// Packets read.
+    pub packets: u64,
+    /// From the first packet's begin to the last moment, in nanoseconds.
+    pub duration_ns: Nanos,
+    /// Discarded events by cause.
+    pub discarded: DiscardedStats,
+    /// By callsite, those that cost most first.
+    pub callsites: Vec<CallsiteStats>,
+    /// By task, in the order in which they were first seen.
+    pub tasks: Vec<TaskStats>,
+    /// By counter.
+    pub counters: Vec<CounterStats>,
+    /// Objects that someone still waits for.
+    pub unresolved: Vec<UnresolvedStats>,
+    /// The guest's clock.
+    pub clock: Option<ClockStats>,
+    /// Intervals for which a stream's events are missing.
+    pub gaps: Vec<GapStats>,
+    /// What was wrong with the trace, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// Discarded events by cause, over all streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct DiscardedStats {
+    /// The ring was full.
+    pub full: u64,
+    /// An interrupt fired while the ring was changing packets.
+    pub nested: u64,
+    /// Longer than a packet.
+    pub too_big: u64,
+    /// Newer events took the place.
+    pub overwritten: u64,
+    /// The receiver found no events there.
+    pub refused: u64,
+    /// All causes together.
+    pub total: u64,
+    /// Packets that were published and are not in the trace.
+    pub missing_packets: u64,
+}
+
+/// One callsite.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct CallsiteStats {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its events; of spans only the begins.
+    pub count: u64,
+    /// Spans that have not ended.
+    pub open: u64,
+    /// Spans that were open across a gap.
+    pub uncertain: u64,
+    /// Time in its spans.
+    pub total_ns: Nanos,
+    /// Time in which it was the innermost span.
+    pub self_ns: Nanos,
+    /// Mean duration.
+    pub mean_ns: f64,
+    /// Half of them were not longer.
+    pub p50_ns: Nanos,
+    /// 99 % of them were not longer.
+    pub p99_ns: Nanos,
+    /// The longest.
+    pub max_ns: Nanos,
+}
+
+/// One task.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct TaskStats {
+    /// Its number in the guest, which later tasks use again.
+    pub id: u16,
+    /// Its name; empty where its spawn is not in the trace.
+    pub name: String,
+    /// Its parent's number, 0 for none or the scheduler.
+    pub parent: u16,
+    /// How often it was polled.
+    pub polls: u64,
+    /// Time in polls.
+    pub running_ns: Nanos,
+    /// Time from wakes to polls.
+    pub ready_ns: Nanos,
+    /// The longest such time.
+    pub max_ready_ns: Nanos,
+    /// Time in which it waited.
+    pub idle_ns: Nanos,
+    /// Its state at the trace's end.
+    pub state: &'static str,
+}
+
+/// One counter.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct CounterStats {
+    /// Its name.
+    pub name: String,
+    /// What it counts.
+    pub unit: &'static str,
+    /// Samples.
+    pub count: u64,
+    /// Its last value.
+    pub last: f64,
+    /// Its least.
+    pub min: f64,
+    /// Its greatest.
+    pub max: f64,
+}
+
+/// An object that someone still waits for.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct UnresolvedStats {
+    /// The object's name.
+    pub name: String,
+    /// The object's number in the guest.
+    pub id: u16,
+    /// The waiting task, as people call it.
+    pub task: String,
+    /// Since when, in nanoseconds of the trace.
+    pub since_ns: Nanos,
+    /// For how long.
+    pub waited_ns: Nanos,
+    /// When it was last signalled; before `since_ns` the signal was lost.
+    pub signalled_ns: Option<Nanos>,
+}
+
+/// The guest's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ClockStats {
+    /// Ticks per second.
+    pub hz: u64,
+    /// The clock's value at time 0 of the trace.
+    pub origin_ticks: u64,
+    /// Nanoseconds since 1970 at time 0 of the trace.
+    pub origin_unix_ns: Option<i64>,
+    /// What reading the clock costs.
+    pub read_cost_ps: u64,
+    /// What an event without payload costs.
+    pub probe_cost_ps: u64,
+}
+
+/// A time for which events are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct GapStats {
+    /// The vCPU.
+    pub cpu: u32,
+    /// The last moment known before it.
+    pub from_ns: Nanos,
+    /// The first moment known after it.
+    pub to_ns: Nanos,
+    /// Discarded events.
+    pub discarded: u64,
+    /// Packets that were published and are not in the trace.
+    pub missing_packets: u64,
+}
+
+/// No more gaps than this are listed; the sums count all.
+const MAX_GAPS_LISTED: usize = 1000;
+
+impl Stats {
+    /// The statistics of a trace as it stands.
+    #[must_use]
+    pub fn of(trace: &Trace) -> Self {
+        Stats {
+            events_total: trace.events,
+            packets: trace.streams.iter().map(|stream| stream.packets).sum(),
+            duration_ns: trace.end,
+            discarded: discarded(trace),
+            callsites: callsites(trace),
+            tasks: (0..).zip(&trace.tasks.list).map(|(index, _)| task(trace, TaskRef(index))).collect(),
+            counters: counters(trace),
+            unresolved: unresolved(trace),
+            clock: clock(trace),
+            gaps: gaps(trace),
+            warnings: trace.warnings().collect(),
+        }
+    }
+}
+
+fn discarded(trace: &Trace) -> DiscardedStats {
+    let sum = |cause| trace.streams.iter().map(|stream| stream.discarded_by(cause)).fold(0, u64::saturating_add);
+    DiscardedStats {
+        full: sum(Cause::Full),
+        nested: sum(Cause::Nested),
+        too_big: sum(Cause::TooBig),
+        overwritten: sum(Cause::Overwritten),
+        refused: sum(Cause::Refused),
+        total: Cause::ALL.into_iter().map(sum).fold(0, u64::saturating_add),
+        missing_packets: trace.gaps.iter().map(|gap| gap.missing_packets).fold(0, u64::saturating_add),
+    }
+}
+
+fn callsites(trace: &Trace) -> Vec<CallsiteStats> {
+    let mut open = vec![0u64; usize::from(MAX_CALLSITES)];
+    for callsite in trace.open_spans() {
+        if let Some(count) = open.get_mut(usize::from(callsite)) {
+            *count += 1;
+        }
+    }
+    let mut list: Vec<_> = trace
+        .description
+        .callsites()
+        .filter(|callsite| callsite.kind != Kind::Name)
+        .filter_map(|callsite| {
+            let times = trace.times.get(usize::from(callsite.id))?;
+            let timed = times.durations.count();
+            (times.count + times.ended > 0).then(|| CallsiteStats {
+                name: callsite.name.to_string(),
+                kind: callsite.kind.text(),
+                count: times.count,
+                open: open.get(usize::from(callsite.id)).copied().unwrap_or(0),
+                uncertain: times.uncertain,
+                total_ns: times.total_nanos,
+                self_ns: times.self_nanos,
+                mean_ns: if timed == 0 { 0.0 } else { times.total_nanos as f64 / timed as f64 },
+                p50_ns: times.durations.quantile(0.5),
+                p99_ns: times.durations.quantile(0.99),
+                max_ns: times.durations.max(),
+            })
+        })
+        .collect();
+    list.sort_by(|a, b| b.total_ns.cmp(&a.total_ns).then(b.count.cmp(&a.count)).then(a.name.cmp(&b.name)));
+    list
+}
+
+fn task(trace: &Trace, index: TaskRef) -> TaskStats {
+    let Some(task) = trace.task(index) else { return TaskStats::nobody() };
+    let (state, _) = trace.state_of(index).unwrap_or((State::Unknown, 0));
+    // What a gap has passed over counts up to the gap.
+    let until = if state == task.state { trace.end } else { trace.state_of(index).map_or(trace.end, |(_, gap)| gap) };
+    TaskStats {
+        id: task.number,
+        name: trace.task_name(index).unwrap_or("").to_owned(),
+        parent: task.parent.and_then(|parent| trace.task(parent)).map_or(0, |parent| parent.number),
+        polls: task.polls,
+        running_ns: task.nanos_in(State::Running, until),
+        ready_ns: task.nanos_in(State::Ready, until),
+        max_ready_ns: task.max_ready_nanos,
+        idle_ns: task.nanos_in(State::Idle, until),
+        state: state.text(),
+    }
+}
+
+impl TaskStats {
+    fn nobody() -> Self {
+        TaskStats {
+            id: 0,
+            name: String::new(),
+            parent: 0,
+            polls: 0,
+            running_ns: 0,
+            ready_ns: 0,
+            max_ready_ns: 0,
+            idle_ns: 0,
+            state: State::Unknown.text(),
+        }
+    }
+}
+
+fn counters(trace: &Trace) -> Vec<CounterStats> {
+    let series = trace.tracks.list.iter().filter_map(|track| match track.kind {
+        TrackKind::Counter { callsite, .. } => Some((callsite, track.samples()?)),
+        _ => None,
+    });
+    let mut by_callsite: Vec<(u16, Vec<&Samples>)> = Vec::new();
+    for (callsite, samples) in series {
+        match by_callsite.iter_mut().find(|(known, _)| *known == callsite) {
+            Some((_, list)) => list.push(samples),
+            None => by_callsite.push((callsite, vec![samples])),
+        }
+    }
+    let one = |(callsite, list): (u16, Vec<&Samples>)| {
+        let described = trace.description.callsite(callsite)?;
+        let ranges = || list.iter().filter_map(|samples| samples.range());
+        let last = list.iter().filter_map(|samples| samples.last()).max_by_key(|(time, _)| *time)?;
+        Some(CounterStats {
+            name: described.name.to_string(),
+            unit: described.fields.first().map_or(Unit::None, |field| field.unit).text(),
+            count: list.iter().map(|samples| samples.len() as u64).sum(),
+            last: last.1,
+            min: ranges().map(|(min, _)| min).fold(f64::INFINITY, f64::min),
+            max: ranges().map(|(_, max)| max).fold(f64::NEG_INFINITY, f64::max),
+        })
+    };
+    by_callsite.into_iter().filter_map(one).collect()
+}
+
+fn unresolved(trace: &Trace) -> Vec<UnresolvedStats> {
+    let list = trace.unresolved().into_iter();
+    list.map(|unresolved| UnresolvedStats {
+        name: unresolved.name,
+        id: unresolved.number,
+        task: unresolved.task.map_or_else(|| "no task".to_owned(), |task| trace.task_label(task)),
+        since_ns: unresolved.since,
+        waited_ns: trace.end - unresolved.since,
+        signalled_ns: unresolved.signalled,
+    })
+    .collect()
+}
+
+fn clock(trace: &Trace) -> Option<ClockStats> {
+    let clock = trace.description.clock()?;
+    Some(ClockStats {
+        hz: clock.hz,
+        origin_ticks: trace.origin.map_or(0, |origin| origin.ticks),
+        origin_unix_ns: trace.origin.and_then(|origin| origin.unix_nanos),
+        read_cost_ps: clock.clock_cost_picos,
+        probe_cost_ps: clock.probe_cost_picos,
+    })
+}
+
+fn gaps(trace: &Trace) -> Vec<GapStats> {
+    let one = |gap: &crate::trace::Gap| GapStats {
+        cpu: gap.cpu,
+        from_ns: gap.from,
+        to_ns: gap.to,
+        discarded: gap.events(),
+        missing_packets: gap.missing_packets,
+    };
+    trace.gaps.iter().take(MAX_GAPS_LISTED).map(one).collect()
+}

@@ -1,0 +1,137 @@
+//! One vCPU's packets as the model follows them: which task runs, whether an interrupt does, what is missing.
+//!
+//! Invariant: within a stream time never runs backwards; a forged stamp counts as the moment before it.
+
+use fata_wire::packet::{Cause, Discarded};
+
+use crate::spans::Stack;
+use crate::time::Nanos;
+use crate::trace::{Actor, TaskRef, TrackId, Tracks, Wake};
+
+/// What a vCPU is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Current {
+    /// Discarded events, or the trace begins in the middle.
+    Unknown,
+    /// Between polls.
+    Scheduler,
+    /// A poll of this task.
+    Task(TaskRef),
+}
+
+/// A gap as the stream's spans and tasks look it up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamGap {
+    pub(crate) from: Nanos,
+    pub(crate) to: Nanos,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// The vCPU, or thread.
+    pub cpu: u32,
+    /// Events in its packets.
+    pub events: u64,
+    /// Its packets.
+    pub packets: u64,
+    /// Discarded events by cause, as the guest and the collector counted them.
+    pub discarded: Discarded,
+    /// When its first packet began.
+    pub first: Nanos,
+    /// Its last moment so far.
+    pub last: Nanos,
+    pub(crate) last_seq: Option<u64>,
+    pub(crate) current: Current,
+    /// Spans of interrupts that are open, on top of the vCPU's stack.
+    pub(crate) irq_depth: u32,
+    pub(crate) stack: Stack,
+    pub(crate) lane: TrackId,
+    pub(crate) phases: Vec<TrackId>,
+    /// By callsite.
+    pub(crate) counters: Vec<TrackId>,
+    pub(crate) gaps: Vec<StreamGap>,
+    /// The task whose last poll ended with `Done`: what it held may still be given up.
+    pub(crate) closing: Option<TaskRef>,
+    wakes: Vec<(Nanos, u32, TaskRef)>,
+}
+
+impl Stream {
+    pub(crate) fn new(cpu: u32, lane: TrackId, first: Nanos) -> Self {
+        Stream {
+            cpu,
+            events: 0,
+            packets: 0,
+            discarded: Discarded::default(),
+            first,
+            last: first,
+            last_seq: None,
+            current: Current::Unknown,
+            irq_depth: 0,
+            stack: Stack::default(),
+            lane,
+            phases: Vec::new(),
+            counters: Vec::new(),
+            gaps: Vec::new(),
+            closing: None,
+            wakes: Vec::new(),
+        }
+    }
+
+    /// Events that were discarded for `cause`.
+    #[must_use]
+    pub fn discarded_by(&self, cause: Cause) -> u64 {
+        self.discarded.get(cause as usize).copied().unwrap_or(0)
+    }
+
+    /// The track of the vCPU's polls.
+    #[must_use]
+    pub fn lane(&self) -> TrackId {
+        self.lane
+    }
+
+    pub(crate) fn gap_count(&self) -> u32 {
+        u32::try_from(self.gaps.len()).unwrap_or(u32::MAX)
+    }
+
+    /// When the first gap after the first `seen` began.
+    pub(crate) fn gap_after(&self, seen: u32) -> Option<Nanos> {
+        self.gaps.get(seen as usize).map(|gap| gap.from)
+    }
+
+    /// Who is doing what happens now.
+    pub(crate) fn actor(&self) -> Actor {
+        match self.current {
+            _ if self.irq_depth > 0 => Actor::Interrupt,
+            Current::Unknown => Actor::Unknown,
+            Current::Scheduler => Actor::Scheduler,
+            Current::Task(task) => Actor::Task(task),
+        }
+    }
+
+    pub(crate) fn wake(&mut self, time: Nanos, from: Actor, to: TaskRef) {
+        self.wakes.push((time, from.pack(), to));
+    }
+
+    pub(crate) fn wakes(&self, from: Nanos, to: Nanos) -> impl Iterator<Item = Wake> {
+        let first = self.wakes.partition_point(|wake| wake.0 < from);
+        let wakes = self.wakes.get(first..).unwrap_or(&[]).iter().take_while(move |wake| wake.0 < to);
+        wakes.map(|&(time, from, to)| Wake { time, from: Actor::unpack(from), to, cpu: self.cpu })
+    }
+
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = TrackId> {
+        let counters = self.counters.iter().copied();
+        std::iter::once(self.lane)
+            .chain(self.stack.tracks())
+            .chain(self.phases.iter().copied())
+            .chain(counters)
+            .filter(|&id| id != Tracks::NONE)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.stack.memory_bytes()
+            + self.wakes.capacity() * size_of::<(Nanos, u32, TaskRef)>()
+            + self.gaps.capacity() * size_of::<StreamGap>()
+            + self.counters.capacity() * 4
+    }
+}

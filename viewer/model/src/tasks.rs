@@ -1,0 +1,390 @@
+//! The life of tasks, rebuilt from the scheduler's events.
+//!
+//! ```text
+//!            Spawn            Ready             Poll, Switch to it
+//!   (unseen) ─────► Idle ───────────────► Ready ───────────────► Running ──Done──► Done
+//!                    ▲                      ▲                        │
+//!                    │                      └─ Pending, woken meanwhile
+//!                    └──────────────────────── Pending, Switch away ─┘
+//! ```
+//! Invariants: a task's states follow one another without overlap. A task number has 15 bits and is used again after
+//! 32,767 spawns, so a [`TaskRef`] and not a number names a task here; a `Spawn`, or any event of a number whose task is
+//! done, begins a new one. After a gap nobody knows in which state a task is until an event names it: its state is
+//! [`State::Unknown`] from the gap on, and no account is kept of that time.
+
+use crate::streams::{Current, Stream};
+use crate::time::Nanos;
+use crate::trace::{Actor, TaskRef, Trace, TrackId, TrackKind};
+
+/// What a task is doing. The `extra` of an interval in a task's track says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Not seen since events were discarded.
+    Unknown,
+    /// Waits; extra: the id of the name of what it waits for, or [`NO_NAME`].
+    Idle,
+    /// Could run; extra: who woke it, an [`Actor`].
+    Ready,
+    /// Is polled; extra: the vCPU.
+    Running,
+    /// Is no more.
+    Done,
+}
+
+/// The extra of an idle interval of which nothing says what the task waited for.
+pub const NO_NAME: u32 = u32::MAX;
+
+impl State {
+    /// As an interval's key.
+    #[must_use]
+    pub const fn key(self) -> u16 {
+        self as u16
+    }
+
+    /// From an interval's key.
+    #[must_use]
+    pub const fn from_key(key: u16) -> Self {
+        match key {
+            1 => State::Idle,
+            2 => State::Ready,
+            3 => State::Running,
+            4 => State::Done,
+            _ => State::Unknown,
+        }
+    }
+
+    /// As text, as in `fata stats`.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            State::Unknown => "unknown",
+            State::Idle => "idle",
+            State::Ready => "ready",
+            State::Running => "running",
+            State::Done => "done",
+        }
+    }
+}
+
+/// One task.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Its number in the guest, used again by later tasks.
+    pub number: u16,
+    /// The id of its name, if its spawn was seen.
+    pub name: Option<u16>,
+    /// Who spawned it, if that was seen.
+    pub parent: Option<TaskRef>,
+    /// When it was spawned, if that was seen.
+    pub spawned: Option<Nanos>,
+    /// When it was done.
+    pub done: Option<Nanos>,
+    /// Its state now.
+    pub state: State,
+    /// Since when.
+    pub since: Nanos,
+    /// How often it was polled.
+    pub polls: u64,
+    /// How often it was woken.
+    pub wakes: u64,
+    /// Time in polls, up to `since`.
+    pub running_nanos: Nanos,
+    /// Time from a wake to the poll: the scheduling delay, up to `since`.
+    pub ready_nanos: Nanos,
+    /// The longest such delay.
+    pub max_ready_nanos: Nanos,
+    /// Time in which it waited, up to `since`.
+    pub idle_nanos: Nanos,
+    /// The vCPU that knew it last.
+    pub cpu: u32,
+    /// The track of its states.
+    pub states: TrackId,
+    /// The id of the name of what it is about to wait for.
+    pub(crate) waits_for: Option<u16>,
+    woken: Option<Actor>,
+    /// Gaps of its stream up to `since`.
+    gaps: u32,
+}
+
+impl Task {
+    /// The time that it has spent in `state` up to `now`, the current interval included.
+    #[must_use]
+    pub fn nanos_in(&self, state: State, now: Nanos) -> Nanos {
+        let account = match state {
+            State::Running => self.running_nanos,
+            State::Ready => self.ready_nanos,
+            State::Idle => self.idle_nanos,
+            State::Unknown | State::Done => return 0,
+        };
+        account + if self.state == state { (now - self.since).max(0) } else { 0 }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Tasks {
+    pub(crate) list: Vec<Task>,
+    by_number: Vec<Option<TaskRef>>,
+    pub(crate) max_tasks: usize,
+    pub(crate) refused: u64,
+}
+
+impl Tasks {
+    pub(crate) fn new(max_tasks: usize) -> Self {
+        Tasks { list: Vec::new(), by_number: Vec::new(), max_tasks, refused: 0 }
+    }
+
+    /// The youngest task of this number.
+    pub(crate) fn current(&self, number: u16) -> Option<TaskRef> {
+        *self.by_number.get(usize::from(number))?
+    }
+
+    /// Numbers may stand for other tasks now.
+    pub(crate) fn forget_numbers(&mut self) {
+        self.by_number.clear();
+    }
+
+    fn get_mut(&mut self, task: TaskRef) -> Option<&mut Task> {
+        self.list.get_mut(task.0 as usize)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.list.capacity() * size_of::<Task>() + self.by_number.capacity() * size_of::<Option<TaskRef>>()
+    }
+}
+
+impl Trace {
+    /// The living task of this number, a new one if there is none.
+    pub(crate) fn task_of(&mut self, at: usize, number: u16, time: Nanos) -> Option<TaskRef> {
+        match self.tasks.current(number) {
+            Some(task) if self.task(task).is_some_and(|task| task.done.is_none()) => Some(task),
+            _ => self.new_task(at, number, time),
+        }
+    }
+
+    fn new_task(&mut self, at: usize, number: u16, time: Nanos) -> Option<TaskRef> {
+        if number == 0 {
+            return None;
+        }
+        let stream = self.streams.get(at)?;
+        if self.tasks.list.len() >= self.tasks.max_tasks {
+            self.tasks.refused += 1;
+            return None;
+        }
+        let task = TaskRef(u32::try_from(self.tasks.list.len()).ok()?);
+        self.tasks.list.push(Task {
+            number,
+            name: None,
+            parent: None,
+            spawned: None,
+            done: None,
+            state: State::Unknown,
+            since: time,
+            polls: 0,
+            wakes: 0,
+            running_nanos: 0,
+            ready_nanos: 0,
+            max_ready_nanos: 0,
+            idle_nanos: 0,
+            cpu: stream.cpu,
+            states: self.tracks.add(TrackKind::Task { task }),
+            waits_for: None,
+            woken: None,
+            gaps: stream.gap_count(),
+        });
+        self.stacks.push(crate::spans::Stack::default());
+        let number = usize::from(number);
+        if self.tasks.by_number.len() <= number {
+            self.tasks.by_number.resize(number + 1, None);
+        }
+        if let Some(slot) = self.tasks.by_number.get_mut(number) {
+            *slot = Some(task);
+        }
+        Some(task)
+    }
+
+    /// `task` is in `state` from `time` on.
+    fn enter(&mut self, at: usize, task: TaskRef, time: Nanos, state: State, extra: u32) {
+        let (Some(stream), Some(known)) = (self.streams.get(at), self.tasks.get_mut(task)) else { return };
+        // Of a task that a gap has passed over, only the time before the gap is known.
+        let gap = if known.cpu == stream.cpu { stream.gap_after(known.gaps) } else { None };
+        let until = gap.unwrap_or(time).max(known.since);
+        let nanos = until - known.since;
+        match known.state {
+            State::Running => known.running_nanos += nanos,
+            State::Ready => {
+                known.ready_nanos += nanos;
+                known.max_ready_nanos = known.max_ready_nanos.max(nanos);
+            }
+            State::Idle => known.idle_nanos += nanos,
+            State::Unknown | State::Done => {}
+        }
+        let before = known.state;
+        known.state = state;
+        known.since = time.max(until);
+        known.cpu = stream.cpu;
+        known.gaps = stream.gap_count();
+        let (states, time) = (known.states, known.since);
+        if before != State::Unknown {
+            let empty = nanos == 0 && (before == State::Idle || state == State::Done);
+            match if empty { None } else { self.tracks.row(states) } {
+                Some(row) => row.end(until, false),
+                None => {
+                    if let Some(row) = self.tracks.row_with_open(states) {
+                        row.abandon();
+                    }
+                }
+            }
+        }
+        if !matches!(state, State::Unknown | State::Done)
+            && let Some(row) = self.tracks.row_with_open(states)
+        {
+            row.begin(time, state.key(), extra);
+        }
+    }
+
+    pub(crate) fn on_spawn(&mut self, at: usize, time: Nanos, number: u16, name: Option<u16>, parent: Option<u16>) {
+        if let Some(old) = self.tasks.current(number)
+            && self.task(old).is_some_and(|task| task.done.is_none())
+        {
+            // Its end was lost, or the number forged.
+            self.finish(at, old, time);
+        }
+        let parent = parent.and_then(|number| self.tasks.current(number));
+        let Some(task) = self.new_task(at, number, time) else { return };
+        if let Some(known) = self.tasks.get_mut(task) {
+            known.name = name;
+            known.parent = parent;
+            known.spawned = Some(time);
+        }
+        self.enter(at, task, time, State::Idle, NO_NAME);
+    }
+
+    pub(crate) fn on_ready(&mut self, at: usize, time: Nanos, number: u16) {
+        let Some(task) = self.task_of(at, number, time) else { return };
+        let Some(stream) = self.streams.get_mut(at) else { return };
+        let from = stream.actor();
+        if self.tracks.take_room() {
+            stream.wake(time, from, task);
+        }
+        let Some(known) = self.tasks.get_mut(task) else { return };
+        known.wakes += 1;
+        match known.state {
+            // It will be ready when this poll ends.
+            State::Running => known.woken = Some(from),
+            State::Ready if known.gaps == stream.gap_count() => {}
+            _ => self.enter(at, task, time, State::Ready, from.pack()),
+        }
+    }
+
+    pub(crate) fn on_poll(&mut self, at: usize, time: Nanos, number: u16) {
+        self.leave(at, time, None);
+        let task = self.task_of(at, number, time);
+        let Some(stream) = self.streams.get_mut(at) else { return };
+        if let Some(closing) = stream.closing.take() {
+            self.close_all(at, closing, time);
+        }
+        let Some(stream) = self.streams.get_mut(at) else { return };
+        let Some(task) = task else {
+            stream.current = Current::Unknown;
+            return;
+        };
+        stream.current = Current::Task(task);
+        let (lane, cpu) = (stream.lane, stream.cpu);
+        if let Some(row) = self.tracks.row_with_open(lane) {
+            row.begin(time, number, task.0);
+        }
+        self.enter(at, task, time, State::Running, cpu);
+        if let Some(known) = self.tasks.get_mut(task) {
+            known.polls += 1;
+            known.waits_for = None;
+            known.woken = None;
+        }
+    }
+
+    /// The current poll ends, of task `number` where the event says so.
+    fn leave(&mut self, at: usize, time: Nanos, number: Option<u16>) -> Option<TaskRef> {
+        let stream = self.streams.get_mut(at)?;
+        let lane = stream.lane;
+        let current = std::mem::replace(&mut stream.current, Current::Scheduler);
+        let task = match (current, number) {
+            (Current::Task(task), _) => Some(task),
+            // The poll began within a gap: from here on the task is known again.
+            (_, Some(number)) => self.task_of(at, number, time),
+            _ => None,
+        }?;
+        match self.tracks.row(lane) {
+            Some(row) => row.end(time, false),
+            None => {
+                if let Some(row) = self.tracks.row_with_open(lane) {
+                    row.abandon();
+                }
+            }
+        }
+        let known = self.tasks.get_mut(task)?;
+        match known.woken.take() {
+            Some(from) => self.enter(at, task, time, State::Ready, from.pack()),
+            None => {
+                let waits_for = known.waits_for.map_or(NO_NAME, u32::from);
+                self.enter(at, task, time, State::Idle, waits_for);
+            }
+        }
+        Some(task)
+    }
+
+    pub(crate) fn on_pending(&mut self, at: usize, time: Nanos, number: u16) {
+        self.leave(at, time, Some(number));
+    }
+
+    pub(crate) fn on_switch(&mut self, at: usize, time: Nanos, number: u16) {
+        self.on_poll(at, time, number);
+    }
+
+    pub(crate) fn on_done(&mut self, at: usize, time: Nanos, number: u16) {
+        let Some(task) = self.leave(at, time, Some(number)) else { return };
+        self.finish(at, task, time);
+        if let Some(stream) = self.streams.get_mut(at) {
+            stream.closing = Some(task);
+        }
+    }
+
+    fn finish(&mut self, at: usize, task: TaskRef, time: Nanos) {
+        self.enter(at, task, time, State::Done, 0);
+        if let Some(known) = self.tasks.get_mut(task) {
+            known.done = Some(time);
+        }
+    }
+
+    pub(crate) fn on_wait_for(&mut self, at: usize, name: u16) {
+        if let Some(Current::Task(task)) = self.streams.get(at).map(|stream| stream.current)
+            && let Some(task) = self.tasks.get_mut(task)
+        {
+            task.waits_for = Some(name);
+        }
+    }
+
+    /// Who runs on a stream is not known from `from` on.
+    pub(crate) fn forget_current(&mut self, at: usize, from: Nanos) {
+        let Some(stream) = self.streams.get_mut(at) else { return };
+        let was = std::mem::replace(&mut stream.current, Current::Unknown);
+        let lane = stream.lane;
+        if matches!(was, Current::Task(_))
+            && let Some(row) = self.tracks.row(lane)
+        {
+            row.end(from, true);
+        }
+        if let Some(closing) = self.streams.get_mut(at).and_then(|stream| stream.closing.take()) {
+            self.close_all(at, closing, from);
+        }
+    }
+
+    /// The state of a task now, and since when: [`State::Unknown`] where a gap has passed over it.
+    #[must_use]
+    pub fn state_of(&self, task: TaskRef) -> Option<(State, Nanos)> {
+        let task = self.task(task)?;
+        let stream = self.streams.iter().find(|stream| stream.cpu == task.cpu);
+        match stream.and_then(|stream: &Stream| stream.gap_after(task.gaps)) {
+            Some(gap) if task.state != State::Done => Some((State::Unknown, gap.max(task.since))),
+            _ => Some((task.state, task.since)),
+        }
+    }
+}
