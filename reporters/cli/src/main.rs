@@ -1,3 +1,66 @@
-//! The `fata` command.
+//! The `fata` command: run a guest, list guests, collect, serve, look.
+//!
+//! ```text
+//! fata run http --publish 8080:80 &        # a guest, with a trace ring
+//! fata collect http -o trace --duration 5  # its trace, as a CTF directory
+//! fata stats trace                         # what it did
+//! fata view trace                          # the same, drawn
+//! ```
+//!
+//! Every failure is one sentence on standard error that says what is wrong and what to do, and an exit code that is not 0.
 
-fn main() {}
+mod collect;
+mod completions;
+mod guest;
+mod human;
+mod list;
+mod run;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// See inside a running unikernel.
+#[derive(Debug, Parser)]
+#[command(name = "fata", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a guest with a trace ring attached
+    Run(run::Args),
+    /// Show every ring on this machine
+    List(list::Args),
+    /// Record a guest into a CTF directory, or onto a pipe
+    Collect(collect::Args),
+    /// Offer a guest's live trace to viewers
+    Serve(serve::Args),
+    /// Print the completion script for a shell
+    Completions(completions::Args),
+    /// Be a guest: what `run` starts
+    #[command(name = "__guest", hide = true)]
+    Guest(guest::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Collect(args) => collect::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Guest(args) => guest::run(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("fata: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use fata_wire::field::Level;
 use fata_wire::packet::Discarded;
-use fata_wire::shared::{MESSAGE_BYTES, Mode, SharedError, State, Status as GuestStatus, at, control, text_at};
+use fata_wire::shared::{
+    MESSAGE_BYTES, Mode, Platform, SharedError, State, Status as GuestStatus, at, control, text_at,
+};
 
 use crate::description::Description;
 use crate::drain::{Phase, Position, StreamDrain, Totals};
@@ -311,11 +313,17 @@ impl Collector {
                 }
             }
             let over = self.options.duration.is_some_and(|duration| self.started.elapsed() >= duration);
-            let due = reported.elapsed() >= STATUS_INTERVAL;
-            if due {
+            let mut go_on = !over;
+            if reported.elapsed() >= STATUS_INTERVAL {
                 reported = Instant::now();
+                let status = self.status();
+                match sink.tick(&status) {
+                    Err(SinkError::Closed) => break Ok(End::ReaderGone),
+                    Err(error) => break Err(error.into()),
+                    Ok(()) => go_on &= report(&status),
+                }
             }
-            if over || (due && !report(&self.status())) {
+            if !go_on {
                 break self.leave(sink).map(|()| End::Stopped);
             }
         };
@@ -413,6 +421,12 @@ impl Collector {
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
         self.uuid
+    }
+
+    /// What the guest runs on.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        self.memory.geometry().platform
     }
 
     /// The guest.

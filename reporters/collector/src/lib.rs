@@ -15,12 +15,17 @@
 //! | [`drain`] | one stream: copy, check, account, publish |
 //! | [`collector`] | one guest: attach, poll, leave |
 //! | [`sink`] | directories and streams |
+//! | [`frames`], [`serve`] | live viewers on a socket |
+//! | [`peek`] | one look from afar, for lists |
 
 pub mod collector;
 pub mod description;
 pub mod drain;
+pub mod frames;
+pub mod peek;
+pub mod serve;
 pub mod shared;
 pub mod sink;
 pub mod source;
 
-pub use collector::{CollectError, Collector, End, Options, Status};
+pub use collector::{CollectError, Collector, Continue, End, Options, Status};

@@ -5,10 +5,12 @@
 
 pub mod directory;
 pub mod stream;
+pub mod tee;
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::collector::Status;
 use crate::description::Description;
 use crate::shared::SharedMemory;
 
@@ -68,6 +70,14 @@ pub trait Sink {
     /// # Errors
     /// See [`SinkError`]; each ends the recording.
     fn packet(&mut self, stream: u32, packet: &[u8]) -> Result<(), SinkError>;
+
+    /// How the recording goes, a few times a second, whether or not there are packets.
+    ///
+    /// # Errors
+    /// See [`SinkError`]; each ends the recording.
+    fn tick(&mut self, _status: &Status) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// A sink that was told the description as far as packets need it.

@@ -1,0 +1,181 @@
+//! `fata collect`: record a guest into a CTF directory, or as a trace stream onto a pipe, with a progress line.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use fata_collector::collector::discarded_in_all;
+use fata_collector::sink::Sink;
+use fata_collector::sink::directory::{self, DirectorySink};
+use fata_collector::sink::stream::StreamSink;
+use fata_collector::{Collector, Options, Status, source};
+use fata_wire::field::Level;
+use fata_wire::packet::{Cause, Discarded};
+
+use crate::human;
+use crate::signals::Stop;
+
+/// Where nobody rewrites the line, it is printed this seldom.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Arguments of `fata collect`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The guest: its name, `name.pid`, process id, or the path of a memory file
+    guest: String,
+    /// The directory to write; `-` writes the stream to standard output
+    #[arg(short, long, value_name = "DIR|-", env = "FATA_OUTPUT")]
+    output: PathBuf,
+    /// Copy what the ring holds once, and leave the guest as it is
+    #[arg(long)]
+    snapshot: bool,
+    /// Keep at most this much, the newest, such as 2G
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_bytes, env = "FATA_KEEP")]
+    keep: Option<u64>,
+    /// Stop after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = human::parse_seconds)]
+    duration: Option<Duration>,
+    /// Record events up to this level: error, warn, info, debug, trace
+    #[arg(long, value_parser = parse_level)]
+    level: Option<Level>,
+    /// Say nothing while it goes well
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// A level by its name.
+pub(crate) fn parse_level(text: &str) -> Result<Level, String> {
+    Level::from_text(text).ok_or_else(|| {
+        let names: Vec<_> = Level::ALL.iter().map(|level| level.text()).collect();
+        format!("{text:?} is no level: choose one of {}", names.join(", "))
+    })
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let stop = Stop::listen().context("cannot listen to signals")?;
+    let guest = source::find(&args.guest)?;
+    let options = Options { snapshot: args.snapshot, duration: args.duration, level: args.level };
+    let mut progress = Progress::new(args.quiet);
+    if args.output == Path::new("-") {
+        if std::io::stdout().is_terminal() {
+            bail!("a trace is not for a terminal: send it to a program (`… | fata view -`), or name a directory with -o");
+        }
+        if args.keep.is_some() {
+            bail!("--keep needs a directory: what went down a pipe cannot be taken back");
+        }
+        let mut collector = Collector::attach(&guest, &options, &[])?;
+        let mut sink = StreamSink::new(std::io::stdout().lock(), "standard output");
+        return finish(&mut collector, &mut sink, &stop, &mut progress, "standard output");
+    }
+    let mut sink = DirectorySink::open(&args.output, directory::Options { keep_bytes: args.keep })?;
+    let mut collector = Collector::attach(&guest, &options, sink.earlier().map(std::slice::from_ref).unwrap_or(&[]))?;
+    let code = finish(&mut collector, &mut sink, &stop, &mut progress, &args.output.display().to_string())?;
+    let dropped = sink.dropped();
+    if dropped.files > 0 && !args.quiet {
+        eprintln!("Dropped the oldest {} to stay below --keep.", human::bytes(dropped.bytes));
+    }
+    Ok(code)
+}
+
+/// Runs the recording and says how it ended.
+fn finish(
+    collector: &mut Collector,
+    sink: &mut dyn Sink,
+    stop: &Stop,
+    progress: &mut Progress,
+    target: &str,
+) -> anyhow::Result<ExitCode> {
+    let result = collector.run(sink, &mut |status| {
+        progress.show(status);
+        !stop.is_asked()
+    });
+    progress.end();
+    let totals = collector.totals();
+    let written = format!(
+        "{} events, {} in {target}; discarded {}",
+        totals.events,
+        human::bytes(totals.bytes),
+        by_cause(&totals.discarded)
+    );
+    // An error says what is wrong, and what was written before is said all the same.
+    let end = match result {
+        Ok(end) => end,
+        Err(error) => {
+            eprintln!("{written}.");
+            return Err(error.into());
+        }
+    };
+    if !progress.quiet {
+        eprintln!("{written}; {end}.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `0`, or the sum and what it is made of.
+pub(crate) fn by_cause(discarded: &Discarded) -> String {
+    let causes: Vec<_> = Cause::ALL
+        .iter()
+        .zip(discarded)
+        .filter(|(_, count)| **count > 0)
+        .map(|(cause, count)| format!("{} {count}", cause.text()))
+        .collect();
+    match causes.len() {
+        0 => "0".to_owned(),
+        _ => format!("{} ({})", discarded_in_all(discarded), causes.join(", ")),
+    }
+}
+
+/// The progress line on standard error.
+pub(crate) struct Progress {
+    quiet: bool,
+    rewrite: bool,
+    shown: bool,
+    last: Option<(Instant, u64, u64)>,
+    line: Option<Instant>,
+}
+
+impl Progress {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Progress { quiet, rewrite: std::io::stderr().is_terminal(), shown: false, last: None, line: None }
+    }
+
+    /// Shows the line: rewritten in place on a terminal, a new line every so often elsewhere.
+    pub(crate) fn show(&mut self, status: &Status) {
+        let now = Instant::now();
+        let (then, events, bytes) = self.last.replace((now, status.totals.events, status.totals.bytes)).unwrap_or((
+            now.checked_sub(status.elapsed).unwrap_or(now),
+            0,
+            0,
+        ));
+        if self.quiet || (!self.rewrite && self.line.is_some_and(|line| now.duration_since(line) < LINE_INTERVAL)) {
+            return;
+        }
+        self.line = Some(now);
+        let elapsed = now.duration_since(then);
+        let text = format!(
+            "{:>7.1} s  {}  {} events/s  {}/s  {} events  {}  discarded {}",
+            status.elapsed.as_secs_f64(),
+            status.state.text(),
+            human::count(human::rate(status.totals.events - events, elapsed)),
+            human::bytes(human::rate(status.totals.bytes - bytes, elapsed)),
+            human::count(status.totals.events),
+            human::bytes(status.totals.bytes),
+            human::count(discarded_in_all(&status.totals.discarded)),
+        );
+        let mut err = std::io::stderr().lock();
+        // A terminal that has gone away is no reason to end the recording.
+        let _ = if self.rewrite { write!(err, "\r{text}\x1b[K") } else { writeln!(err, "{text}") };
+        let _ = err.flush();
+        self.shown = true;
+    }
+
+    /// Leaves the line as it is and goes on below it.
+    pub(crate) fn end(&mut self) {
+        if self.shown && self.rewrite {
+            eprintln!();
+        }
+        self.shown = false;
+    }
+}

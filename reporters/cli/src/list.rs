@@ -1,0 +1,102 @@
+//! `fata list`: every ring on this machine, what its guest is and how much it says.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use fata_collector::peek::{Peek, peek};
+use fata_collector::source;
+use serde::Serialize;
+
+use crate::human;
+
+/// How long the rate is measured over.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Arguments of `fata list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// As one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// One ring, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    label: String,
+    platform: &'static str,
+    pid: u32,
+    state: String,
+    events: u64,
+    events_per_second: u64,
+    discarded: u64,
+    collector: u64,
+    path: String,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let guests = source::list()?;
+    let before: Vec<_> = guests.iter().map(|guest| (Instant::now(), peek(guest))).collect();
+    if before.iter().any(|(_, peek)| peek.as_ref().is_ok_and(|peek| peek.alive)) {
+        std::thread::sleep(INTERVAL);
+    }
+    let rows: Vec<Row> = guests
+        .iter()
+        .zip(before)
+        .map(|(guest, (then, before))| {
+            let found = peek(guest);
+            let (state, events, rate) = match (&before, &found) {
+                (Ok(before), Ok(now)) => {
+                    let new = now.produced().saturating_sub(before.produced());
+                    (state_of(now).to_owned(), now.produced(), if now.alive { human::rate(new, then.elapsed()) } else { 0 })
+                }
+                (_, Ok(now)) => (state_of(now).to_owned(), now.produced(), 0),
+                (_, Err(error)) => (format!("unreadable: {error}"), 0, 0),
+            };
+            Row {
+                name: guest.name.clone(),
+                label: guest.label(),
+                platform: guest.platform().map_or("image", |platform| platform.text()),
+                pid: guest.pid,
+                state,
+                events,
+                events_per_second: rate,
+                discarded: found.as_ref().map_or(0, Peek::discarded),
+                collector: found.as_ref().map_or(0, |peek| peek.collector),
+                path: guest.path.display().to_string(),
+            }
+        })
+        .collect();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&rows).context("the list as JSON")?);
+    } else if rows.is_empty() {
+        println!("No guest has a ring in {}. `fata run SAMPLE` starts one.", source::ring_dir().display());
+    } else {
+        println!("{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}", "GUEST", "PLATFORM", "STATE", "EVENTS", "EVENTS/S", "DISCARDED");
+        for row in rows {
+            let attached = if row.collector == 0 { String::new() } else { format!("  collected by {}", row.collector) };
+            println!(
+                "{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}{attached}",
+                row.label,
+                row.platform,
+                row.state,
+                human::count(row.events),
+                human::count(row.events_per_second),
+                human::count(row.discarded)
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the guest says of itself, unless it died before it could.
+fn state_of(peek: &Peek) -> &'static str {
+    use fata_wire::shared::State;
+    match peek.state {
+        State::Exited | State::Panicked => peek.state.text(),
+        _ if !peek.alive => "killed",
+        state => state.text(),
+    }
+}

@@ -1,0 +1,32 @@
+//! Two sinks as one: a recording that is watched live.
+//!
+//! Both get everything; an error of either ends both.
+
+use super::{Sink, SinkError};
+use crate::collector::Status;
+
+/// Hands everything to both.
+#[derive(Debug)]
+pub struct Tee<'a, A: ?Sized, B: ?Sized>(
+    /// Gets everything first.
+    pub &'a mut A,
+    /// Gets everything second.
+    pub &'a mut B,
+);
+
+impl<A: Sink + ?Sized, B: Sink + ?Sized> Sink for Tee<'_, A, B> {
+    fn metadata(&mut self, uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
+        self.0.metadata(uuid, text, known_bytes)?;
+        self.1.metadata(uuid, text, known_bytes)
+    }
+
+    fn packet(&mut self, stream: u32, packet: &[u8]) -> Result<(), SinkError> {
+        self.0.packet(stream, packet)?;
+        self.1.packet(stream, packet)
+    }
+
+    fn tick(&mut self, status: &Status) -> Result<(), SinkError> {
+        self.0.tick(status)?;
+        self.1.tick(status)
+    }
+}
