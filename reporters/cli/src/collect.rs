@@ -60,7 +60,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::new(args.quiet);
     if args.output == Path::new("-") {
         if std::io::stdout().is_terminal() {
-            bail!("a trace is not for a terminal: send it to a program (`… | fata view -`), or name a directory with -o");
+            bail!(
+                "a trace is not for a terminal: send it to a program (`… | fata view -`), or name a directory with -o"
+            );
         }
         if args.keep.is_some() {
             bail!("--keep needs a directory: what went down a pipe cannot be taken back");

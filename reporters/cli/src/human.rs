@@ -47,7 +47,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "t" => 40,
         other => return Err(format!("{other:?} is no unit of length: write a number and k, M, G or T, such as 2G")),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no length: write a number and a unit, such as 2G"))?;
+    let number: u64 =
+        digits.parse().map_err(|_| format!("{text:?} is no length: write a number and a unit, such as 2G"))?;
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is more than 64 bits can count"))
 }
 

@@ -50,7 +50,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let (state, events, rate) = match (&before, &found) {
                 (Ok(before), Ok(now)) => {
                     let new = now.produced().saturating_sub(before.produced());
-                    (state_of(now).to_owned(), now.produced(), if now.alive { human::rate(new, then.elapsed()) } else { 0 })
+                    (
+                        state_of(now).to_owned(),
+                        now.produced(),
+                        if now.alive { human::rate(new, then.elapsed()) } else { 0 },
+                    )
                 }
                 (_, Ok(now)) => (state_of(now).to_owned(), now.produced(), 0),
                 (_, Err(error)) => (format!("unreadable: {error}"), 0, 0),
@@ -74,7 +78,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else if rows.is_empty() {
         println!("No guest has a ring in {}. `fata run SAMPLE` starts one.", source::ring_dir().display());
     } else {
-        println!("{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}", "GUEST", "PLATFORM", "STATE", "EVENTS", "EVENTS/S", "DISCARDED");
+        println!(
+            "{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}",
+            "GUEST", "PLATFORM", "STATE", "EVENTS", "EVENTS/S", "DISCARDED"
+        );
         for row in rows {
             let attached = if row.collector == 0 { String::new() } else { format!("  collected by {}", row.collector) };
             println!(

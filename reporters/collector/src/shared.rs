@@ -87,11 +87,11 @@ impl SharedMemory {
         assert!(len_bytes.is_multiple_of(8) && offset + len_bytes <= self.len_bytes, "inside the checked geometry");
         out.resize(len_bytes, 0);
         let first = self.word(offset.min(self.len_bytes - 8));
-        for (i, chunk) in out.chunks_exact_mut(8).enumerate() {
+        for (i, chunk) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
             // SAFETY: the assertion above puts every word of the loop inside the mapping; aligned and atomic as in `load`.
             // Acquire: pairs with the Release of each event's header word, whose payload is read after it.
             let word = unsafe { (*first.wrapping_add(i)).load(Ordering::Acquire) };
-            chunk.copy_from_slice(&word.to_le_bytes());
+            *chunk = word.to_le_bytes();
         }
     }
 
@@ -99,8 +99,8 @@ impl SharedMemory {
     #[must_use]
     pub fn header_page(&self) -> Box<[u8; PAGE_BYTES]> {
         let mut page = Box::new([0; PAGE_BYTES]);
-        for (i, chunk) in page.chunks_exact_mut(8).enumerate() {
-            chunk.copy_from_slice(&self.load(i * 8).to_le_bytes());
+        for (i, chunk) in page.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            *chunk = self.load(i * 8).to_le_bytes();
         }
         page
     }

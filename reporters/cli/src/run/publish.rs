@@ -20,7 +20,9 @@ impl FromStr for Publish {
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = |port: &str| port.parse::<u16>().ok();
         text.split_once(':')
-            .and_then(|(host, guest)| Some(Publish { host: parse(host)?, guest: parse(guest).filter(|&port| port > 0)? }))
+            .and_then(|(host, guest)| {
+                Some(Publish { host: parse(host)?, guest: parse(guest).filter(|&port| port > 0)? })
+            })
             .ok_or_else(|| format!("{text:?} is no pair of ports: write HOST:GUEST, such as 8080:80"))
     }
 }

@@ -48,7 +48,9 @@ pub(super) fn run(args: &Args, image: &Path, default_name: &str, sample: Option<
         Err(error) => {
             let _ = std::fs::remove_file(&starting);
             if error.kind() == ErrorKind::NotFound {
-                bail!("{QEMU} is not installed: install the package {PACKAGE}, or run the sample with `--platform host`");
+                bail!(
+                    "{QEMU} is not installed: install the package {PACKAGE}, or run the sample with `--platform host`"
+                );
             }
             return Err(error).context(format!("cannot start {QEMU}"));
         }

@@ -39,12 +39,11 @@ pub fn locate(file: &File) -> io::Result<Result<(u64, Geometry), SharedError>> {
         while at < hole {
             let want = usize::try_from(len - at).unwrap_or(STEP_BYTES).min(STEP_BYTES);
             let got = read_up_to(file, &mut buffer[..want], at)?;
-            for (i, page) in buffer[..got].chunks_exact(PAGE_BYTES).enumerate() {
+            for (i, page) in buffer[..got].as_chunks::<PAGE_BYTES>().0.iter().enumerate() {
                 if u64_at(page, 0) != STORED_MAGIC {
                     continue;
                 }
                 let offset = at + (i * PAGE_BYTES) as u64;
-                let Some(page) = page.first_chunk::<PAGE_BYTES>() else { continue };
                 match Geometry::parse(page, len - offset) {
                     Ok(geometry) => return Ok(Ok((offset, geometry))),
                     Err(error) => verdict = error,
