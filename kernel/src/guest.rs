@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
+use core::cell::OnceCell;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
@@ -13,7 +14,8 @@ use fata_probe::{Name, name};
 
 use crate::executor::{Executor, JoinHandle};
 use crate::heap;
-use crate::platform::{clock, console};
+use crate::net::Net;
+use crate::platform::{self, clock, console};
 
 /// A future that stays on its vCPU.
 pub type LocalBoxFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -51,6 +53,7 @@ struct Inner {
     executor: Executor,
     name: String,
     args: String,
+    net: OnceCell<Net>,
 }
 
 /// Runs the guest whose program is `main`, and returns when `main` has ended; other tasks are left as they are.
@@ -63,7 +66,14 @@ pub fn run(boot: Boot<'_>, main: Main) {
 
 impl Guest {
     fn new(boot: Boot<'_>) -> Self {
-        Guest { inner: Rc::new(Inner { executor: Executor::new(), name: boot.name.into(), args: boot.args.into() }) }
+        Guest {
+            inner: Rc::new(Inner {
+                executor: Executor::new(),
+                name: boot.name.into(),
+                args: boot.args.into(),
+                net: OnceCell::new(),
+            }),
+        }
     }
 
     /// The guest's name.
@@ -122,6 +132,12 @@ impl Guest {
             Poll::Pending
         })
         .await;
+    }
+
+    /// The network. The first call brings it up; where there is none, everything asked of it fails with a sentence.
+    #[must_use]
+    pub fn net(&self) -> &Net {
+        self.inner.net.get_or_init(|| Net::start(self, platform::net::device()))
     }
 
     /// A line on the console.

@@ -30,6 +30,7 @@ pub mod executor;
 mod guest;
 pub mod heap;
 mod list;
+pub mod net;
 mod numbers;
 pub mod platform;
 pub mod sync;

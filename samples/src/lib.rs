@@ -4,6 +4,7 @@
 extern crate alloc;
 
 mod hello;
+mod http;
 
 use alloc::boxed::Box;
 use fata_kernel::Main;
@@ -20,11 +21,14 @@ pub struct Sample {
 }
 
 /// All samples.
-pub const SAMPLES: &[Sample] = &[Sample {
-    name: "hello",
-    about: "a few tasks that sleep, meet and say hello",
-    main: |guest| Box::pin(hello::main(guest)),
-}];
+pub const SAMPLES: &[Sample] = &[
+    Sample {
+        name: "hello",
+        about: "a few tasks that sleep, meet and say hello",
+        main: |guest| Box::pin(hello::main(guest)),
+    },
+    Sample { name: "http", about: "an HTTP/1.1 server on port 80", main: |guest| Box::pin(http::main(guest)) },
+];
 
 /// The sample called `name`.
 #[must_use]

@@ -33,7 +33,7 @@ pub(super) fn switch(task: u16) {
 }
 
 /// The current task is about to wait for something that is no object of its own.
-pub(super) fn wait_for(name: Name) {
+pub(crate) fn wait_for(name: Name) {
     event!(Kind::WaitFor, "task.wait", name = name);
 }
 

@@ -222,4 +222,3 @@ unsafe impl GlobalAlloc for Allocator {
         }
     }
 }
-

@@ -6,7 +6,7 @@ use std::format;
 
 use fata_probe::{Bytes, Nanos, instant, span};
 
-use super::{clock, memory, power, trace};
+use super::{clock, memory, net, power, trace};
 use crate::{Boot, Main, heap};
 
 /// The heap may grow so far unless the boot parameter `heap_mib=` says otherwise.
@@ -15,6 +15,7 @@ const DEFAULT_HEAP_MIB: u64 = 1024;
 /// Runs `main` as the guest `name` with the parameters `args` (`key=value` words), then ends the process.
 ///
 /// The calling thread becomes the guest's CPU. `ring_mib=` sets the length of the trace ring, `heap_mib=` that of the heap.
+/// [`net`] tells what plugs a network in.
 /// Where the guest cannot start the process ends with a sentence and the code 100; a panic of any thread ends it with 101.
 pub fn start(name: &str, args: &str, main: Main) -> ! {
     let entered = clock::now();
@@ -35,6 +36,10 @@ pub fn start(name: &str, args: &str, main: Main) -> ! {
     {
         let _span = span!("boot.clock");
         trace::calibrate();
+    }
+    {
+        let _span = span!("boot.devices");
+        net::plug(args).unwrap_or_else(|error| power::refuse(&error));
     }
     instant!("boot.main", since_entry = Nanos(clock::now() - entered));
     crate::run(Boot { name, args }, main);
