@@ -168,8 +168,9 @@ fn epoch_of_tick_zero(clock: &Clock) -> (i64, i64) {
     if clock.anchor_unix_nanos == 0 {
         return (0, 0);
     }
-    let anchor_ticks_since_epoch = i128::from(clock.anchor_unix_nanos) * hz / 1_000_000_000;
-    let zero = anchor_ticks_since_epoch - i128::from(clock.anchor_ticks);
+    // Unsigned, the product of any two numbers that a guest may write fits; divided, it fits the signed type.
+    let anchor_ticks_since_epoch = u128::from(clock.anchor_unix_nanos) * hz.cast_unsigned() / 1_000_000_000;
+    let zero = anchor_ticks_since_epoch.cast_signed() - i128::from(clock.anchor_ticks);
     let second = i64::try_from(zero.div_euclid(hz)).unwrap_or(0);
     (second, i64::try_from(zero.rem_euclid(hz)).unwrap_or(0))
 }
