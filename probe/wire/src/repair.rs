@@ -139,7 +139,7 @@ fn hole_words(hole: &[u8]) -> Option<usize> {
         return (words <= MAX_PAYLOAD_WORDS + 1 && words * 8 <= hole.len()).then_some(words);
     }
     // Untouched memory: everything up to the next word that is not zero belongs to records that were never begun.
-    Some(hole.chunks_exact(8).take_while(|word| word.iter().all(|&byte| byte == 0)).count().max(1))
+    Some(hole.as_chunks::<8>().0.iter().take_while(|word| word.iter().all(|&byte| byte == 0)).count().max(1))
 }
 
 /// Makes `record` (whole words) one event of callsite [`UNFINISHED`], stamped with the time of the event before it.
