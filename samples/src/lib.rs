@@ -3,8 +3,10 @@
 
 extern crate alloc;
 
+mod churn;
 mod hello;
 mod http;
+mod lost_wakeup;
 
 use alloc::boxed::Box;
 use fata_kernel::Main;
@@ -28,6 +30,16 @@ pub const SAMPLES: &[Sample] = &[
         main: |guest| Box::pin(hello::main(guest)),
     },
     Sample { name: "http", about: "an HTTP/1.1 server on port 80", main: |guest| Box::pin(http::main(guest)) },
+    Sample {
+        name: "churn",
+        about: "phases of allocation: growing, replacing, punching holes, freeing",
+        main: |guest| Box::pin(churn::main(guest)),
+    },
+    Sample {
+        name: "lost-wakeup",
+        about: "a condition is signalled before its waiter waits, and a promise is never resolved",
+        main: |guest| Box::pin(lost_wakeup::main(guest)),
+    },
 ];
 
 /// The sample called `name`.
@@ -42,8 +54,10 @@ mod tests {
     use fata_kernel::Boot;
 
     #[test]
-    fn hello_says_good_bye() {
-        let hello = find("hello").unwrap();
-        fata_kernel::run(Boot { name: hello.name, args: "" }, hello.main);
+    fn every_sample_but_the_server_runs_to_its_end() {
+        // The server has none.
+        for sample in SAMPLES.iter().filter(|sample| sample.name != "http") {
+            fata_kernel::run(Boot { name: sample.name, args: "" }, sample.main);
+        }
     }
 }

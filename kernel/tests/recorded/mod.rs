@@ -1,0 +1,122 @@
+//! Runs a program as a guest on this thread and gives what it recorded, one short line per event.
+//!
+//! Objects are called by their names, tasks by their numbers, which a fresh guest gives out from 1. Idle spans are left
+//! out: how often a wait ends early is the operating system's affair.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail by panicking")]
+
+use std::collections::HashMap;
+
+use fata_kernel::{Boot, Main};
+use fata_probe::region::{Config, Region};
+use fata_wire::describe::{Callsite, Record, Records};
+use fata_wire::event::{CLOCK, Event, Events};
+use fata_wire::field::{Kind, Value};
+use fata_wire::packet::{HEADER_BYTES, PacketHeader};
+use fata_wire::shared::{Geometry, PAGE_BYTES, Status};
+
+/// What the guest whose program is `main` recorded, from its first event to its last.
+pub(crate) fn record(main: Main) -> Vec<String> {
+    let region = Region::in_memory(&Config { name: "test", ..Config::default() }).expect("a region");
+    let attached = region.attach(0).expect("the only stream");
+    fata_kernel::run(Boot { name: "test", args: "" }, main);
+    drop(attached);
+    let bytes = region.copy();
+    Trace::new(&bytes).lines()
+}
+
+struct Trace<'a> {
+    bytes: &'a [u8],
+    geometry: Geometry,
+    callsites: HashMap<u16, Callsite<'a>>,
+    names: HashMap<u16, &'a str>,
+    /// The names of the objects that live, by number.
+    objects: HashMap<u16, &'a str>,
+}
+
+impl<'a> Trace<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let page: &[u8; PAGE_BYTES] = bytes.first_chunk().unwrap();
+        let geometry = Geometry::parse(page, bytes.len() as u64).unwrap();
+        let start = usize::try_from(geometry.description_offset).unwrap();
+        let used = usize::try_from(Status::parse(page, &geometry).description_used).unwrap();
+        let (mut callsites, mut names) = (HashMap::new(), HashMap::new());
+        for record in Records::new(&bytes[start..start + used]) {
+            match record.unwrap() {
+                Record::Callsite(callsite) => {
+                    if callsite.kind == Kind::Name {
+                        names.insert(callsite.id, callsite.name);
+                    }
+                    callsites.insert(callsite.id, callsite);
+                }
+                Record::Name { id, text } => {
+                    names.insert(id, text);
+                }
+                Record::Env { .. } => {}
+            }
+        }
+        Trace { bytes, geometry, callsites, names, objects: HashMap::new() }
+    }
+
+    fn lines(mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for number in 0..u64::from(self.geometry.packets_per_stream) {
+            let start = usize::try_from(self.geometry.packet_offset(0, number)).unwrap();
+            let packet = &self.bytes[start..start + self.geometry.packet_bytes as usize];
+            let Ok(header) = PacketHeader::parse(packet) else { break };
+            if header.lock != 2 * number + 2 {
+                break;
+            }
+            let content = &packet[HEADER_BYTES..usize::try_from(header.content_size / 8).unwrap()];
+            for event in Events::new(content, header.timestamp_begin) {
+                lines.extend(self.line(&event.unwrap()));
+            }
+        }
+        lines
+    }
+
+    fn line(&mut self, event: &Event<'a>) -> Option<String> {
+        if event.id.callsite() == CLOCK {
+            return None;
+        }
+        let callsite = self.callsites[&event.id.callsite()];
+        if callsite.name == "cpu.idle" {
+            return None;
+        }
+        if event.id.is_end() {
+            return Some(format!("{} end", callsite.name));
+        }
+        let mut values = callsite.fields.values(event.arg, event.payload);
+        let mut line = match callsite.kind {
+            Kind::Instant | Kind::Span | Kind::Counter => callsite.name.to_owned(),
+            // `task.ready` and `sync.signal` are called by the second word.
+            _ => callsite.name.split('.').nth(1).unwrap().to_owned(),
+        };
+        if callsite.kind == Kind::Create {
+            let (Some((_, Value::Object(object))), Some((_, Value::Name(name)))) = (values.next(), values.next())
+            else {
+                panic!("a create event has an object and a name")
+            };
+            self.objects.insert(object, self.names[&name]);
+            return Some(format!("create {line} {}", self.names[&name]));
+        }
+        for (_, value) in values {
+            line += " ";
+            line += &match value {
+                Value::Task(task) => task.to_string(),
+                Value::Name(name) => format!("{:?}", self.names.get(&name).copied().unwrap_or("?")),
+                Value::Object(object) => self.objects.get(&object).copied().unwrap_or("?").to_owned(),
+                Value::U64(number) => number.to_string(),
+                other => format!("{other:?}"),
+            };
+        }
+        Some(line)
+    }
+}
+
+/// Compares with a text in which events are separated by `;` or lines.
+#[track_caller]
+pub(crate) fn assert_events(main: Main, expected: &str) {
+    let expected: Vec<_> = expected.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()).collect();
+    let recorded = record(main);
+    assert!(recorded == expected, "recorded:\n{}\nexpected:\n{}", recorded.join("; "), expected.join("; "));
+}
