@@ -5,8 +5,9 @@
 //! [`FAN_OUT`] intervals, level `n + 1` one per complete group of nodes of level `n`. What is appended never changes, so a
 //! row can be read while it grows.
 //!
-//! Starts are `u32` distances from the start of their group, durations `u32`; the few that do not fit (4.29 s) lie in a
-//! table on the side. A row is never full; [`crate::ingest::Limits`] bounds all rows together.
+//! The youngest intervals, fewer than a group, are kept as they are; a complete group becomes columns: starts as `u32`
+//! distances from the group's own start, durations as `u32`. The few that do not fit (4.29 s) lie in a table on the side.
+//! A row is never full; [`Limits`](crate::ingest::Limits) bound all rows together.
 //!
 //! ```
 //! use fata_model::columns::Row;
@@ -104,58 +105,28 @@ struct Wide {
     durations: Vec<(u32, Nanos)>,
 }
 
+/// The columns of a complete group. What a walk looks at comes first.
+#[derive(Clone, Debug)]
+struct Group {
+    starts: [u32; FAN_OUT],
+    durations: [u32; FAN_OUT],
+    keys: [u16; FAN_OUT],
+    extras: [u32; FAN_OUT],
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
-    starts: Segmented<u32>,
-    durations: Segmented<u32>,
-    keys: Segmented<u16>,
-    extras: Segmented<u32>,
+    groups: Segmented<Group>,
     pyramid: Pyramid<Node>,
+    /// The intervals of the group that is not complete.
+    tail: Vec<Entry>,
     wide: Option<Box<Wide>>,
-    len: u32,
-    /// The start of the group that is not complete.
-    base: Nanos,
+    /// Complete groups.
+    complete: u32,
     /// The end of the last interval.
     last_end: Nanos,
     open: Option<Open>,
-}
-
-/// The columns of one group: up to [`FAN_OUT`] intervals that begin at index `first`.
-pub(crate) struct Group<'a> {
-    pub(crate) first: u32,
-    pub(crate) base: Nanos,
-    pub(crate) starts: &'a [u32],
-    pub(crate) durations: &'a [u32],
-    pub(crate) keys: &'a [u16],
-    wide: Option<&'a Wide>,
-}
-
-impl Group<'_> {
-    /// Start and end of the interval at `i` within the group.
-    #[inline]
-    pub(crate) fn times(&self, i: usize) -> Option<(Nanos, Nanos)> {
-        let (start, duration) = (*self.starts.get(i)?, *self.durations.get(i)?);
-        if start != WIDE && duration != WIDE {
-            let start = self.base + Nanos::from(start);
-            return Some((start, start + Nanos::from(duration)));
-        }
-        let index = self.first + u32::try_from(i).ok()?;
-        let look = |narrow: u32, table: fn(&Wide) -> &[(u32, Nanos)]| {
-            let table = if narrow == WIDE { self.wide.map(table) } else { None };
-            let found = table.and_then(|t| t.binary_search_by_key(&index, |&(at, _)| at).ok().and_then(|at| t.get(at)));
-            found.map(|&(_, value)| value)
-        };
-        let start = look(start, |wide| &wide.starts).unwrap_or(self.base + Nanos::from(start));
-        let duration = look(duration, |wide| &wide.durations).unwrap_or(Nanos::from(duration));
-        Some((start, start + duration))
-    }
-
-    #[inline]
-    pub(crate) fn key(&self, i: usize) -> (u16, bool) {
-        let key = self.keys.get(i).copied().unwrap_or(0);
-        (key & !UNCERTAIN, key & UNCERTAIN != 0)
-    }
 }
 
 impl Row {
@@ -163,14 +134,11 @@ impl Row {
     #[must_use]
     pub const fn new() -> Self {
         Row {
-            starts: Segmented::new(),
-            durations: Segmented::new(),
-            keys: Segmented::new(),
-            extras: Segmented::new(),
+            groups: Segmented::new(),
             pyramid: Pyramid::new(),
+            tail: Vec::new(),
             wide: None,
-            len: 0,
-            base: 0,
+            complete: 0,
             last_end: Nanos::MIN,
             open: None,
         }
@@ -179,13 +147,13 @@ impl Row {
     /// How many intervals have ended; an open one is not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len as usize
+        self.complete as usize * FAN_OUT + self.tail.len()
     }
 
     /// Whether nothing ever began here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0 && self.open.is_none()
+        self.len() == 0 && self.open.is_none()
     }
 
     /// The interval that has not ended.
@@ -211,82 +179,112 @@ impl Row {
         self.open = None;
     }
 
-    /// Appends a whole interval. Beyond 2^32 - 2 of them it is dropped.
+    /// Appends a whole interval. Beyond 2^32 - 17 of them it is dropped.
     pub fn push(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32) {
         self.append(start, end, key, extra, false);
     }
 
+    #[inline]
     fn append(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32, uncertain: bool) {
-        if self.len == u32::MAX - 1 {
+        if self.complete as usize >= u32::MAX as usize / FAN_OUT - 1 {
             return;
         }
         let start = start.max(self.last_end);
         let end = end.max(start);
-        let index = self.len;
-        if (index as usize).is_multiple_of(FAN_OUT) {
-            self.base = start;
-        }
-        let narrow = |value: Nanos| u32::try_from(value).unwrap_or(WIDE);
-        let (delta, duration) = (narrow(start - self.base), narrow(end - start));
-        if delta == WIDE {
-            self.wide.get_or_insert_default().starts.push((index, start));
-        }
-        if duration == WIDE {
-            self.wide.get_or_insert_default().durations.push((index, end - start));
-        }
-        self.starts.push(delta);
-        self.durations.push(duration);
-        self.keys.push(key & !UNCERTAIN | if uncertain { UNCERTAIN } else { 0 });
-        self.extras.push(extra);
-        self.len += 1;
         self.last_end = end;
-        if (self.len as usize).is_multiple_of(FAN_OUT) {
-            let node = self.summary(index as usize / FAN_OUT);
-            self.pyramid.push(node);
+        self.tail.push(Entry { start, end, key: key & !UNCERTAIN, extra, uncertain });
+        if self.tail.len() == FAN_OUT {
+            self.complete_group();
         }
     }
 
-    /// The node of a group whose columns are complete.
-    fn summary(&self, group: usize) -> Node {
-        let group = self.group(group);
-        let mut node = Node { start: group.base, end: self.last_end, busy: 0.0, key: 0, longest: 0 };
+    /// Turns the tail into columns and a node.
+    fn complete_group(&mut self) {
+        let Some(first) = self.tail.first() else { return };
+        let mut group =
+            Group { starts: [0; FAN_OUT], durations: [0; FAN_OUT], keys: [0; FAN_OUT], extras: [0; FAN_OUT] };
+        let mut node = Node { start: first.start, end: self.last_end, busy: 0.0, key: first.key, longest: 0 };
         let (mut busy, mut longest) = (0, -1);
-        for i in 0..group.starts.len() {
-            let Some((start, end)) = group.times(i) else { break };
-            busy += end - start;
-            if end - start > longest {
-                longest = end - start;
-                node.key = group.key(i).0;
+        let narrow = |value: Nanos| u32::try_from(value).unwrap_or(WIDE);
+        for (i, entry) in self.tail.iter().enumerate() {
+            let duration = entry.end - entry.start;
+            group.starts[i] = narrow(entry.start - node.start);
+            group.durations[i] = narrow(duration);
+            group.keys[i] = entry.key | if entry.uncertain { UNCERTAIN } else { 0 };
+            group.extras[i] = entry.extra;
+            if group.starts[i] == WIDE || group.durations[i] == WIDE {
+                let index = self.complete.saturating_mul(16).saturating_add(u32::try_from(i).unwrap_or(0));
+                let wide = self.wide.get_or_insert_default();
+                wide.starts.push((index, entry.start));
+                wide.durations.push((index, duration));
+            }
+            busy += duration;
+            if duration > longest {
+                longest = duration;
+                node.key = entry.key;
             }
         }
         node.busy = busy as f32;
         node.longest = u16::try_from((longest as f32).to_bits() >> 16).unwrap_or(0);
-        node
+        self.tail.clear();
+        self.groups.push(group);
+        self.pyramid.push(node);
+        self.complete += 1;
     }
 
     pub(crate) fn pyramid(&self) -> &Pyramid<Node> {
         &self.pyramid
     }
 
+    /// Calls `look` with the intervals of a group and their indices, in order, until it says `false`; it gets start, end,
+    /// key and whether uncertain.
     #[inline]
-    pub(crate) fn group(&self, group: usize) -> Group<'_> {
-        Group {
-            first: u32::try_from(group * FAN_OUT).unwrap_or(u32::MAX),
-            base: self.pyramid.level(0).get(group).map_or(self.base, |node| node.start),
-            starts: self.starts.group(group),
-            durations: self.durations.group(group),
-            keys: self.keys.group(group),
-            wide: self.wide.as_deref(),
+    pub(crate) fn for_each_in(&self, group: usize, mut look: impl FnMut(u32, Nanos, Nanos, u16, bool) -> bool) -> bool {
+        let first = u32::try_from(group * FAN_OUT).unwrap_or(u32::MAX);
+        let (Some(columns), Some(node)) = (self.groups.get(group), self.pyramid.level(0).get(group)) else {
+            let mut tail = (first..).zip(&self.tail);
+            return group != self.complete as usize
+                || tail.all(|(index, entry)| look(index, entry.start, entry.end, entry.key, entry.uncertain));
+        };
+        for (i, index) in (0..FAN_OUT).zip(first..) {
+            let (start, duration) = match (columns.starts[i], columns.durations[i]) {
+                (WIDE, _) | (_, WIDE) => self.wide_times(index, node.start),
+                (start, duration) => (node.start + Nanos::from(start), Nanos::from(duration)),
+            };
+            let key = columns.keys[i];
+            if !look(index, start, start + duration, key & !UNCERTAIN, key & UNCERTAIN != 0) {
+                return false;
+            }
         }
+        true
+    }
+
+    /// Start and duration from the side table.
+    #[cold]
+    fn wide_times(&self, index: u32, base: Nanos) -> (Nanos, Nanos) {
+        let look = |table: &[(u32, Nanos)]| {
+            table.binary_search_by_key(&index, |&(at, _)| at).ok().and_then(|at| table.get(at)).map(|&(_, value)| value)
+        };
+        let wide = self.wide.as_deref();
+        (
+            wide.and_then(|wide| look(&wide.starts)).unwrap_or(base),
+            wide.and_then(|wide| look(&wide.durations)).unwrap_or(0),
+        )
     }
 
     /// The interval at `index`, `None` at [`Row::len`] and beyond.
     #[must_use]
     pub fn entry(&self, index: usize) -> Option<Entry> {
-        let group = self.group(index / FAN_OUT);
-        let (start, end) = group.times(index % FAN_OUT)?;
-        let (key, uncertain) = group.key(index % FAN_OUT);
-        Some(Entry { start, end, key, extra: self.extras.get(index)?, uncertain })
+        let (group, i) = (index / FAN_OUT, index % FAN_OUT);
+        let Some(columns) = self.groups.get(group) else {
+            return self.tail.get(index.checked_sub(self.complete as usize * FAN_OUT)?).copied();
+        };
+        let mut found = None;
+        self.for_each_in(group, |at, start, end, key, uncertain| {
+            found = Some(Entry { start, end, key, extra: columns.extras[i], uncertain });
+            (at as usize) < index
+        });
+        found
     }
 
     /// All intervals that have ended, oldest first.
@@ -299,11 +297,14 @@ impl Row {
     pub fn first_from(&self, time: Nanos) -> usize {
         // In the last group that begins before `time`, or at the beginning of the one after it.
         let before = self.pyramid.level(0).partition_point(|node| node.start < time);
-        let incomplete = self.pyramid.level(0).len();
-        let last = if before == incomplete && self.base < time { incomplete } else { before.saturating_sub(1) };
-        let group = self.group(last);
-        let within = (0..group.starts.len()).take_while(|&i| group.times(i).is_some_and(|(start, _)| start < time));
-        last * FAN_OUT + within.count()
+        let in_tail = before == self.complete as usize && self.tail.first().is_some_and(|entry| entry.start < time);
+        let group = if in_tail { before } else { before.saturating_sub(1) };
+        let mut first = group * FAN_OUT;
+        self.for_each_in(group, |_, start, _, _, _| {
+            first += usize::from(start < time);
+            start < time
+        });
+        first
     }
 
     /// The index of the interval that covers `time`, or of an instant at `time`.
@@ -318,17 +319,15 @@ impl Row {
     /// When the last interval ended.
     #[must_use]
     pub fn last_end(&self) -> Option<Nanos> {
-        (self.len > 0).then_some(self.last_end)
+        (self.len() > 0).then_some(self.last_end)
     }
 
     /// What the columns and the pyramid take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.starts.memory_bytes()
-            + self.durations.memory_bytes()
-            + self.keys.memory_bytes()
-            + self.extras.memory_bytes()
+        self.groups.memory_bytes()
             + self.pyramid.memory_bytes()
+            + self.tail.capacity() * size_of::<Entry>()
             + self.wide.as_ref().map_or(0, |wide| (wide.starts.capacity() + wide.durations.capacity()) * 16)
     }
 }
@@ -385,6 +384,7 @@ mod tests {
         }
         // Vectors of the pyramid may have grown to twice what they hold.
         assert!(row.memory_bytes() < 18_000_000, "{}", row.memory_bytes());
+        assert_eq!(size_of::<Group>(), 14 * FAN_OUT);
         assert_eq!(size_of::<Node>(), 24);
     }
 }

@@ -79,7 +79,6 @@ pub struct Cell {
     pub key: u16,
     /// The index of the first of them.
     pub first: u32,
-    longest: f32,
 }
 
 /// What can be seen of one row. Keep it from frame to frame: its memory is used again.
@@ -91,17 +90,35 @@ pub struct Visible {
     pub cells: Vec<Cell>,
 }
 
-/// A walk in progress.
+/// A walk in progress. The column that is being filled covers the times `column_from..column_to`.
 struct Walker<'a> {
     from: Nanos,
     to: Nanos,
     scale: f64,
+    column_nanos: f64,
     last_column: u32,
+    /// Narrower intervals go into cells.
     pixel_nanos: Nanos,
+    column_to: Nanos,
+    cell: Filling,
     out: &'a mut Visible,
 }
 
+/// A cell that is being filled.
+#[derive(Clone, Copy)]
+struct Filling {
+    column: u32,
+    count: u32,
+    busy: f64,
+    longest: f32,
+    key: u16,
+    first: u32,
+}
+
+const NOTHING: Filling = Filling { column: 0, count: 0, busy: 0.0, longest: -1.0, key: 0, first: 0 };
+
 /// Something narrower than a pixel: one interval, or a node.
+#[derive(Clone, Copy)]
 struct Narrow {
     start: Nanos,
     end: Nanos,
@@ -126,8 +143,11 @@ impl Row {
             from: view.from,
             to: view.to,
             scale,
+            column_nanos: 1.0 / scale,
             last_column: view.columns.saturating_sub(1),
             pixel_nanos: nanos_ceil(1.0 / scale),
+            column_to: Nanos::MIN,
+            cell: NOTHING,
             out,
         };
         self.pyramid().walk(self.len(), &mut |visit| match visit {
@@ -137,6 +157,7 @@ impl Row {
         if let Some(open) = self.open() {
             walker.interval(open.start, now.max(open.start), open.key, false, Span::OPEN);
         }
+        walker.flush();
     }
 }
 
@@ -166,19 +187,11 @@ impl Walker<'_> {
 
     #[inline]
     fn group(&mut self, row: &Row, group: usize) -> Descend {
-        let group = row.group(group);
-        for (i, index) in (0..group.starts.len()).zip(group.first..) {
-            let Some((start, end)) = group.times(i) else { break };
-            if end < self.from {
-                continue;
-            }
-            if start >= self.to {
-                return Descend::Stop;
-            }
-            let (key, uncertain) = group.key(i);
+        let whole = row.for_each_in(group, |index, start, end, key, uncertain| {
             self.interval(start, end, key, uncertain, index);
-        }
-        Descend::Skip
+            start < self.to
+        });
+        if whole { Descend::Skip } else { Descend::Stop }
     }
 
     #[inline]
@@ -198,48 +211,79 @@ impl Walker<'_> {
     /// Adds something narrower than a pixel to the one or two columns it lies in.
     #[inline]
     fn narrow(&mut self, narrow: &Narrow) {
-        let x0 = (narrow.start - self.from) as f64 * self.scale;
-        let x1 = (narrow.end - self.from) as f64 * self.scale;
-        let (left, right) = (column(x0), column(x1).min(self.last_column));
-        let covered = narrow.busy * self.scale;
-        if left >= right && x0 >= 0.0 {
-            self.add(right, covered, narrow, narrow.count);
-            return;
-        }
-        // It crosses a column's edge, or the view's left one: in proportion.
-        let width = (x1 - x0).max(f64::MIN_POSITIVE);
-        if x0 < 0.0 {
-            self.add(right, covered * (x1 / width).clamp(0.0, 1.0), narrow, narrow.count);
+        // Times only grow, so nothing lies before the column that is being filled.
+        if narrow.end <= self.column_to && narrow.start < self.column_to {
+            self.cell.add(narrow, narrow.busy, narrow.count);
         } else {
-            let before = ((f64::from(right) - x0) / width).clamp(0.0, 1.0);
-            self.add(left, covered * before, narrow, narrow.count);
-            let after = (1.0 - before).min((f64::from(self.last_column) + 1.0 - f64::from(right)) / width);
-            if after > 0.0 {
-                self.add(right, covered * after, narrow, 0);
-            }
+            self.narrow_elsewhere(narrow);
         }
     }
 
-    #[inline]
-    fn add(&mut self, column: u32, share: f64, narrow: &Narrow, count: u32) {
-        let share = single(share);
+    fn narrow_elsewhere(&mut self, narrow: &Narrow) {
+        let nanos = (narrow.end - narrow.start).max(1) as f64;
+        let start = narrow.start.max(self.from);
+        if start >= self.column_to {
+            self.flush();
+            self.open_column(start);
+        }
+        if narrow.end <= self.column_to {
+            // Cut off by the view's left edge, or not at all.
+            let part = (narrow.end - start) as f64 / nanos;
+            let busy = if start > narrow.start { narrow.busy * part } else { narrow.busy };
+            self.cell.add(narrow, busy, narrow.count);
+            return;
+        }
+        let edge = self.column_to;
+        self.cell.add(narrow, narrow.busy * ((edge - start) as f64 / nanos), narrow.count);
+        if edge < self.to && self.cell.column < self.last_column {
+            self.flush();
+            self.open_column(edge);
+            let end = narrow.end.min(self.column_to);
+            self.cell.add(narrow, narrow.busy * ((end - edge) as f64 / nanos), 0);
+        }
+    }
+
+    /// Begins to fill the column in which `time` lies.
+    fn open_column(&mut self, time: Nanos) {
+        let edge = |column: u32| self.from.saturating_add(nanos_ceil_or_zero(f64::from(column) * self.column_nanos));
+        let mut at = column((time - self.from) as f64 * self.scale).min(self.last_column);
+        // The two roundings may disagree by one.
+        if at < self.last_column && edge(at + 1) <= time {
+            at += 1;
+        }
+        self.column_to = if at == self.last_column { self.to } else { edge(at + 1).max(time + 1) };
+        self.cell = Filling { column: at, ..NOTHING };
+    }
+
+    fn flush(&mut self) {
+        let Filling { column, count, busy, longest, key, first } = self.cell;
+        if longest < 0.0 {
+            return;
+        }
+        let share = single((busy * self.scale).clamp(0.0, 1.0));
+        self.cell = NOTHING;
         match self.out.cells.last_mut() {
-            Some(cell) if cell.column >= column => {
-                cell.share = (cell.share + share).min(1.0);
-                cell.count = cell.count.saturating_add(count);
-                if narrow.longest > cell.longest {
-                    cell.longest = narrow.longest;
-                    cell.key = narrow.key;
-                }
+            // Columns narrower than a nanosecond.
+            Some(last) if last.column >= column => {
+                last.count = last.count.saturating_add(count);
+                last.share = (last.share + share).min(1.0);
             }
-            _ => self.out.cells.push(Cell {
-                column,
-                count,
-                share: share.min(1.0),
-                key: narrow.key,
-                first: narrow.first,
-                longest: narrow.longest,
-            }),
+            _ => self.out.cells.push(Cell { column, count, share, key, first }),
+        }
+    }
+}
+
+impl Filling {
+    #[inline]
+    fn add(&mut self, narrow: &Narrow, busy: f64, count: u32) {
+        if self.longest < 0.0 {
+            self.first = narrow.first;
+        }
+        self.busy += busy;
+        self.count = self.count.saturating_add(count);
+        if narrow.longest > self.longest {
+            self.longest = narrow.longest;
+            self.key = narrow.key;
         }
     }
 }
@@ -250,12 +294,19 @@ pub(crate) fn column(x: f64) -> u32 {
     x as u32
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a float's cast saturates")]
 pub(crate) fn nanos_ceil(nanos: f64) -> Nanos {
-    (nanos.ceil() as Nanos).max(1)
+    nanos_ceil_or_zero(nanos).max(1)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a float's cast saturates")]
+fn nanos_ceil_or_zero(nanos: f64) -> Nanos {
+    nanos.ceil() as Nanos
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "shading needs no more digits")]
 fn single(x: f64) -> f32 {
     x as f32
 }
+
+#[cfg(test)]
+mod tests;

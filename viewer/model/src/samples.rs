@@ -61,15 +61,23 @@ pub struct Column {
     pub last: f64,
 }
 
+/// The columns of a complete group.
+#[derive(Clone, Debug)]
+struct Group {
+    times: [u32; FAN_OUT],
+    values: [f64; FAN_OUT],
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
-    times: Segmented<u32>,
-    values: Segmented<f64>,
+    groups: Segmented<Group>,
     pyramid: Pyramid<Node>,
+    /// The samples of the group that is not complete.
+    tail: Vec<(Nanos, f64)>,
     wide: Vec<(u32, Nanos)>,
-    len: u32,
-    base: Nanos,
+    /// Complete groups.
+    complete: u32,
     last: Option<(Nanos, f64)>,
     range: Option<(f64, f64)>,
 }
@@ -78,39 +86,47 @@ impl Samples {
     /// How many samples.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len as usize
+        self.complete as usize * FAN_OUT + self.tail.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
-    /// Appends a sample. Beyond 2^32 - 2 of them it is dropped; a value that is no number counts as 0.
+    /// Appends a sample. Beyond 2^32 - 17 of them it is dropped; a value that is no number counts as 0.
     pub fn push(&mut self, time: Nanos, value: f64) {
-        if self.len == u32::MAX - 1 {
+        if self.complete as usize >= u32::MAX as usize / FAN_OUT - 1 {
             return;
         }
         let value = if value.is_finite() { value } else { 0.0 };
         let time = self.last.map_or(time, |(last, _)| time.max(last));
-        if (self.len as usize).is_multiple_of(FAN_OUT) {
-            self.base = time;
-        }
-        let delta = u32::try_from(time - self.base).unwrap_or(WIDE);
-        if delta == WIDE {
-            self.wide.push((self.len, time));
-        }
-        self.times.push(delta);
-        self.values.push(value);
         self.last = Some((time, value));
         self.range = Some(self.range.map_or((value, value), |(min, max)| (min.min(value), max.max(value))));
-        self.len += 1;
-        if (self.len as usize).is_multiple_of(FAN_OUT) {
-            let values = self.values.group(self.len as usize / FAN_OUT - 1);
-            let (min, max) = values.iter().fold((value, value), |(min, max), &v| (min.min(v), max.max(v)));
-            self.pyramid.push(Node { start: self.base, end: time, min, max, last: value });
+        self.tail.push((time, value));
+        if self.tail.len() == FAN_OUT {
+            self.complete_group();
         }
+    }
+
+    /// Turns the tail into columns and a node.
+    fn complete_group(&mut self) {
+        let Some(&(start, first)) = self.tail.first() else { return };
+        let mut group = Group { times: [0; FAN_OUT], values: [0.0; FAN_OUT] };
+        let mut node = Node { start, end: start, min: first, max: first, last: first };
+        for (i, &(time, value)) in self.tail.iter().enumerate() {
+            group.times[i] = u32::try_from(time - start).unwrap_or(WIDE);
+            group.values[i] = value;
+            if group.times[i] == WIDE {
+                self.wide.push((self.complete.saturating_mul(16).saturating_add(u32::try_from(i).unwrap_or(0)), time));
+            }
+            node = Node { start, end: time, min: node.min.min(value), max: node.max.max(value), last: value };
+        }
+        self.tail.clear();
+        self.groups.push(group);
+        self.pyramid.push(node);
+        self.complete += 1;
     }
 
     /// The youngest sample.
@@ -125,19 +141,20 @@ impl Samples {
         self.range
     }
 
-    fn base_of(&self, group: usize) -> Nanos {
-        self.pyramid.level(0).get(group).map_or(self.base, |node| node.start)
-    }
-
     /// The sample at `index`.
     #[must_use]
     pub fn sample(&self, index: usize) -> Option<(Nanos, f64)> {
-        let delta = self.times.get(index)?;
-        let narrow = self.base_of(index / FAN_OUT) + Nanos::from(delta);
+        let (group, i) = (index / FAN_OUT, index % FAN_OUT);
+        let (Some(columns), Some(node)) = (self.groups.get(group), self.pyramid.level(0).get(group)) else {
+            return self.tail.get(index.checked_sub(self.complete as usize * FAN_OUT)?).copied();
+        };
         let wide =
             || self.wide.binary_search_by_key(&index, |&(at, _)| at as usize).ok().and_then(|at| self.wide.get(at));
-        let time = if delta == WIDE { wide().map_or(narrow, |&(_, time)| time) } else { narrow };
-        Some((time, self.values.get(index)?))
+        let time = match columns.times[i] {
+            WIDE => wide().map_or(node.start, |&(_, time)| time),
+            delta => node.start + Nanos::from(delta),
+        };
+        Some((time, columns.values[i]))
     }
 
     /// All samples, oldest first.
@@ -149,13 +166,12 @@ impl Samples {
     #[must_use]
     pub fn at(&self, time: Nanos) -> Option<(usize, f64)> {
         let before = self.pyramid.level(0).partition_point(|node| node.start <= time);
-        let incomplete = self.pyramid.level(0).len();
-        let group = if before == incomplete && self.base <= time { incomplete } else { before.saturating_sub(1) };
+        let in_tail = before == self.complete as usize && self.tail.first().is_some_and(|(start, _)| *start <= time);
+        let group = if in_tail { before } else { before.saturating_sub(1) };
         let first = group * FAN_OUT;
         let within = (first..self.len().min(first + FAN_OUT))
             .take_while(|&i| self.sample(i).is_some_and(|(at, _)| at <= time))
             .count();
-        // An incomplete group may be empty: then the sample is the last of the one before.
         let index = (first + within).checked_sub(1)?;
         let (at, value) = self.sample(index)?;
         (at <= time).then_some((index, value))
@@ -216,9 +232,9 @@ impl Samples {
     /// What the columns and the pyramid take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.times.memory_bytes()
-            + self.values.memory_bytes()
+        self.groups.memory_bytes()
             + self.pyramid.memory_bytes()
+            + self.tail.capacity() * size_of::<(Nanos, f64)>()
             + self.wide.capacity() * size_of::<(u32, Nanos)>()
     }
 }

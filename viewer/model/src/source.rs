@@ -26,7 +26,8 @@ use crate::trace::Trace;
 
 /// The longest metadata file that is read.
 const MAX_METADATA_BYTES: u64 = 16 << 20;
-const BUFFER_BYTES: usize = 1 << 20;
+/// Small enough to stay in the processor's cache.
+const BUFFER_BYTES: usize = 1 << 19;
 
 /// Why a trace cannot be opened or read on.
 #[derive(Debug, thiserror::Error)]
