@@ -97,7 +97,7 @@ struct Walker<'a> {
     scale: f64,
     column_nanos: f64,
     last_column: u32,
-    /// Narrower intervals go into cells.
+    /// Narrower ones go into cells.
     pixel_nanos: Nanos,
     column_to: Nanos,
     cell: Filling,
@@ -236,22 +236,30 @@ impl Walker<'_> {
         let edge = self.column_to;
         self.cell.add(narrow, narrow.busy * ((edge - start) as f64 / nanos), narrow.count);
         if edge < self.to && self.cell.column < self.last_column {
+            let next = self.cell.column + 1;
             self.flush();
-            self.open_column(edge);
+            self.open(next, edge);
             let end = narrow.end.min(self.column_to);
             self.cell.add(narrow, narrow.busy * ((end - edge) as f64 / nanos), 0);
         }
     }
 
+    /// When column `column` begins.
+    fn edge(&self, column: u32) -> Nanos {
+        self.from + nanos_ceil_or_zero(f64::from(column) * self.column_nanos)
+    }
+
     /// Begins to fill the column in which `time` lies.
     fn open_column(&mut self, time: Nanos) {
-        let edge = |column: u32| self.from.saturating_add(nanos_ceil_or_zero(f64::from(column) * self.column_nanos));
-        let mut at = column((time - self.from) as f64 * self.scale).min(self.last_column);
+        let at = column((time - self.from) as f64 * self.scale).min(self.last_column);
         // The two roundings may disagree by one.
-        if at < self.last_column && edge(at + 1) <= time {
-            at += 1;
-        }
-        self.column_to = if at == self.last_column { self.to } else { edge(at + 1).max(time + 1) };
+        let at = if at < self.last_column && self.edge(at + 1) <= time { at + 1 } else { at };
+        self.open(at, time);
+    }
+
+    /// Begins to fill column `at`, which holds `time`.
+    fn open(&mut self, at: u32, time: Nanos) {
+        self.column_to = if at == self.last_column { self.to } else { self.edge(at + 1).max(time + 1) };
         self.cell = Filling { column: at, ..NOTHING };
     }
 
@@ -300,7 +308,9 @@ pub(crate) fn nanos_ceil(nanos: f64) -> Nanos {
 
 #[expect(clippy::cast_possible_truncation, reason = "a float's cast saturates")]
 fn nanos_ceil_or_zero(nanos: f64) -> Nanos {
-    nanos.ceil() as Nanos
+    // `ceil` is a call on processors that need not have the instruction.
+    let whole = nanos as Nanos;
+    whole.saturating_add(Nanos::from((whole as f64) < nanos))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "shading needs no more digits")]
