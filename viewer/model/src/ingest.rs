@@ -323,6 +323,11 @@ impl Ingest {
                 if header.events_before == 0 && header.events_discarded == 0 {
                     stream.current = Current::Scheduler;
                 }
+                // A first packet without events, or one that is not the recording's first, says what was before.
+                if header.events == 0 || header.packet_seq_num > 0 {
+                    stream.discarded = header.discarded;
+                    stream.discarded_before = header.discarded;
+                }
                 0
             }
             Some(last) if header.packet_seq_num <= last => {

@@ -91,9 +91,11 @@ pub struct DiscardedStats {
     pub overwritten: u64,
     /// The receiver found no events there.
     pub refused: u64,
-    /// All causes together.
+    /// All causes together. Not among the causes of `--json`, whose values can be summed.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub total: u64,
     /// Packets that were published and are not in the trace.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub missing_packets: u64,
 }
 

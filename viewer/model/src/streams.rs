@@ -37,6 +37,8 @@ pub struct Stream {
     pub packets: u64,
     /// Discarded events by cause, as the guest and the collector counted them.
     pub discarded: Discarded,
+    /// What of `discarded` was so before the trace begins: a recording may go on from another, or have lost its oldest files.
+    pub(crate) discarded_before: Discarded,
     /// When its first packet began.
     pub first: Nanos,
     /// Its last moment so far.
@@ -63,6 +65,7 @@ impl Stream {
             events: 0,
             packets: 0,
             discarded: Discarded::default(),
+            discarded_before: Discarded::default(),
             first,
             last: first,
             last_seq: None,
@@ -78,10 +81,12 @@ impl Stream {
         }
     }
 
-    /// Events that were discarded for `cause`.
+    /// Events of the time of the trace that were discarded for `cause`.
     #[must_use]
     pub fn discarded_by(&self, cause: Cause) -> u64 {
-        self.discarded.get(cause as usize).copied().unwrap_or(0)
+        let [now, before] =
+            [&self.discarded, &self.discarded_before].map(|all| all.get(cause as usize).copied().unwrap_or(0));
+        now.saturating_sub(before)
     }
 
     /// The track of the vCPU's polls.
