@@ -150,6 +150,15 @@ fn write_events(out: &mut impl Write, callsite: &Callsite<'_>) -> fmt::Result {
         };
         write!(out, " {ty} _{};", Identifier(field.name))?;
     }
+    if fields
+        .places()
+        .filter(|(_, place)| *place == Place::Payload)
+        .last()
+        .is_some_and(|(field, _)| field.ty == FieldType::Str)
+    {
+        // A text ends at its NUL; where it is the packet's last, a reader would take the NULs after it for another event.
+        out.write_str(" struct { } align(64) _end;")?;
+    }
     out.write_str(" } align(64); };\n")?;
     if let Some(end) = end {
         let id = Header::ctf_id(EventId::end(callsite.id), 0);

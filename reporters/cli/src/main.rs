@@ -11,12 +11,14 @@
 
 mod collect;
 mod completions;
+mod dump;
 mod guest;
 mod human;
 mod list;
 mod run;
 mod serve;
 mod signals;
+mod stats;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,10 @@ enum Command {
     Collect(collect::Args),
     /// Offer a guest's live trace to viewers
     Serve(serve::Args),
+    /// Say what a trace says in numbers
+    Stats(stats::Args),
+    /// Print one line per event
+    Dump(dump::Args),
     /// Print the completion script for a shell
     Completions(completions::Args),
     /// Be a guest: what `run` starts
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Collect(args) => collect::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Dump(args) => dump::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Guest(args) => guest::run(&args),
     };

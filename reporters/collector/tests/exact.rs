@@ -130,3 +130,35 @@ fn a_quiet_guest_is_seen_before_its_packet_is_sealed_and_no_event_of_it_twice() 
         std::thread::sleep(fata_collector::drain::PIECE_INTERVAL);
     }
 }
+
+#[test]
+fn a_text_at_the_end_of_a_packet_is_its_end_for_babeltrace2_too() {
+    let dir = TempDir::new("text");
+    let (path, region) = install(&dir.0, "text", &small(4));
+    let attached = region.attach(0).unwrap();
+    for text in ["", "x", "seven77", "eight888", "nine99999"] {
+        instant!("exact.text", text = text);
+    }
+    region.finish(State::Exited, "");
+    drop(attached);
+    let out = dir.join("trace");
+    for (i, text) in ["", "eight888", "nine99999"].into_iter().enumerate() {
+        let (path, region) = install(&dir.0, &format!("text{i}"), &small(4));
+        let attached = region.attach(0).unwrap();
+        instant!("exact.last_text", text = text);
+        region.finish(State::Exited, "");
+        drop(attached);
+        let out = dir.join(&format!("trace{i}"));
+        let mut sink = DirectorySink::open(&out, DirOptions::default()).unwrap();
+        Collector::attach(&guest(&path), &Options::default(), &[]).unwrap().run(&mut sink, &mut |_| true).unwrap();
+        if let Some(seen) = babeltrace(&out) {
+            assert_eq!(seen, (1, 0), "{text:?}");
+        }
+    }
+    let mut sink = DirectorySink::open(&out, DirOptions::default()).unwrap();
+    Collector::attach(&guest(&path), &Options::default(), &[]).unwrap().run(&mut sink, &mut |_| true).unwrap();
+    assert_eq!(read_dir(&out).events, 5);
+    if let Some(seen) = babeltrace(&out) {
+        assert_eq!(seen, (5, 0));
+    }
+}
