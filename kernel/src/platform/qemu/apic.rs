@@ -2,7 +2,7 @@
 //! old pair of PICs is silenced.
 //!
 //! Devices' lines are *level-triggered*: a line stays up until its device is asked why. So the handler masks the line, the
-//! driver asks the device and then unmasks it ([`Line`]); otherwise the interrupt would come again at once.
+//! driver asks the device and then unmasks it; otherwise the interrupt would come again at once.
 //!
 //! Lines are numbered over all I/O APICs (GSI): the first has 0 to 23, and where there is a second, as in `-M microvm` with
 //! ACPI, it has 24 to 47. QEMU also gives the first one the lines of the PICs, by the same numbers.
@@ -11,7 +11,7 @@
 
 #![expect(unsafe_code, reason = "the controllers' addresses are fixed by the machine")]
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::cpu::{self, Port};
 use super::interrupts::{NET_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
@@ -91,16 +91,17 @@ pub(super) fn end_of_interrupt() {
 
 /// A device's line. Holding one proves that an I/O APIC has it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line {
-    apic: usize,
-    pin: u32,
-}
+pub(super) struct Line(u32);
+
+/// The one line that is connected, and [`NO_LINE`] before.
+static CONNECTED: AtomicU32 = AtomicU32::new(NO_LINE);
+const NO_LINE: u32 = u32::MAX;
 
 impl Line {
     /// The line of this number, if the machine has it.
     pub(super) fn of_gsi(gsi: u32) -> Option<Self> {
         let apic = *IO_APICS.get((gsi / LINES) as usize)?;
-        is_there(apic).then_some(Line { apic, pin: gsi % LINES })
+        is_there(apic).then_some(Line(gsi))
     }
 
     /// Whether there is a second I/O APIC.
@@ -108,15 +109,33 @@ impl Line {
         is_there(IO_APICS[1])
     }
 
-    /// Interrupts the guest at [`NET_VECTOR`] when the line is up.
-    pub(super) fn unmask(self) {
-        io_write(self.apic, 0x11 + 2 * self.pin, 0); // to the only vCPU
-        io_write(self.apic, 0x10 + 2 * self.pin, LEVEL_TRIGGERED | u32::from(NET_VECTOR));
+    /// Makes this the line that interrupts at [`NET_VECTOR`].
+    pub(super) fn connect(self) {
+        CONNECTED.store(self.0, Ordering::Relaxed);
+        unmask_line();
     }
+}
 
-    /// Keeps the line from interrupting.
-    pub(super) fn mask(self) {
-        io_write(self.apic, 0x10 + 2 * self.pin, MASKED | LEVEL_TRIGGERED | u32::from(NET_VECTOR));
+/// Lets the connected line interrupt.
+pub(super) fn unmask_line() {
+    redirect(LEVEL_TRIGGERED | u32::from(NET_VECTOR));
+}
+
+/// Keeps the connected line from interrupting.
+pub(super) fn mask_line() {
+    redirect(MASKED | LEVEL_TRIGGERED | u32::from(NET_VECTOR));
+}
+
+/// Writes the lower half of the connected line's entry. The upper half names the CPU: 0, as it is after a reset.
+fn redirect(entry: u32) {
+    let gsi = CONNECTED.load(Ordering::Relaxed);
+    if let Some(&apic) = IO_APICS.get((gsi / LINES) as usize) {
+        // An interrupt between the two writes may itself select a register.
+        cpu::without_interrupts(|| {
+            let (select, window) = io_registers(apic);
+            select.write(0x10 + 2 * (gsi % LINES));
+            window.write(entry);
+        });
     }
 }
 
@@ -124,15 +143,6 @@ impl Line {
 fn io_registers(apic: usize) -> (Register, Register) {
     // SAFETY: `apic` is one of IO_APICS, at which a PC has an I/O APIC or nothing. It raises interrupts and does no more.
     unsafe { (Register::new(apic), Register::new(apic + 0x10)) }
-}
-
-fn io_write(apic: usize, index: u32, value: u32) {
-    // An interrupt between the two writes may itself select a register.
-    cpu::without_interrupts(|| {
-        let (select, window) = io_registers(apic);
-        select.write(index);
-        window.write(value);
-    });
 }
 
 fn is_there(apic: usize) -> bool {

@@ -9,6 +9,7 @@
 
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write as _};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use fata_probe::{Bytes, Nanos, instant, span_begin, span_end};
 
@@ -23,6 +24,7 @@ struct CommandLine(UnsafeCell<[u8; MAX_COMMAND_LINE_BYTES]>);
 // SAFETY: there is one vCPU; `take_over`, which is called once, writes, and afterwards all only read.
 unsafe impl Sync for CommandLine {}
 
+static COMMAND_LINE_BYTES: AtomicUsize = AtomicUsize::new(0);
 static COMMAND_LINE: CommandLine = CommandLine(UnsafeCell::new([0; MAX_COMMAND_LINE_BYTES]));
 
 /// Takes over the machine from the image's entry, and returns the boot parameters: `key=value` words.
@@ -36,8 +38,10 @@ pub unsafe fn take_over(start_info: u64, entry_ticks: u64) -> &'static str {
     interrupts::start();
     // SAFETY: the caller passes on what the loader passed, and has mapped the first 4 GiB.
     let info = unsafe { StartInfo::read(start_info) }.unwrap_or_else(|error| refuse(&error));
-    // SAFETY: the caller calls this once, so nobody else holds a reference.
-    let args = keep_command_line(&info, unsafe { &mut *COMMAND_LINE.0.get() });
+    // SAFETY: this is called once, so nobody else writes, and nobody has asked for the parameters yet.
+    let len = keep_command_line(&info, unsafe { &mut *COMMAND_LINE.0.get() });
+    COMMAND_LINE_BYTES.store(len, Ordering::Relaxed);
+    let args = args();
     let memory_bytes = memory::start(&info);
     if memory_bytes == 0 {
         refuse(&"the memory map does not hold the memory that the image lies in");
@@ -100,14 +104,17 @@ pub fn value<'a>(args: &'a str, key: &str) -> Option<&'a str> {
         .last()
 }
 
-/// The command line in `kept`; what is not ASCII in it becomes `?`.
-fn keep_command_line<'a>(info: &StartInfo, kept: &'a mut [u8; MAX_COMMAND_LINE_BYTES]) -> &'a str {
-    let mut len = 0;
-    for (to, byte) in kept.iter_mut().zip(info.command_line()) {
-        *to = if byte.is_ascii() { byte } else { b'?' };
-        len += 1;
-    }
-    core::str::from_utf8(&kept[..len]).unwrap_or("")
+/// Copies the command line and returns its length; what is not ASCII in it becomes `?`.
+fn keep_command_line(info: &StartInfo, kept: &mut [u8; MAX_COMMAND_LINE_BYTES]) -> usize {
+    let ascii = |byte: u8| if byte.is_ascii() { byte } else { b'?' };
+    kept.iter_mut().zip(info.command_line()).map(|(to, byte)| *to = ascii(byte)).count()
+}
+
+/// The boot parameters; none before [`take_over`].
+pub(super) fn args() -> &'static str {
+    // SAFETY: `take_over` writes before it sets the length, and nobody writes afterwards.
+    let bytes = unsafe { &(&*COMMAND_LINE.0.get())[..COMMAND_LINE_BYTES.load(Ordering::Relaxed)] };
+    core::str::from_utf8(bytes).unwrap_or("")
 }
 
 /// Notes under which hypervisor the guest runs: twelve letters, as `KVMKVMKVM` or `TCGTCGTCGTCG`.

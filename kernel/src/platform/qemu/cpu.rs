@@ -112,19 +112,6 @@ pub(super) fn forget_translations() {
     unsafe { asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack, preserves_flags)) }
 }
 
-/// Reads a model specific register.
-///
-/// # Safety
-/// The register must exist, else the CPU raises a general protection fault.
-pub(super) unsafe fn read_msr(register: u32) -> u64 {
-    let (low, high): (u32, u32);
-    // SAFETY: the caller promises that the register exists; reading it has no effect on memory.
-    unsafe {
-        asm!("rdmsr", in("ecx") register, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
-    }
-    u64::from(high) << 32 | u64::from(low)
-}
-
 /// The leaf of `cpuid`, or `None` where the CPU (or, from 0x4000_0000, the hypervisor) has none of that number.
 pub(super) fn cpuid(leaf: u32) -> Option<core::arch::x86_64::CpuidResult> {
     use core::arch::x86_64::__cpuid;

@@ -10,7 +10,7 @@
 //! | `clock`, `pit` | time since boot, and what a tick is worth |
 //! | `idle` | pausing until an interrupt |
 //! | `memory` | what is free, and who may do what with it |
-//! | `net` | the network device |
+//! | `net`, `virtio` | the network device |
 //! | `console`, `power` | the serial port, the end |
 //! | `trace` | the ring that the host reads |
 //!
@@ -32,3 +32,4 @@ mod pit;
 pub mod power;
 mod start_info;
 mod trace;
+mod virtio;
