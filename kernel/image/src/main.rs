@@ -10,11 +10,20 @@
 #![no_main]
 #![expect(unsafe_code, reason = "the entry from assembly, and what the compiler expects by name")]
 
+extern crate alloc;
+
+mod crash;
+
+use alloc::boxed::Box;
 use core::arch::global_asm;
+use core::fmt;
 use core::panic::PanicInfo;
 
 use fata_kernel::platform::{boot, power};
+use fata_kernel::{Guest, LocalBoxFuture};
 use fata_samples::SAMPLES;
+
+use crash::CRASHES;
 
 global_asm!(include_str!("entry.s"));
 global_asm!(include_str!("mem.s"));
@@ -28,24 +37,48 @@ static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
 extern "C" fn image_entry(start_info: u64, entry_ticks: u64) -> ! {
     // SAFETY: `entry.s` calls this once, with interrupts off and the first 4 GiB mapped, and passes on the loader's ebx.
     let args = unsafe { boot::take_over(start_info, entry_ticks) };
-    let chosen = boot::value(args, "sample").unwrap_or("");
-    match SAMPLES.iter().find(|sample| sample.name == chosen) {
-        Some(sample) => boot::start(boot::guest_name(args), args, sample.main),
-        None => boot::refuse(&NoSuchSample(chosen)),
+    let names = SAMPLES.iter().map(|sample| sample.name);
+    let Some(sample) = SAMPLES.iter().find(|sample| boot::value(args, "sample") == Some(sample.name)) else {
+        boot::refuse(&NoSuch { key: "sample", value: boot::value(args, "sample"), names })
+    };
+    let names = CRASHES.iter().map(|crash| crash.name);
+    match boot::value(args, "crash") {
+        None => boot::start(boot::guest_name(args), args, sample.main),
+        Some(name) if names.clone().any(|crash| crash == name) => {
+            boot::start(boot::guest_name(args), args, run_and_crash)
+        }
+        value => boot::refuse(&NoSuch { key: "crash", value, names }),
     }
 }
 
-/// The sentence for a boot parameter `sample=` that names none.
-struct NoSuchSample<'a>(&'a str);
-
-impl core::fmt::Display for NoSuchSample<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.0 {
-            "" => f.write_str("no sample was chosen")?,
-            name => write!(f, "there is no sample `{name}`")?,
+/// The sample that the boot parameters name, and after it the crash that they name.
+fn run_and_crash(guest: Guest) -> LocalBoxFuture {
+    Box::pin(async move {
+        if let Some(sample) = SAMPLES.iter().find(|sample| guest.arg("sample") == Some(sample.name)) {
+            (sample.main)(guest.clone()).await;
         }
-        f.write_str(": boot with sample=NAME, where NAME is one of")?;
-        SAMPLES.iter().try_for_each(|sample| write!(f, " {}", sample.name))
+        if let Some(crash) = CRASHES.iter().find(|crash| guest.arg("crash") == Some(crash.name)) {
+            (crash.happen)();
+        }
+    })
+}
+
+/// The sentence for a boot parameter that names nothing of the image.
+struct NoSuch<'a, I> {
+    key: &'a str,
+    value: Option<&'a str>,
+    names: I,
+}
+
+impl<'a, I: Iterator<Item = &'a str> + Clone> fmt::Display for NoSuch<'a, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, value, names } = self;
+        match value {
+            None => write!(f, "no {key} was chosen")?,
+            Some(value) => write!(f, "there is no {key} `{value}`")?,
+        }
+        write!(f, ": boot with {key}=NAME, where NAME is one of")?;
+        names.clone().try_for_each(|name| write!(f, " {name}"))
     }
 }
 
