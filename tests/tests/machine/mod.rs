@@ -1,0 +1,266 @@
+//! A booted image, for tests: QEMU with its memory in a file, as `fata run --platform qemu` starts it.
+//!
+//! ```ignore
+//! let Some(machine) = Machine::boot("microvm", "sample=hello", &[]) else { return };   // said aloud: no QEMU here
+//! let ended = machine.wait(Duration::from_secs(20));
+//! assert_eq!(ended.code, Some(0));
+//! ```
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use fata_collector::sink::stream::StreamSink;
+use fata_collector::source::Guest;
+use fata_collector::{Collector, Options};
+use fata_wire::describe::{Record, Records};
+use fata_wire::packet::{Packet, metadata_packet};
+use fata_wire::shared::{Geometry, MESSAGE_BYTES, State, Status, at, text_at};
+
+const QEMU: &str = "qemu-system-x86_64";
+
+/// A running machine; it is ended when dropped.
+pub(crate) struct Machine {
+    child: Child,
+    console: Arc<Mutex<Vec<u8>>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+    memory: PathBuf,
+    started: Instant,
+}
+
+/// What a machine left behind.
+pub(crate) struct Ended {
+    /// The guest's exit code; `None` where QEMU ended without being told one (a reset, a signal).
+    pub(crate) code: Option<i32>,
+    pub(crate) console: String,
+    pub(crate) memory: Memory,
+}
+
+/// The file of a machine's memory, removed when dropped.
+pub(crate) struct Memory(PathBuf);
+
+impl Machine {
+    /// Boots the image on the machine type `machine` with the boot parameters `append`, and further arguments for QEMU.
+    /// `None`, said aloud, where QEMU is not installed; with CI=true that fails.
+    pub(crate) fn boot(machine: &str, append: &str, more: &[&str]) -> Option<Self> {
+        is_possible().then(|| Machine::start(image(), machine, append, more))
+    }
+
+    /// As [`boot`](Machine::boot), of another image.
+    pub(crate) fn boot_image(image: &Path, machine: &str, append: &str, more: &[&str]) -> Option<Self> {
+        is_possible().then(|| Machine::start(image, machine, append, more))
+    }
+
+    fn start(image: &Path, machine: &str, append: &str, more: &[&str]) -> Self {
+        static COUNT: Mutex<u32> = Mutex::new(0);
+        let number = {
+            let mut count = COUNT.lock().unwrap();
+            *count += 1;
+            *count
+        };
+        let directory = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+        let memory = directory.join(format!("fata-test-{}-{number}", std::process::id()));
+        let mut child = Command::new(QEMU)
+            .args(["-accel", "tcg", "-m", "64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+            .args(["-M", &format!("{machine},memory-backend=ram")])
+            .args(["-object", &format!("memory-backend-file,id=ram,size=64M,share=on,mem-path={}", memory.display())])
+            .args(["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
+            .arg("-kernel")
+            .arg(image)
+            .args(["-append", append])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let console = Arc::new(Mutex::new(Vec::new()));
+        let mut output = child.stdout.take().unwrap();
+        let sink = Arc::clone(&console);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(len @ 1..) = output.read(&mut bytes) {
+                sink.lock().unwrap().extend_from_slice(&bytes[..len]);
+            }
+        });
+        // The form of name by which a collector knows whose memory it is.
+        let named = directory.join(format!("fata-test-{number}.{}.qemu", child.id()));
+        let started = Instant::now();
+        while !memory.exists() && started.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::rename(&memory, &named).unwrap();
+        Machine { child, console, reader: Some(reader), memory: named, started }
+    }
+
+    /// What the guest has written so far.
+    pub(crate) fn console(&self) -> String {
+        String::from_utf8_lossy(&self.console.lock().unwrap()).replace('\r', "")
+    }
+
+    /// Waits until the guest has written `text`.
+    pub(crate) fn wait_for(&self, text: &str, at_most: Duration) {
+        while !self.console().contains(text) {
+            assert!(self.started.elapsed() < at_most, "{text:?} did not appear: {}", self.console());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for the machine's end.
+    pub(crate) fn wait(mut self, at_most: Duration) -> Ended {
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(self.started.elapsed() < at_most, "the machine does not end: {}", self.console());
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        self.reader.take().unwrap().join().unwrap();
+        Ended {
+            // isa-debug-exit makes `code` into 2 code + 1.
+            code: status.code().filter(|status| status & 1 == 1).map(|status| status >> 1),
+            console: self.console(),
+            memory: Memory(std::mem::take(&mut self.memory)),
+        }
+    }
+
+    /// The processor time that QEMU has used.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The command's name, in parentheses, may hold spaces; then the 12th and 13th are user and system time in ticks
+        // of 10 ms.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// The ring as it is now, while the guest runs.
+    pub(crate) fn ring(&self) -> Ring {
+        Ring::read(&self.memory)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Ended already, or ended now.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if !self.memory.as_os_str().is_empty() {
+            let _ = std::fs::remove_file(&self.memory);
+        }
+    }
+}
+
+impl Memory {
+    pub(crate) fn ring(&self) -> Ring {
+        Ring::read(&self.0)
+    }
+
+    /// Whether the memory holds a trace ring.
+    pub(crate) fn has_ring(&self) -> bool {
+        Guest::at(&self.0).unwrap().open(false).is_ok()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What the trace ring in a machine's memory says, read by the format crate.
+pub(crate) struct Ring {
+    pub(crate) state: State,
+    pub(crate) message: String,
+    pub(crate) hz: u64,
+    /// The names of all events, in order.
+    pub(crate) events: Vec<String>,
+    pub(crate) unfinished: usize,
+}
+
+impl Ring {
+    fn read(path: &Path) -> Self {
+        let guest = Guest::at(path).unwrap();
+        let memory = guest.open(false).unwrap();
+        let page = memory.header_page();
+        let geometry = Geometry::parse(&page, u64::MAX).unwrap();
+        let status = Status::parse(&page, &geometry);
+        let mut description = Vec::new();
+        let described = usize::try_from(status.description_used).unwrap();
+        memory.copy(usize::try_from(geometry.description_offset).unwrap(), described, &mut description);
+        let names: std::collections::HashMap<u16, String> = Records::new(&description)
+            .filter_map(|record| match record.unwrap() {
+                Record::Callsite(callsite) => Some((callsite.id, callsite.name.to_owned())),
+                _ => None,
+            })
+            .collect();
+
+        let mut sink = StreamSink::new(Vec::new(), "ring");
+        let mut collector = Collector::attach(&guest, &Options { snapshot: true, ..Options::default() }, &[]).unwrap();
+        collector.run(&mut sink, &mut |_| false).unwrap();
+        let bytes = sink.into_inner();
+        let (mut rest, mut events, mut unfinished) = (&bytes[..], Vec::new(), 0);
+        while !rest.is_empty() {
+            if let Ok((_, len)) = metadata_packet::parse(rest) {
+                rest = &rest[len..];
+                continue;
+            }
+            let packet = Packet::parse(rest).unwrap();
+            for event in packet.events() {
+                let id = event.unwrap().id;
+                if id.callsite() == fata_wire::event::UNFINISHED {
+                    unfinished += 1;
+                } else if let Some(name) = names.get(&id.callsite()) {
+                    events.push(name.clone());
+                }
+            }
+            rest = &rest[packet.bytes.len()..];
+        }
+        let message = String::from_utf8_lossy(text_at(&page, at::MESSAGE, MESSAGE_BYTES)).into_owned();
+        Ring { state: status.state, message, hz: status.clock.hz, events, unfinished }
+    }
+}
+
+/// Whether a machine can be booted here. Says so aloud where it cannot, and fails if it must.
+fn is_possible() -> bool {
+    if std::env::var("FATA_TEST_QUICK").is_ok_and(|quick| !quick.is_empty()) {
+        return false;
+    }
+    let installed = Command::new(QEMU).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !installed {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{QEMU} is not installed");
+        eprintln!("SKIPPED: {QEMU} is not installed (package qemu-system-x86)");
+    }
+    installed
+}
+
+/// The image, built once.
+pub(crate) fn image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| build(&[], "kernel"))
+}
+
+/// Builds the image into `target/<folder>`, as people do.
+pub(crate) fn build(arguments: &[&str], folder: &str) -> PathBuf {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap();
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join(folder);
+    let mut cargo = Command::new(env!("CARGO"));
+    // What the surrounding Cargo says of the tests is not meant for the image.
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "RUSTFLAGS" {
+            cargo.env_remove(key);
+        }
+    }
+    let status = cargo
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(root.join("kernel/image/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .args(arguments)
+        .status()
+        .unwrap();
+    assert!(status.success(), "the image does not build");
+    target.join("release/fata-image")
+}

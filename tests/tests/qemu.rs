@@ -1,0 +1,93 @@
+//! The image boots, on both machines, and whatever becomes of it can be read in its memory.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+mod machine;
+
+use std::time::Duration;
+
+use fata_wire::shared::State;
+use machine::Machine;
+
+const MACHINES: [&str; 3] = ["microvm", "microvm,acpi=off", "q35"];
+/// Longer than any guest here runs, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[test]
+fn hello_boots_and_ends_on_every_machine_and_its_boot_is_in_the_ring() {
+    for name in MACHINES {
+        let Some(machine) = Machine::boot(name, "sample=hello", &[]) else { return };
+        let ended = machine.wait(PATIENCE);
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.console);
+        assert!(ended.console.starts_with("hello from a unikernel\nhello from task 1\n"), "{name}: {}", ended.console);
+        let ring = ended.memory.ring();
+        assert_eq!((ring.state, ring.unfinished), (State::Exited, 0));
+        assert_eq!(ring.message, "");
+        let boot: Vec<_> = ring.events.iter().filter(|name| name.starts_with("boot.")).collect();
+        let expected = ["boot.entry", "boot.memory", "boot.clock", "boot.clock_known", "boot.clock", "boot.interrupts"];
+        assert_eq!(&boot[..6], &expected, "{name}");
+        assert!(ring.events.iter().any(|name| name == "task.spawn"), "{name}: {:?}", ring.events);
+    }
+}
+
+#[test]
+fn whatever_kills_the_guest_is_said_on_the_console_and_in_the_sealed_ring() {
+    for (crash, code, words) in [
+        ("panic", 101, "crash=panic was asked for"),
+        ("null", 102, "writing to 0x10, which is the page at 0: a null pointer"),
+        ("page-fault", 102, "writing to 0x2000000000, which is not mapped"),
+        ("write-text", 102, "which is mapped without that right"),
+        ("run-data", 102, "running code at"),
+        ("stack-overflow", 102, "the guard page below the stack: the stack is full"),
+        ("invalid-instruction", 102, "exception 6, instruction that does not exist"),
+    ] {
+        let Some(machine) = Machine::boot("microvm", &format!("sample=hello crash={crash}"), &[]) else { return };
+        let ended = machine.wait(PATIENCE);
+        assert_eq!(ended.code, Some(code), "{crash}: {}", ended.console);
+        assert!(ended.console.contains(words), "{crash}: {}", ended.console);
+        let ring = ended.memory.ring();
+        assert_eq!(ring.state, State::Panicked, "{crash}");
+        assert!(ring.message.contains(words), "{crash}: {}", ring.message);
+        assert!(ring.events.iter().any(|name| name == "task.spawn"), "{crash}: what came before is there");
+    }
+}
+
+#[test]
+fn a_guest_that_cannot_start_says_why_and_fails() {
+    for (append, words) in [
+        ("", "no sample was chosen: boot with sample=NAME, where NAME is one of hello"),
+        ("sample=nonsense", "there is no sample `nonsense`"),
+        ("sample=hello ring_mib=much", "the boot parameter `ring_mib=much` is not a number"),
+        ("sample=hello ring_mib=512", "does not fit the guest's memory: give it more with -m, or set ring_mib="),
+        ("sample=hello tsc_hz=1", "no clock"),
+    ] {
+        let Some(machine) = Machine::boot("microvm", append, &[]) else { return };
+        let ended = machine.wait(PATIENCE);
+        assert_eq!(ended.code, Some(100), "{append}: {}", ended.console);
+        assert!(ended.console.contains(words), "{append}: {}", ended.console);
+    }
+}
+
+#[test]
+fn the_clock_runs_at_the_rate_that_was_passed_or_within_a_thousandth_of_the_hosts() {
+    let Some(machine) = Machine::boot("q35", "sample=hello tsc_hz=2222222222", &[]) else { return };
+    assert_eq!(machine.wait(PATIENCE).memory.ring().hz, 2_222_222_222);
+    // What the emulation gives the guest is the host's counter.
+    let (ticks, start) = (fata_probe::ticks(), std::time::Instant::now());
+    let Some(machine) = Machine::boot("q35", "sample=hello", &[]) else { return };
+    let guest_hz = machine.wait(PATIENCE).memory.ring().hz;
+    let host_hz = u128::from(fata_probe::ticks() - ticks) * 1_000_000_000 / start.elapsed().as_nanos();
+    let error_ppm = (i128::from(guest_hz) - host_hz as i128) * 1_000_000 / host_hz as i128;
+    assert!(error_ppm.abs() < 1000, "guest {guest_hz}, host {host_hz}");
+}
+
+#[test]
+fn an_image_without_profiling_boots_and_has_no_ring() {
+    if Machine::boot("microvm", "sample=hello", &[]).is_none() {
+        return;
+    }
+    let image = machine::build(&["--no-default-features"], "kernel-plain");
+    let Some(machine) = Machine::boot_image(&image, "microvm", "sample=hello", &[]) else { return };
+    let ended = machine.wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.console);
+    assert!(!ended.memory.has_ring());
+}
