@@ -77,7 +77,7 @@ fn babeltrace2_finds_the_same_events_at_the_same_ticks_also_after_a_silence_long
     assert_eq!(theirs, ours, "{text}");
     for expected in [
         "net.rx_begin: ",
-        "bytes = 1500, from = \"a peer\" }",
+        "bytes = 1500, from = \"a peer\", end = { } }",
         "{ arg = 1 }, { signed = -5, real = 1.5, flow = 7 }",
         "net.rx_end: ",
         "{ arg = 3 }, { }",

@@ -159,12 +159,6 @@ fn write_events(out: &mut impl Write, callsite: &Callsite<'_>) -> fmt::Result {
         // A text ends at its NUL; where it is the packet's last, a reader would take the NULs after it for another event.
         out.write_str(" struct { } align(64) _end;")?;
     }
-    let last = fields.places().filter(|(_, place)| *place == Place::Payload).last();
-    if last.is_some_and(|(field, _)| field.ty == FieldType::Str) {
-        // The event ends at a word, its last text before: without this, the padding of a packet's last event would look
-        // like another event.
-        out.write_str(" struct { } align(64) _pad;")?;
-    }
     out.write_str(" } align(64); };\n")?;
     if let Some(end) = end {
         let id = Header::ctf_id(EventId::end(callsite.id), 0);
