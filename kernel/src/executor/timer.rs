@@ -222,3 +222,6 @@ impl Drop for Sleep {
         unsafe { self.timers.remove(&self.node) };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,7 +127,7 @@ impl<M: Memory> Store<M> {
     pub(super) fn allocate(&mut self, layout: Layout) -> *mut u8 {
         let (block, size) = match class_of(layout) {
             Some(class) => (self.take_cached(class), class),
-            None => (self.take(layout).map_or(ptr::null_mut(), NonNull::as_ptr), large_size(layout.size())),
+            None => (self.take(layout).map_or(ptr::null_mut(), NonNull::as_ptr), size_index(layout)),
         };
         if !block.is_null() {
             self.counts[size].0 += 1;
@@ -157,7 +157,7 @@ impl<M: Memory> Store<M> {
                 }
             }
             None => {
-                self.counts[large_size(layout.size())].1 += 1;
+                self.counts[size_index(layout)].1 += 1;
                 // SAFETY: the caller gives the block up; what has no class came from the allocator with this layout.
                 unsafe { self.talc.deallocate(block, layout) };
                 self.trim_if_empty();
@@ -178,6 +178,11 @@ impl<M: Memory> Store<M> {
             _ => false,
         };
         if fits {
+            let (old, new) = (size_index(layout), size_index(new));
+            if old != new {
+                self.counts[old].1 += 1;
+                self.counts[new].0 += 1;
+            }
             self.live_bytes = self.live_bytes - layout.size() + size;
             self.peak_bytes = self.peak_bytes.max(self.live_bytes);
             self.say_live(LIVE_STEP_BYTES);
@@ -415,8 +420,13 @@ impl<M: Memory> Store<M> {
     }
 }
 
-/// Where allocations of this size, which have no class, are counted.
-fn large_size(size: usize) -> usize {
-    let pages = (size.max(1) - 1) >> 12;
-    CLASSES + pages.checked_ilog2().map_or(0, |log| log as usize + 1).min(LARGE_SIZES - 1)
+/// Where allocations of this size are counted.
+fn size_index(layout: Layout) -> usize {
+    class_of(layout).unwrap_or_else(|| {
+        let pages = (layout.size().max(1) - 1) >> 12;
+        CLASSES + pages.checked_ilog2().map_or(0, |log| log as usize + 1).min(LARGE_SIZES - 1)
+    })
 }
+
+#[cfg(test)]
+mod tests;

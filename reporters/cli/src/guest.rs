@@ -6,6 +6,10 @@ use std::process::ExitCode;
 use anyhow::bail;
 use fata_samples::SAMPLES;
 
+/// Traced where this process is a guest, the system's everywhere else.
+#[global_allocator]
+static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
+
 /// Arguments of `fata __guest`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
