@@ -62,6 +62,9 @@ pub fn run(boot: Boot<'_>, main: Main) {
     let main = guest.inner.executor.spawn(name!("main"), main(guest.clone()));
     guest.inner.executor.run(&main);
     heap::report();
+    // The end of a guest is the end of its machine: what is left stays as it is, and in the trace no task that still waits
+    // for something is seen to give up.
+    core::mem::forget(guest);
 }
 
 impl Guest {

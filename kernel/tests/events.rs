@@ -15,7 +15,7 @@ use recorded::assert_events;
 /// `main` is spawned by the scheduler, 0, and polled.
 const BEGIN: &str = "create timer timer; spawn 1 \"main\" 0; ready 1; poll 1;";
 /// `main` ends, and with it the guest.
-const END: &str = "done 1; drop timer";
+const END: &str = "done 1";
 
 #[track_caller]
 fn assert_main(main: Main, expected: &str) {

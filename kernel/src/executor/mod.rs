@@ -29,10 +29,11 @@ use core::cell::{Cell, RefCell};
 use core::future::Future;
 use core::task::Poll;
 
+use fata_probe::{Name, span};
+
 use crate::heap;
 use crate::numbers::Numbers;
 use crate::platform::{clock, idle};
-use fata_probe::{Name, span};
 pub use join::JoinHandle;
 use join::Joint;
 use queue::{Incoming, RunQueue};
@@ -45,12 +46,11 @@ const SLOTS_PER_CHUNK: usize = 32;
 /// After so many polls in a row the scheduler looks at timers and the control page even if tasks are ready.
 const POLLS_PER_ROUND: u32 = 256;
 
-/// A scheduler with its tasks.
+/// A scheduler with its tasks. Lives as long as the machine, or the process: tasks that are not done are never dropped.
 pub(crate) struct Executor {
     incoming: &'static Incoming,
     ready: RunQueue,
     free: RefCell<Vec<&'static Slot>>,
-    chunks: RefCell<Vec<&'static [Slot]>>,
     numbers: Box<Numbers>,
     current: Cell<u16>,
     timers: Rc<Timers>,
@@ -62,7 +62,6 @@ impl Executor {
             incoming: Box::leak(Box::new(Incoming::new())),
             ready: RunQueue::new(),
             free: RefCell::new(Vec::new()),
-            chunks: RefCell::new(Vec::new()),
             numbers: Box::new(Numbers::new()),
             current: Cell::new(0),
             timers: Rc::new(Timers::new(clock::now())),
@@ -90,7 +89,6 @@ impl Executor {
         }
         let chunk: &'static [Slot] =
             Box::leak((0..SLOTS_PER_CHUNK).map(|_| Slot::new(self.incoming)).collect::<Box<[Slot]>>());
-        self.chunks.borrow_mut().push(chunk);
         let mut free = self.free.borrow_mut();
         free.extend(chunk.iter().skip(1).rev());
         &chunk[0]
@@ -190,17 +188,5 @@ impl Executor {
 fn say_pending(unsaid: &mut Option<u16>) {
     if let Some(number) = unsaid.take() {
         events::pending(number);
-    }
-}
-
-impl Drop for Executor {
-    fn drop(&mut self) {
-        // The slots stay for wakers that outlive us; the futures need not.
-        for chunk in self.chunks.take() {
-            for slot in chunk {
-                // SAFETY: we are the executor, and `run` borrows it, so no poll is going on.
-                drop(unsafe { slot.clear() });
-            }
-        }
     }
 }
