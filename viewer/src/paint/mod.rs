@@ -1,0 +1,5 @@
+//! From a display list to triangles, and from triangles to pixels where there is no GPU.
+
+pub mod mesh;
+pub mod palette;
+pub mod raster;
