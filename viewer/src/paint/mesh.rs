@@ -73,7 +73,7 @@ fn add_plot(mesh: &mut Mesh, plot: &Plot, canvas: Rect, palette: &Palette) {
     let band = line.gamma_multiply(0.45);
     let offset = canvas.min.to_vec2();
     for (i, step) in plot.steps.iter().enumerate() {
-        let next = plot.steps.get(i + 1).map_or(canvas.width(), |next| next.x);
+        let next = plot.steps.get(i + 1).map_or(plot.end, |next| next.x).max(step.x + 0.5);
         let rect = |x0: f32, y0: f32, x1: f32, y1: f32| {
             Rect::from_min_max(pos2(x0, y0.min(y1)) + offset, pos2(x1, y0.max(y1)) + offset)
         };

@@ -154,6 +154,8 @@ pub struct Plot {
     pub y1: f32,
     /// Its colour.
     pub ink: Ink,
+    /// Where it ends: the trace's end, or the canvas's.
+    pub end: f32,
     /// From left to right: x, least and most there, and the value it leaves with; all y.
     pub steps: Vec<PlotStep>,
 }

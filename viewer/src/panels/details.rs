@@ -1,0 +1,96 @@
+//! What is known of the selection, and the tooltip, which is its short form.
+
+use egui::{Grid, RichText, ScrollArea, Ui};
+
+use crate::app::{Action, Frame};
+use crate::commands::Command;
+use crate::view::describe::{Facts, describe};
+use crate::view::format;
+use crate::view::pick::Pick;
+
+/// Rows that a tooltip shows, at most.
+const TOOLTIP_ROWS: usize = 7;
+
+/// Shows the selection.
+pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+    if let Some((from, to)) = frame.state.measure {
+        ui.heading("Measured");
+        Grid::new("measured").num_columns(2).spacing([12.0, 3.0]).show(ui, |ui| {
+            row(ui, frame, "length", &format::duration(to - from));
+            row(ui, frame, "from", &crate::view::describe::exact(from));
+            row(ui, frame, "to", &crate::view::describe::exact(to));
+        });
+        ui.add_space(8.0);
+    }
+    let facts = frame.state.selection.and_then(|pick| Some((pick, describe(frame.trace, pick)?)));
+    let Some((pick, facts)) = facts else {
+        ui.heading("Nothing selected");
+        let text = "Click a span, a task or a counter. Wheel: zoom. Drag: pan. Shift and drag: measure. H shows all keys.";
+        ui.label(RichText::new(text).color(frame.palette.muted));
+        return;
+    };
+    ScrollArea::vertical().id_salt("details").show(ui, |ui| {
+        ui.heading(&facts.title);
+        ui.label(RichText::new(&facts.kind).color(frame.palette.muted));
+        ui.add_space(4.0);
+        ui.horizontal(|ui| {
+            if ui.small_button("Zoom here").on_hover_text(Command::Focus.keys()).clicked() {
+                actions.push(Action::Do(Command::Focus));
+            }
+            if let Some(task) = pick.task(frame.trace).filter(|&task| pick != Pick::Task(task))
+                && ui.small_button("Its task").clicked()
+            {
+                actions.push(Action::Select(Some(Pick::Task(task))));
+            }
+        });
+        ui.add_space(4.0);
+        table(ui, frame, "facts", &facts.rows);
+        if !facts.fields.is_empty() {
+            ui.add_space(6.0);
+            ui.label(RichText::new("Fields").strong());
+            table(ui, frame, "fields", &facts.fields);
+        }
+        if let Some((file, line)) = &facts.source {
+            ui.add_space(6.0);
+            ui.label(RichText::new("Source").strong());
+            let place = format!("{file}:{line}");
+            if ui.link(&place).on_hover_text("Copy").clicked() {
+                ui.ctx().copy_text(place);
+            }
+        }
+    });
+}
+
+fn table(ui: &mut Ui, frame: &Frame<'_>, id: &str, rows: &[(String, String)]) {
+    Grid::new(id).num_columns(2).spacing([12.0, 3.0]).show(ui, |ui| {
+        for (name, value) in rows {
+            row(ui, frame, name, value);
+        }
+    });
+}
+
+fn row(ui: &mut Ui, frame: &Frame<'_>, name: &str, value: &str) {
+    let alarm = name == "never resolved";
+    ui.label(RichText::new(name).color(if alarm { frame.palette.alarm } else { frame.palette.muted }));
+    ui.add(egui::Label::new(value).wrap());
+    ui.end_row();
+}
+
+/// The short form, at the pointer.
+pub fn tooltip(ui: &mut Ui, frame: &Frame<'_>, picked: Option<Pick>, gap: Option<&str>) {
+    ui.set_max_width(360.0);
+    if let Some(gap) = gap {
+        ui.label(RichText::new(gap).color(frame.palette.alarm));
+    }
+    let Some(facts) = picked.and_then(|pick| describe(frame.trace, pick)) else { return };
+    short(ui, frame, &facts);
+}
+
+fn short(ui: &mut Ui, frame: &Frame<'_>, facts: &Facts) {
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(&facts.title).strong());
+        ui.label(RichText::new(&facts.kind).color(frame.palette.muted));
+    });
+    let rows: Vec<_> = facts.rows.iter().chain(&facts.fields).take(TOOLTIP_ROWS).cloned().collect();
+    table(ui, frame, "tooltip", &rows);
+}

@@ -1,0 +1,45 @@
+//! The parts of the window. Each looks at a [`Frame`], draws, and answers with actions.
+
+mod details;
+mod gutter;
+mod help;
+mod menu;
+mod overlay;
+mod statistics;
+mod status;
+pub mod timeline;
+mod unresolved;
+
+use egui::{CentralPanel, Panel, Ui};
+
+use crate::app::{Action, Frame};
+use crate::paint::canvas::Canvas;
+
+/// Shows the whole window.
+pub fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions: &mut Vec<Action>) {
+    let plain = egui::Frame::new().fill(frame.palette.panel).inner_margin(egui::Margin::symmetric(8, 4));
+    Panel::top("menu").frame(plain).show(ui, |ui| menu::show(ui, frame, actions));
+    Panel::bottom("status").frame(plain).show(ui, |ui| status::show(ui, frame, actions));
+    let panels = frame.state.panels;
+    if panels.statistics {
+        let size = ui.available_height() * 0.34;
+        Panel::bottom("statistics")
+            .frame(plain)
+            .resizable(true)
+            .default_size(size)
+            .show(ui, |ui| statistics::show(ui, frame, actions));
+    }
+    if panels.details || panels.unresolved {
+        Panel::right("side").frame(plain.inner_margin(10)).resizable(true).default_size(270.0).show(ui, |ui| {
+            if panels.unresolved {
+                unresolved::show(ui, frame, actions);
+            }
+            if panels.details {
+                details::show(ui, frame, actions);
+            }
+        });
+    }
+    let canvas = egui::Frame::new().fill(frame.palette.canvas);
+    CentralPanel::default().frame(canvas).show(ui, |ui| timeline::show(ui, frame, canvases, actions));
+    help::show(ui, frame, actions);
+}

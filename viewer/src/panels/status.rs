@@ -1,0 +1,93 @@
+//! The line at the bottom: how many events, what is missing and why, how fast, and how it ended.
+
+use egui::{Align, Layout, RichText, Ui};
+use fata_model::live::Progress;
+
+use crate::app::{Action, Frame};
+use crate::commands::Command;
+use crate::view::format;
+
+/// Shows the line.
+pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+    let palette = frame.palette;
+    ui.horizontal(|ui| {
+        let (text, colour) = state(frame);
+        ui.label(RichText::new("⏺").color(colour).small());
+        ui.label(text);
+        ui.separator();
+        ui.label(format!("{} events", format::count(frame.trace.events_total())));
+        if frame.status.is_following() {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
+            let rate = frame.rate as u64;
+            ui.label(RichText::new(format!("{}/s", format::count(rate))).color(palette.muted));
+        }
+        ui.separator();
+        discarded(ui, frame);
+        let lost = frame.stats.unresolved.len();
+        if lost > 0 && !frame.status.is_following() {
+            ui.separator();
+            let text = RichText::new(format!("{lost} never resolved")).color(palette.alarm);
+            if ui.link(text).clicked() && !frame.state.panels.unresolved {
+                actions.push(Action::Do(Command::ToggleUnresolved));
+            }
+        }
+        let warnings = &frame.stats.warnings;
+        if !warnings.is_empty() {
+            ui.separator();
+            let text = RichText::new(format!("{} warnings", warnings.len())).color(palette.alarm);
+            ui.label(text).on_hover_text(warnings.join("\n"));
+        }
+        if let Some(ended) = &frame.status.ended {
+            ui.separator();
+            ui.label(ended);
+        }
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            let window = frame.state.window;
+            #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
+            let visible = format::duration(window.span as i64);
+            ui.label(RichText::new(format!("{visible} visible")).color(palette.muted));
+        });
+    });
+}
+
+/// What the source does, and the colour of that.
+fn state(frame: &Frame<'_>) -> (String, egui::Color32) {
+    let palette = frame.palette;
+    let running = palette.ink(crate::view::display::Ink::Running);
+    match (&frame.status.progress, &frame.status.guest) {
+        (Progress::Failed(why), _) => (why.clone(), palette.alarm),
+        (Progress::Reading(_), Some(guest)) if frame.status.live => (guest.clone(), running),
+        (Progress::Reading(_), None) if frame.status.live => ("live".into(), running),
+        (Progress::Reading(Some(share)), _) => (format!("reading, {:.0} %", share * 100.0), palette.accent),
+        (Progress::Reading(None), _) => ("reading".into(), palette.accent),
+        (Progress::Ended, Some(guest)) => (guest.clone(), palette.muted),
+        (Progress::Ended, None) => (format!("{} recorded", format::duration(frame.trace.end())), palette.muted),
+    }
+}
+
+fn discarded(ui: &mut Ui, frame: &Frame<'_>) {
+    let stats = &frame.stats.discarded;
+    if stats.total == 0 && stats.missing_packets == 0 {
+        ui.label(RichText::new("nothing discarded").color(frame.palette.muted));
+        return;
+    }
+    let causes = [
+        ("ring full", stats.full),
+        ("nested", stats.nested),
+        ("too big", stats.too_big),
+        ("overwritten", stats.overwritten),
+        ("refused", stats.refused),
+    ];
+    let parts: Vec<String> = causes
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(cause, count)| format!("{} {cause}", format::count(*count)))
+        .collect();
+    let packets = if stats.missing_packets > 0 {
+        format!(", {} packets missing", format::count(stats.missing_packets))
+    } else {
+        String::new()
+    };
+    let text = format!("{} discarded ({}){packets}", format::count(stats.total), parts.join(", "));
+    ui.label(RichText::new(text).color(frame.palette.alarm));
+}

@@ -1,0 +1,120 @@
+//! Causes as arrows: who spawned and who woke the selected task, whom it spawned and woke, and the packets that passed.
+//!
+//! Invariant: at most [`MAX_ARROWS`] arrows are drawn, and no two at the same pixel between the same lanes; where there
+//! would be more, zooming in shows them.
+
+use std::collections::HashSet;
+
+use fata_model::trace::{Actor, TaskRef};
+
+use super::display::{Arrow, Ink};
+use super::lanes::{Lane, LaneKey, Lanes, STATE_HEIGHT};
+use super::layout::{Layout, lane_of_task};
+
+/// The most arrows of a picture.
+const MAX_ARROWS: usize = 400;
+/// The most wakes that are looked at for a picture.
+const MAX_WAKES: usize = 200_000;
+
+/// Where lanes are, looked up once per actor.
+struct Places<'l> {
+    lanes: &'l Lanes,
+    scroll: f32,
+}
+
+impl Places<'_> {
+    /// The middle of an actor's line.
+    fn y(&self, actor: Actor, cpu: u32) -> Option<f32> {
+        let of = |(top, _): (f32, &Lane)| top - self.scroll + STATE_HEIGHT * 0.55;
+        match actor {
+            Actor::Task(task) => lane_of_task(self.lanes, task).map(of),
+            Actor::Scheduler | Actor::Interrupt => {
+                self.lanes.top_of(&LaneKey::Cpu(cpu)).map(|top| top - self.scroll + STATE_HEIGHT * 0.55)
+            }
+            Actor::Unknown => None,
+        }
+    }
+}
+
+impl Layout<'_> {
+    /// All arrows of the picture.
+    pub(super) fn arrows(&mut self, lanes: &Lanes, scroll: f32, height: f32) {
+        let Some(pick) = self.scene.selection else { return };
+        let places = Places { lanes, scroll };
+        if let Some(task) = pick.task(self.scene.trace) {
+            self.spawns(task, &places, height);
+            self.wakes(task, &places, height);
+        }
+        self.flow(pick, &places);
+    }
+
+    fn arrow(&mut self, from: (f32, f32), to: (f32, f32), ink: Ink, height: f32) {
+        let seen = |y: f32| (-20.0..=height + 20.0).contains(&y);
+        // An arrow of which neither end is on the screen would only be clutter.
+        if (seen(from.1) || seen(to.1)) && self.list.arrows.len() < MAX_ARROWS && (from.1 - to.1).abs() > 2.0 {
+            self.list.arrows.push(Arrow { from, to, ink });
+        }
+    }
+
+    fn spawns(&mut self, task: TaskRef, places: &Places<'_>, height: f32) {
+        let trace = self.scene.trace;
+        let own = trace.task(task).map(|known| (task, known));
+        let children = (0u32..).map(TaskRef).zip(trace.tasks()).filter(|(_, known)| known.parent == Some(task));
+        let mut columns = HashSet::new();
+        for (child, known) in own.into_iter().chain(children) {
+            let (Some(time), Some(parent)) = (known.spawned, known.parent) else { continue };
+            if time < self.view.from || time >= self.view.to {
+                continue;
+            }
+            let x = self.scene.projection.x_from_nanos(time);
+            let (Some(from), Some(to)) = (places.y(Actor::Task(parent), known.cpu), places.y(Actor::Task(child), 0)) else {
+                continue;
+            };
+            if columns.insert((x.to_bits() >> 12, to.to_bits())) {
+                self.arrow((x, from), (x, to), Ink::SpawnArrow, height);
+            }
+        }
+    }
+
+    fn wakes(&mut self, task: TaskRef, places: &Places<'_>, height: f32) {
+        let trace = self.scene.trace;
+        let mut columns = HashSet::new();
+        for stream in trace.streams() {
+            for wake in trace.wakes(stream.cpu, self.view.from, self.view.to).take(MAX_WAKES) {
+                if wake.to != task && wake.from != Actor::Task(task) {
+                    continue;
+                }
+                let x = self.scene.projection.x_from_nanos(wake.time);
+                #[expect(clippy::cast_possible_truncation, reason = "a pixel's number")]
+                let column = x.round() as i32;
+                if !columns.insert((column, wake.to, wake.from)) {
+                    continue;
+                }
+                let (Some(from), Some(to)) = (places.y(wake.from, wake.cpu), places.y(Actor::Task(wake.to), wake.cpu))
+                else {
+                    continue;
+                };
+                self.arrow((x, from), (x, to), Ink::WakeArrow, height);
+                if self.list.arrows.len() >= MAX_ARROWS {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The way of the packet whose event is selected.
+    fn flow(&mut self, pick: super::pick::Pick, places: &Places<'_>) {
+        let trace = self.scene.trace;
+        let super::pick::Pick::Interval { track, index } = pick else { return };
+        let Some(entry) = trace.entry(track, index) else { return };
+        let Some(point) = trace.flows().point_at(entry.start, entry.key) else { return };
+        let points = trace.flows().flow_of(point, MAX_ARROWS);
+        for pair in points.windows(2) {
+            let [a, b] = pair else { continue };
+            let (Some(y0), Some(y1)) = (places.y(a.actor, a.cpu), places.y(b.actor, b.cpu)) else { continue };
+            let (x0, x1) = (self.scene.projection.x_from_nanos(a.time), self.scene.projection.x_from_nanos(b.time));
+            let ink = self.scene.names.callsite_ink(b.callsite);
+            self.list.arrows.push(Arrow { from: (x0, y0), to: (x1, y1), ink });
+        }
+    }
+}
