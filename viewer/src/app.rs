@@ -274,7 +274,8 @@ impl Derived {
     fn hits(&mut self, trace: &Trace, version: u64, text: &str) -> Arc<[Hit]> {
         let key = (text.to_owned(), version);
         if self.hits_of.as_ref() != Some(&key) {
-            self.hits = if text.trim().is_empty() { Arc::default() } else { trace.search(text.trim(), MAX_HITS).into() };
+            self.hits =
+                if text.trim().is_empty() { Arc::default() } else { trace.search(text.trim(), MAX_HITS).into() };
             self.hits_of = Some(key);
         }
         Arc::clone(&self.hits)
@@ -282,7 +283,14 @@ impl Derived {
 }
 
 /// Does what a panel asked for.
-fn apply(state: &mut State, derived: &mut Derived, trace: &Trace, version: u64, context: &egui::Context, action: Action) {
+fn apply(
+    state: &mut State,
+    derived: &mut Derived,
+    trace: &Trace,
+    version: u64,
+    context: &egui::Context,
+    action: Action,
+) {
     let extent = (0, trace.end().max(1));
     match action {
         Action::Do(command) => {

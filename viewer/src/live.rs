@@ -199,7 +199,9 @@ mod tests {
         let synthetic = Synthetic { spans: 500, packet_bytes: 4096, ..Synthetic::default() };
         let metadata = synthetic.metadata();
         let bytes = u32::try_from(metadata.len()).unwrap();
-        theirs.write_all(&fata_wire::packet::metadata_packet::header(fata_model::packets::UUID, metadata.len())).unwrap();
+        theirs
+            .write_all(&fata_wire::packet::metadata_packet::header(fata_model::packets::UUID, metadata.len()))
+            .unwrap();
         theirs.write_all(metadata.as_bytes()).unwrap();
         assert!(bytes > 0);
         let mut sent = 0;

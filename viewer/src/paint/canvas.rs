@@ -96,9 +96,7 @@ impl Canvas {
                     texture.set(image, TextureOptions::NEAREST);
                     texture.id()
                 }
-                none => {
-                    none.insert(painter.ctx().load_texture("density", image, TextureOptions::NEAREST)).id()
-                }
+                none => none.insert(painter.ctx().load_texture("density", image, TextureOptions::NEAREST)).id(),
             };
             self.shapes.extend(mesh::shape(mesh::density_quads(&list.densities, rect, texture)));
         }

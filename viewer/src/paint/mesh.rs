@@ -94,12 +94,7 @@ fn add_tick(mesh: &mut Mesh, tick: &Tick, offset: Vec2, palette: &Palette) {
     let (wide, high) = (3.5, 5.5);
     add_polygon(
         mesh,
-        &[
-            centre + vec2(0.0, -high),
-            centre + vec2(wide, 0.0),
-            centre + vec2(0.0, high),
-            centre + vec2(-wide, 0.0),
-        ],
+        &[centre + vec2(0.0, -high), centre + vec2(wide, 0.0), centre + vec2(0.0, high), centre + vec2(-wide, 0.0)],
         colour,
     );
 }
@@ -234,17 +229,12 @@ pub fn density_quads(rows: &[Density], canvas: Rect, texture: TextureId) -> Mesh
     let step = 1.0 / rows.len().max(1) as f32;
     let mut v = step / 2.0;
     for row in rows {
-        let rect = Rect::from_min_max(
-            pos2(canvas.left(), canvas.top() + row.y0),
-            pos2(canvas.right(), canvas.top() + row.y1),
-        );
+        let rect =
+            Rect::from_min_max(pos2(canvas.left(), canvas.top() + row.y0), pos2(canvas.right(), canvas.top() + row.y1));
         let Ok(first) = u32::try_from(mesh.vertices.len()) else { break };
-        for (pos, u) in [
-            (rect.left_top(), 0.0),
-            (rect.right_top(), 1.0),
-            (rect.right_bottom(), 1.0),
-            (rect.left_bottom(), 0.0),
-        ] {
+        for (pos, u) in
+            [(rect.left_top(), 0.0), (rect.right_top(), 1.0), (rect.right_bottom(), 1.0), (rect.left_bottom(), 0.0)]
+        {
             mesh.vertices.push(Vertex { pos, uv: pos2(u, v), color: Color32::WHITE });
         }
         mesh.add_triangle(first, first + 1, first + 2);

@@ -129,9 +129,8 @@ impl Raster {
             for column in from..to {
                 let source = constant.unwrap_or_else(|| {
                     let x = index_f32(column) + 0.5;
-                    let weight = |p: Vertex, q: Vertex| {
-                        ((p.pos.x - x) * (q.pos.y - y) - (p.pos.y - y) * (q.pos.x - x)) / area
-                    };
+                    let weight =
+                        |p: Vertex, q: Vertex| ((p.pos.x - x) * (q.pos.y - y) - (p.pos.y - y) * (q.pos.x - x)) / area;
                     let weights = [weight(b, c), weight(c, a), weight(a, b)];
                     shade(&corners, weights, texture)
                 });
@@ -266,7 +265,8 @@ mod tests {
         let colour = Color32::from_rgba_premultiplied(100, 0, 0, 100);
         let centre = pos2(7.3, 8.9);
         mesh.colored_vertex(centre, colour);
-        let rim = [(0.0, 0.0), (9.1, 0.0), (16.0, 0.0), (16.0, 5.5), (16.0, 16.0), (3.3, 16.0), (0.0, 16.0), (0.0, 4.0)];
+        let rim =
+            [(0.0, 0.0), (9.1, 0.0), (16.0, 0.0), (16.0, 5.5), (16.0, 16.0), (3.3, 16.0), (0.0, 16.0), (0.0, 4.0)];
         for (x, y) in rim {
             mesh.colored_vertex(pos2(x, y), colour);
         }

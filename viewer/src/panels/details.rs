@@ -12,7 +12,7 @@ use crate::view::pick::Pick;
 const TOOLTIP_ROWS: usize = 7;
 
 /// Shows the selection.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     if let Some((from, to)) = frame.state.measure {
         ui.heading("Measured");
         Grid::new("measured").num_columns(2).spacing([12.0, 3.0]).show(ui, |ui| {
@@ -25,7 +25,8 @@ pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     let facts = frame.state.selection.and_then(|pick| Some((pick, describe(frame.trace, pick)?)));
     let Some((pick, facts)) = facts else {
         ui.heading("Nothing selected");
-        let text = "Click a span, a task or a counter. Wheel: zoom. Drag: pan. Shift and drag: measure. H shows all keys.";
+        let text =
+            "Click a span, a task or a counter. Wheel: zoom. Drag: pan. Shift and drag: measure. H shows all keys.";
         ui.label(RichText::new(text).color(frame.palette.muted));
         return;
     };
@@ -77,7 +78,7 @@ fn row(ui: &mut Ui, frame: &Frame<'_>, name: &str, value: &str) {
 }
 
 /// The short form, at the pointer.
-pub fn tooltip(ui: &mut Ui, frame: &Frame<'_>, picked: Option<Pick>, gap: Option<&str>) {
+pub(super) fn tooltip(ui: &mut Ui, frame: &Frame<'_>, picked: Option<Pick>, gap: Option<&str>) {
     ui.set_max_width(360.0);
     if let Some(gap) = gap {
         ui.label(RichText::new(gap).color(frame.palette.alarm));

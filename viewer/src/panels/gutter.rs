@@ -1,6 +1,6 @@
 //! The lanes' names: click selects or folds, the pin keeps a lane at the top.
 
-use egui::{Align2, Color32, CursorIcon, FontId, Rect, Sense, Shape, Stroke, Ui, WidgetInfo, Role, pos2, vec2};
+use egui::{Color32, CursorIcon, Rect, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 use crate::app::{Action, Frame};
 use crate::paint::canvas::elided;
@@ -8,7 +8,7 @@ use crate::view::lanes::{Content, Lane, Lanes};
 use crate::view::pick::Pick;
 
 /// Shows the names of the lanes that are visible.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, lanes: &Lanes, rect: Rect, scroll: f32, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, lanes: &Lanes, rect: Rect, scroll: f32, actions: &mut Vec<Action>) {
     let painter = ui.painter().with_clip_rect(rect);
     painter.rect_filled(rect, 0.0, frame.palette.panel);
     for (top, lane) in lanes.between(scroll, scroll + rect.height()) {
@@ -121,7 +121,14 @@ fn triangle(painter: &egui::Painter, centre: egui::Pos2, open: bool, colour: Col
 }
 
 /// The bar at the right edge, where there are more lanes than fit.
-pub fn scrollbar(ui: &mut Ui, frame: &Frame<'_>, area: Rect, height: f32, scroll: f32, actions: &mut Vec<Action>) {
+pub(super) fn scrollbar(
+    ui: &mut Ui,
+    frame: &Frame<'_>,
+    area: Rect,
+    height: f32,
+    scroll: f32,
+    actions: &mut Vec<Action>,
+) {
     if height <= area.height() + 1.0 {
         return;
     }
@@ -136,5 +143,4 @@ pub fn scrollbar(ui: &mut Ui, frame: &Frame<'_>, area: Rect, height: f32, scroll
     if response.dragged() {
         actions.push(Action::Scroll(response.drag_delta().y / share));
     }
-    let _ = (Align2::LEFT_TOP, FontId::default());
 }

@@ -16,7 +16,7 @@ const MOUSE: [(&str, &str); 7] = [
 ];
 
 /// Shows whichever of the two is open.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     if frame.state.panels.help {
         keys(ui, frame);
     }
@@ -26,9 +26,11 @@ pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
 }
 
 fn keys(ui: &Ui, frame: &Frame<'_>) {
-    Window::new("Keys and mouse").anchor(Align2::CENTER_CENTER, vec2(0.0, 0.0)).collapsible(false).resizable(false).show(
-        ui.ctx(),
-        |ui| {
+    Window::new("Keys and mouse")
+        .anchor(Align2::CENTER_CENTER, vec2(0.0, 0.0))
+        .collapsible(false)
+        .resizable(false)
+        .show(ui.ctx(), |ui| {
             ui.horizontal_top(|ui| {
                 let (first, second) = Command::ALL.split_at(Command::ALL.len() / 2);
                 for (id, commands) in [("first keys", first), ("second keys", second)] {
@@ -51,8 +53,7 @@ fn keys(ui: &Ui, frame: &Frame<'_>) {
             });
             ui.add_space(4.0);
             ui.label(RichText::new("Esc closes this.").color(frame.palette.muted));
-        },
-    );
+        });
 }
 
 fn palette(ui: &Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
@@ -66,7 +67,8 @@ fn palette(ui: &Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
             let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
             let escaped = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Escape));
             field.request_focus();
-            let found = Command::ALL.into_iter().filter(|&command| command != Command::Palette && fits(command.title(), &text));
+            let found =
+                Command::ALL.into_iter().filter(|&command| command != Command::Palette && fits(command.title(), &text));
             let found: Vec<Command> = found.collect();
             let mut chosen = if entered { found.first().copied() } else { None };
             ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
@@ -96,7 +98,10 @@ fn palette(ui: &Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
 /// Whether the letters of `text` occur in `title` in this order.
 fn fits(title: &str, text: &str) -> bool {
     let mut letters = title.chars().flat_map(char::to_lowercase);
-    text.chars().flat_map(char::to_lowercase).filter(|letter| !letter.is_whitespace()).all(|letter| letters.any(|l| l == letter))
+    text.chars()
+        .flat_map(char::to_lowercase)
+        .filter(|letter| !letter.is_whitespace())
+        .all(|letter| letters.any(|l| l == letter))
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ const MENUS: [(&str, &[Command]); 3] = [
 ];
 
 /// Shows the line.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     ui.horizontal(|ui| {
         ui.label(RichText::new("Fata").strong().color(frame.palette.accent));
         for (title, commands) in MENUS {

@@ -12,7 +12,7 @@ use crate::view::projection::{Projection, floor_nanos};
 use crate::view::ruler::Mark;
 
 /// The time axis, with the origin's wall clock in its corner.
-pub fn ruler(ui: &Ui, frame: &Frame<'_>, rect: Rect, corner: Rect, marks: &[Mark]) {
+pub(super) fn ruler(ui: &Ui, frame: &Frame<'_>, rect: Rect, corner: Rect, marks: &[Mark]) {
     let palette = frame.palette;
     let painter = ui.painter();
     painter.rect_filled(corner.union(rect), 0.0, palette.panel);
@@ -28,9 +28,10 @@ pub fn ruler(ui: &Ui, frame: &Frame<'_>, rect: Rect, corner: Rect, marks: &[Mark
     }
     painter.hline(corner.union(rect).x_range(), rect.bottom() - 0.5, Stroke::new(1.0, palette.separator));
     let origin = frame.trace.origin().and_then(|origin| origin.unix_nanos).map(format::wall_clock);
-    let text = origin.map_or_else(|| "time since the first packet".to_owned(), |text| {
-        format!("0 s = {}", text.split('.').next().unwrap_or(&text))
-    });
+    let text = origin.map_or_else(
+        || "time since the first packet".to_owned(),
+        |text| format!("0 s = {}", text.split('.').next().unwrap_or(&text)),
+    );
     painter.with_clip_rect(corner).text(
         pos2(corner.left() + 8.0, corner.center().y),
         Align2::LEFT_CENTER,
@@ -41,18 +42,18 @@ pub fn ruler(ui: &Ui, frame: &Frame<'_>, rect: Rect, corner: Rect, marks: &[Mark
 }
 
 /// The line under the lanes that are kept at the top.
-pub fn edge(ui: &Ui, rect: Rect, palette: &Palette) {
+pub(super) fn edge(ui: &Ui, rect: Rect, palette: &Palette) {
     ui.painter().hline(rect.x_range(), rect.bottom() - 0.5, Stroke::new(2.0, palette.accent.gamma_multiply(0.5)));
 }
 
 /// A thin line at the pointer.
-pub fn pointer(ui: &Ui, frame: &Frame<'_>, canvas: Rect, at: Pos2) {
+pub(super) fn pointer(ui: &Ui, frame: &Frame<'_>, canvas: Rect, at: Pos2) {
     let colour = frame.palette.accent.gamma_multiply(0.45);
     ui.painter().with_clip_rect(canvas).vline(at.x.round() + 0.5, canvas.y_range(), Stroke::new(1.0, colour));
 }
 
 /// Two lines around what is selected.
-pub fn selection(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &Projection) {
+pub(super) fn selection(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &Projection) {
     let Some((from, to)) = frame.state.selection.and_then(|pick| pick.range(frame.trace)) else { return };
     let painter = ui.painter().with_clip_rect(canvas);
     let (x0, x1) = (projection.x_from_nanos(from), projection.x_from_nanos(to));
@@ -66,7 +67,7 @@ pub fn selection(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &Projecti
 }
 
 /// The measured range with its length.
-pub fn measure(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &Projection) {
+pub(super) fn measure(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &Projection) {
     let Some((from, to)) = frame.state.measure else { return };
     let painter = ui.painter().with_clip_rect(canvas);
     let (x0, x1) = (projection.x_from_nanos(from), projection.x_from_nanos(to));
@@ -84,7 +85,7 @@ pub fn measure(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &Projection
 
 /// What the gap under the pointer says.
 #[must_use]
-pub fn hatch_text(frame: &Frame<'_>, canvas: Rect, projection: &Projection, at: Pos2) -> Option<String> {
+pub(super) fn hatch_text(frame: &Frame<'_>, canvas: Rect, projection: &Projection, at: Pos2) -> Option<String> {
     if !canvas.contains(at) {
         return None;
     }
@@ -95,7 +96,7 @@ pub fn hatch_text(frame: &Frame<'_>, canvas: Rect, projection: &Projection, at: 
 }
 
 /// A trace in which nothing happened says so, and what to do.
-pub fn explain_empty(ui: &Ui, frame: &Frame<'_>, canvas: Rect) {
+pub(super) fn explain_empty(ui: &Ui, frame: &Frame<'_>, canvas: Rect) {
     let (title, advice) = match &frame.status.progress {
         Progress::Failed(why) => ("The trace cannot be read".to_owned(), why.clone()),
         Progress::Reading(_) if frame.status.live => (

@@ -43,13 +43,19 @@ fn time(row: &CallsiteStats, nanos: i64) -> String {
 }
 
 /// Shows the table.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     let sort = ui.scope_id().with("sort");
     let (by, ascending) = ui.data(|data| data.get_temp::<(usize, bool)>(sort)).unwrap_or((3, false));
     ui.horizontal(|ui| {
         for (at, column) in COLUMNS.iter().enumerate() {
             cell(ui, column.width, at > 1, |ui| {
-                let mark = if at != by { "" } else if ascending { " ⬆" } else { " ⬇" };
+                let mark = if at != by {
+                    ""
+                } else if ascending {
+                    " ▲"
+                } else {
+                    " ▼"
+                };
                 let title = RichText::new(format!("{}{mark}", column.title)).color(frame.palette.muted);
                 if ui.add(egui::Label::new(title).sense(Sense::click())).clicked() {
                     ui.data_mut(|data| data.insert_temp(sort, (at, at == by && !ascending)));

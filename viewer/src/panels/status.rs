@@ -8,11 +8,12 @@ use crate::commands::Command;
 use crate::view::format;
 
 /// Shows the line.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     let palette = frame.palette;
     ui.horizontal(|ui| {
         let (text, colour) = state(frame);
-        ui.label(RichText::new("⏺").color(colour).small());
+        let (dot, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), egui::Sense::hover());
+        ui.painter().circle_filled(dot.center(), 4.0, colour);
         ui.label(text);
         ui.separator();
         ui.label(format!("{} events", format::count(frame.trace.events_total())));

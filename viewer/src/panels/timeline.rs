@@ -55,7 +55,7 @@ impl Areas {
 }
 
 /// Shows the timeline.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions: &mut Vec<Action>) {
     let (pinned, rest) = frame.lanes;
     let areas = Areas::of(ui.max_rect(), pinned.height());
     let projection = Projection::new(frame.state.window, 0.0, areas.lanes.width());
@@ -76,9 +76,8 @@ pub fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions:
         scale: ui.ctx().pixels_per_point(),
     };
     let [below, above] = canvases;
-    let key = |rect: Rect, scroll| {
-        Key::new(ui.ctx(), frame.state.window, rect, scroll, frame.version, frame.state.version())
-    };
+    let key =
+        |rect: Rect, scroll| Key::new(ui.ctx(), frame.state.window, rect, scroll, frame.version, frame.state.version());
     let painter = ui.painter();
     below.paint(painter, key(areas.lanes, scroll), frame.palette, &marks, || {
         layout::layout(&scene, rest, scroll, areas.lanes.height())

@@ -8,11 +8,13 @@ use crate::view::format;
 use crate::view::pick::Pick;
 
 /// Shows the list.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     let list = frame.trace.unresolved();
     ui.heading("Never resolved");
     if list.is_empty() {
-        ui.label(RichText::new("At the end nobody waited for a promise, condition or channel.").color(frame.palette.muted));
+        ui.label(
+            RichText::new("At the end nobody waited for a promise, condition or channel.").color(frame.palette.muted),
+        );
         ui.add_space(8.0);
         return;
     }

@@ -67,7 +67,8 @@ impl Layout<'_> {
                 continue;
             }
             let x = self.scene.projection.x_from_nanos(time);
-            let (Some(from), Some(to)) = (places.y(Actor::Task(parent), known.cpu), places.y(Actor::Task(child), 0)) else {
+            let (Some(from), Some(to)) = (places.y(Actor::Task(parent), known.cpu), places.y(Actor::Task(child), 0))
+            else {
                 continue;
             };
             if columns.insert((x.to_bits() >> 12, to.to_bits())) {

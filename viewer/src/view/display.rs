@@ -266,11 +266,7 @@ impl DisplayList {
         for quad in &self.quads {
             let dim = if quad.dim { " dim" } else { "" };
             let ink = ink_text(quad.ink);
-            let _ = writeln!(
-                text,
-                "quad {:.0}..{:.0} y {:.0}..{:.0} {ink}{dim}",
-                quad.x0, quad.x1, quad.y0, quad.y1
-            );
+            let _ = writeln!(text, "quad {:.0}..{:.0} y {:.0}..{:.0} {ink}{dim}", quad.x0, quad.x1, quad.y0, quad.y1);
         }
         for plot in &self.plots {
             let _ = writeln!(text, "plot y {:.0}..{:.0} {} steps", plot.y0, plot.y1, plot.steps.len());

@@ -121,9 +121,7 @@ impl Lane {
                 has(polls) || spans.iter().any(has) || instants.as_ref().is_some_and(has)
             }
             Content::Task { task: own, .. } => task == Some(*own),
-            Content::Group(members) => {
-                self.open == Some(false) && task.is_some_and(|task| members.contains(&task))
-            }
+            Content::Group(members) => self.open == Some(false) && task.is_some_and(|task| members.contains(&task)),
             Content::Phases(rows) => rows.iter().any(has),
             Content::Counter(id) => has(id),
         }
@@ -375,7 +373,9 @@ impl Builder<'_> {
             return;
         }
         for id in counters {
-            let Some(TrackKind::Counter { callsite, .. }) = self.trace.track(id).map(|track| track.kind) else { continue };
+            let Some(TrackKind::Counter { callsite, .. }) = self.trace.track(id).map(|track| track.kind) else {
+                continue;
+            };
             self.list.push(Lane {
                 key: LaneKey::Counter(id),
                 title: self.names.callsite(callsite).text,

@@ -191,7 +191,7 @@ pub fn cause_text(cause: Cause) -> &'static str {
 }
 
 /// The lane that stands for a task: its own, or that of its group.
-pub(super) fn lane_of_task<'l>(lanes: &'l Lanes, task: TaskRef) -> Option<(f32, &'l Lane)> {
+pub(super) fn lane_of_task(lanes: &Lanes, task: TaskRef) -> Option<(f32, &Lane)> {
     let own = lanes.list.iter().position(|lane| lane.key == LaneKey::Task(task));
     let grouped = || {
         lanes.list.iter().position(|lane| matches!(&lane.content, Content::Group(members) if members.contains(&task)))

@@ -2,7 +2,6 @@
 //!
 //! Invariant: an entry never changes, because what a trace described once it never describes anew; entries are only added.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use fata_model::trace::{TaskRef, Trace};
@@ -29,7 +28,6 @@ impl Named {
 pub struct Names {
     callsites: Vec<Option<Named>>,
     tasks: Vec<Named>,
-    waits: HashMap<u16, Arc<str>>,
 }
 
 impl Names {

@@ -102,9 +102,9 @@ fn pick_in_lane(trace: &Trace, lane: &Lane, projection: &Projection, x: f32, y: 
             let first = running.next()?;
             let ran = std::iter::once(first).chain(running).take(1_000).find(|&(_, states)| {
                 matches!(in_row(states), Some(Pick::Interval { index, .. })
-                    if trace.entry(states, index).is_some_and(|entry| {
-                        fata_model::tasks::State::from_key(entry.key) == fata_model::tasks::State::Running
-                    }))
+                if trace.entry(states, index).is_some_and(|entry| {
+                    fata_model::tasks::State::from_key(entry.key) == fata_model::tasks::State::Running
+                }))
             });
             Some(Pick::Task(ran.unwrap_or(first).0))
         }
@@ -144,7 +144,8 @@ fn interval(trace: &Trace, id: TrackId, time: i64, reach: i64) -> Option<Pick> {
         (None, None) => None,
     };
     // The nearest ended one may lie further than the open one.
-    if row.open().is_some_and(|open| open.start <= time + reach) && trace.track(id).map(|t| trace.open_end(t)) >= Some(time)
+    if row.open().is_some_and(|open| open.start <= time + reach)
+        && trace.track(id).map(|t| trace.open_end(t)) >= Some(time)
     {
         return Some(Pick::Interval { track: id, index: Span::OPEN });
     }

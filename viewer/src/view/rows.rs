@@ -52,7 +52,11 @@ impl Layout<'_> {
         self.query(id);
         let (names, matches) = (self.scene.names, self.scene.matches);
         let dim = |callsite| matches.is_some_and(|matches| !matches.callsite(callsite));
-        self.density(y0, y1, |key, _, share| Column { ink: names.callsite_ink(key), share: byte(share), dim: dim(key) });
+        self.density(y0, y1, |key, _, share| Column {
+            ink: names.callsite_ink(key),
+            share: byte(share),
+            dim: dim(key),
+        });
         let spans = std::mem::take(&mut self.visible.spans);
         for span in &spans {
             let (x0, x1) = self.extent(span);
