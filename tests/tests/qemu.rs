@@ -3,7 +3,9 @@
 
 mod machine;
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use fata_wire::shared::State;
 use machine::Machine;
@@ -78,6 +80,57 @@ fn the_clock_runs_at_the_rate_that_was_passed_or_within_a_thousandth_of_the_host
     let host_hz = u128::from(fata_probe::ticks() - ticks) * 1_000_000_000 / start.elapsed().as_nanos();
     let error_ppm = (i128::from(guest_hz) - host_hz as i128) * 1_000_000 / host_hz as i128;
     assert!(error_ppm.abs() < 1000, "guest {guest_hz}, host {host_hz}");
+}
+
+#[test]
+fn http_is_served_through_virtio_on_every_machine_and_faster_than_a_tick() {
+    for (name, device) in MACHINES.into_iter().zip(["virtio-net-device", "virtio-net-device", "virtio-net-pci"]) {
+        // Somebody may take the port until QEMU does; a test that is that unlucky fails and says so.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let netdev = format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:80");
+        let device = format!("{device},netdev=net");
+        let more = ["-netdev", &netdev, "-device", &device];
+        let Some(machine) = Machine::boot(name, "sample=http requests=50", &more) else { return };
+        machine.wait_for("listening on port 80", PATIENCE);
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut fastest = Duration::MAX;
+        for request in 0..50 {
+            let start = Instant::now();
+            connection.write_all(b"GET /health HTTP/1.1\r\nHost: guest\r\n\r\n").unwrap();
+            let mut answer = [0; 4096];
+            let len = connection.read(&mut answer).unwrap();
+            assert!(answer[..len].starts_with(b"HTTP/1.1 200 OK\r\n"), "{name}: request {request}: {len} bytes");
+            fastest = fastest.min(start.elapsed());
+        }
+        assert!(fastest < Duration::from_millis(10), "{name}: the fastest of 50 answers took {fastest:?}");
+        drop(connection);
+        let ended = machine.wait(PATIENCE);
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.console);
+        let ring = ended.memory.ring();
+        for event in
+            ["boot.net", "virtio.rx_queue", "boot.net_up", "virtio.tx_queue", "net.rx", "net.tx", "http.request"]
+        {
+            assert!(ring.events.iter().any(|name| name == event), "{name}: no {event}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_guest_uses_no_cpu_and_its_ring_can_be_read_meanwhile() {
+    for name in ["microvm", "q35"] {
+        let device = if name == "q35" { "virtio-net-pci,netdev=net" } else { "virtio-net-device,netdev=net" };
+        let more = ["-netdev", "user,id=net", "-device", device];
+        let Some(machine) = Machine::boot(name, "sample=http", &more) else { return };
+        machine.wait_for("listening on port 80", PATIENCE);
+        std::thread::sleep(Duration::from_millis(500));
+        let (used, since) = (machine.cpu_time(), Instant::now());
+        std::thread::sleep(Duration::from_secs(3));
+        let percent = 100.0 * (machine.cpu_time() - used).as_secs_f64() / since.elapsed().as_secs_f64();
+        println!("measured: an idle {name} guest uses {percent:.1} % of a core");
+        assert!(percent < 3.0, "{name}: {percent} %");
+        assert_eq!(machine.ring().state, State::Running);
+    }
 }
 
 #[test]
