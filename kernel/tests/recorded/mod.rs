@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use fata_kernel::{Boot, Main};
 use fata_probe::region::{Config, Region};
 use fata_wire::describe::{Callsite, Record, Records};
-use fata_wire::event::{CLOCK, Event, Events};
+use fata_wire::event::{CLOCK, Event, Events, MAX_CALLSITES};
 use fata_wire::field::{Kind, Value};
 use fata_wire::packet::{HEADER_BYTES, PacketHeader};
+use fata_wire::repair::committed_prefix;
 use fata_wire::shared::{Geometry, PAGE_BYTES, Status};
 
 /// What the guest whose program is `main` recorded, from its first event to its last.
@@ -20,8 +21,12 @@ pub(crate) fn record(main: Main) -> Vec<String> {
     let attached = region.attach(0).expect("the only stream");
     fata_kernel::run(Boot { name: "test", args: "" }, main);
     drop(attached);
-    let bytes = region.copy();
-    Trace::new(&bytes).lines()
+    read(&region.copy())
+}
+
+/// What the ring in `bytes` holds, sealed or not.
+pub(crate) fn read(bytes: &[u8]) -> Vec<String> {
+    Trace::new(bytes).lines()
 }
 
 struct Trace<'a> {
@@ -63,10 +68,15 @@ impl<'a> Trace<'a> {
             let start = usize::try_from(self.geometry.packet_offset(0, number)).unwrap();
             let packet = &self.bytes[start..start + self.geometry.packet_bytes as usize];
             let Ok(header) = PacketHeader::parse(packet) else { break };
-            if header.lock != 2 * number + 2 {
-                break;
-            }
-            let content = &packet[HEADER_BYTES..usize::try_from(header.content_size / 8).unwrap()];
+            let content = match header.lock.checked_sub(2 * number) {
+                // The writer has not sealed it: it was killed.
+                Some(1) => {
+                    let walk = committed_prefix(&packet[HEADER_BYTES..], header.timestamp_begin, MAX_CALLSITES);
+                    &packet[HEADER_BYTES..HEADER_BYTES + walk.bytes]
+                }
+                Some(2) => &packet[HEADER_BYTES..usize::try_from(header.content_size / 8).unwrap()],
+                _ => break,
+            };
             for event in Events::new(content, header.timestamp_begin) {
                 lines.extend(self.line(&event.unwrap()));
             }
@@ -89,7 +99,7 @@ impl<'a> Trace<'a> {
         let mut line = match callsite.kind {
             Kind::Instant | Kind::Span | Kind::Counter => callsite.name.to_owned(),
             // `task.ready` and `sync.signal` are called by the second word.
-            _ => callsite.name.split('.').nth(1).unwrap().to_owned(),
+            _ => callsite.name.split('.').next_back().unwrap().to_owned(),
         };
         if callsite.kind == Kind::Create {
             let (Some((_, Value::Object(object))), Some((_, Value::Name(name)))) = (values.next(), values.next())
