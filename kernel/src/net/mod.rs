@@ -27,6 +27,8 @@ mod header;
 mod listener;
 mod stack;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 mod wait;
 

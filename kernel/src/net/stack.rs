@@ -332,6 +332,7 @@ impl Stack {
             return Some(self.gauges.next_nanos);
         }
         let (receive_bytes, send_bytes) = self.queued();
+
         if receive_bytes != self.gauges.receive_bytes {
             counter!("tcp.rx_queue", bytes = receive_bytes);
         }

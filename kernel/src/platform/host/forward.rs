@@ -25,11 +25,11 @@ use super::gateway::Gateway;
 
 /// One port to publish, written `HOST:GUEST`; host port 0 is any free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Publish {
+pub(crate) struct Publish {
     /// The port on 127.0.0.1.
-    pub(super) host_port: u16,
+    pub(crate) host_port: u16,
     /// The guest's TCP port.
-    pub(super) guest_port: u16,
+    pub(crate) guest_port: u16,
 }
 
 /// The addresses of the guest's network, which has two ends.
@@ -88,7 +88,7 @@ impl From<io::Error> for ForwardError {
 
 /// A port to publish was not written `HOST:GUEST`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotAPublish;
+pub(crate) struct NotAPublish;
 
 impl fmt::Display for NotAPublish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

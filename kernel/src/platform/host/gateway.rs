@@ -62,6 +62,8 @@ struct Client {
     socket: SocketHandle,
     readable: bool,
     writable: bool,
+    /// The client's end is among what can be read: there will be no further edge.
+    hung_up: bool,
     /// The guest has accepted the connection.
     connected: bool,
     /// The client has sent its last byte.
@@ -170,6 +172,7 @@ impl Gateway {
             } else if let Some(client) = self.clients.get_mut(&key) {
                 client.readable |= readable;
                 client.writable |= writable;
+                client.hung_up |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
             } else if let Some(published) = usize::try_from(key).ok().and_then(|key| self.listeners.get_mut(key)) {
                 published.readable |= readable;
             }
@@ -216,6 +219,7 @@ impl Gateway {
             socket: self.sockets.add(socket),
             readable: true,
             writable: true,
+            hung_up: false,
             connected: false,
             client_done: false,
             guest_done: false,
@@ -297,8 +301,8 @@ impl Client {
     fn carry_in(&mut self, socket: &mut tcp::Socket<'_>) -> io::Result<()> {
         while self.readable && !self.client_done && socket.can_send() {
             let read = socket.send(|space| match (&self.stream).read(space) {
-                // Less than there was room for: the next read would block, and a later byte is a new edge.
-                Ok(len) => (len, Ok((len, len == space.len()))),
+                // Less than there was room for: the next read would block, and a later byte or end is a new edge.
+                Ok(len) => (len, Ok((len, len == space.len() || self.hung_up))),
                 Err(error) => (0, Err(error)),
             });
             match read {

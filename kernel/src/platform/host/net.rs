@@ -9,6 +9,7 @@
 use core::task::Waker;
 use std::format;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::string::{String, ToString};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +18,8 @@ use std::vec::Vec;
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
-use super::forward::{self, Network, Publish};
+pub(crate) use super::forward::Publish;
+use super::forward::{self, Network};
 use super::link::Link;
 use crate::net::{Config, Nic};
 
@@ -59,7 +61,7 @@ pub(super) fn plug(args: &str) -> Result<(), String> {
         }
         Some(path) => Some(connect(path).map_err(|error| format!("the link {path} cannot be used: {error}"))?),
         None if publish.is_empty() => None,
-        None => Some(forward(args, &publish)?),
+        None => Some(forward_aloud(args, &publish)?),
     };
     if let Some(cable) = cable {
         let device = Device::new(cable, mac).map_err(|error| format!("the network cannot be used: {error}"))?;
@@ -68,16 +70,22 @@ pub(super) fn plug(args: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn forward(args: &str, publish: &[Publish]) -> Result<UnixStream, String> {
+fn forward_aloud(args: &str, publish: &[Publish]) -> Result<UnixStream, String> {
+    let (cable, addresses) = forward(args, publish)?;
+    for (address, publish) in addresses.iter().zip(publish) {
+        super::console::write(&format!("published {address} -> guest port {}\n", publish.guest_port));
+    }
+    Ok(cable)
+}
+
+/// A cable with a gateway at its other end, and the addresses at which it publishes the ports.
+pub(crate) fn forward(args: &str, publish: &[Publish]) -> Result<(UnixStream, Vec<SocketAddr>), String> {
     let config = Config::from_args(args.split_ascii_whitespace().filter_map(|word| word.split_once('=')))
         .map_err(|error| error.to_string())?;
     let network = Network { guest: config.ip.address(), gateway: config.gateway, prefix_len: config.ip.prefix_len() };
     let (cable, gateway_end) = UnixStream::pair().map_err(|error| format!("the network cannot be used: {error}"))?;
     let addresses = forward::start(gateway_end, network, publish).map_err(|error| error.to_string())?;
-    for (address, publish) in addresses.iter().zip(publish) {
-        super::console::write(&format!("published {address} -> guest port {}\n", publish.guest_port));
-    }
-    Ok(cable)
+    Ok((cable, addresses))
 }
 
 /// Connects to whoever listens at `path`; where nobody does, listens there for one who connects.
