@@ -115,7 +115,7 @@ struct Group {
 }
 
 /// See the module.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Row {
     groups: Segmented<Group>,
     pyramid: Pyramid<Node>,
@@ -127,6 +127,12 @@ pub struct Row {
     /// The end of the last interval.
     last_end: Nanos,
     open: Option<Open>,
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Row::new()
+    }
 }
 
 impl Row {
@@ -319,7 +325,7 @@ impl Row {
     /// When the last interval ended.
     #[must_use]
     pub fn last_end(&self) -> Option<Nanos> {
-        (self.len() > 0).then_some(self.last_end)
+        (self.last_end != Nanos::MIN).then_some(self.last_end)
     }
 
     /// What the columns and the pyramid take.

@@ -446,7 +446,7 @@ impl Ingest {
             Kind::WaitFor => trace.on_wait_for(at, event.arg),
             Kind::Create => {
                 let name = names(trace, event).next();
-                trace.objects.create(event.arg, name, actor, time);
+                trace.objects.create(event.arg, event.id.callsite(), name, actor, time);
             }
             Kind::Try => {
                 trace.objects.attempt(event.arg, actor, time);
@@ -455,8 +455,9 @@ impl Ingest {
                     trace.on_wait_for(at, name);
                 }
             }
-            Kind::Read => trace.objects.read(event.arg, actor),
-            Kind::Resolve | Kind::Fail => trace.objects.resolve(event.arg, time),
+            Kind::Read => trace.objects.read(event.arg, actor, time),
+            Kind::Resolve => trace.objects.resolve(event.arg, actor, time),
+            Kind::Fail => trace.objects.fail(event.arg, time),
             Kind::Signal => trace.objects.signal(event.arg, time),
             Kind::Drop => trace.objects.drop_object(event.arg),
             _ => {}

@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::description::MetadataError;
 use crate::ingest::{Ingest, Limits};
 use crate::source::{Chunk, OpenError, TraceReader};
 use crate::trace::Trace;
@@ -70,23 +71,45 @@ impl Deref for TraceGuard<'_> {
     }
 }
 
+/// Puts chunks into a [`Loader`]'s trace, for whoever gets them in another way than from a [`TraceReader`].
+pub struct Feeder {
+    shared: Arc<Shared>,
+    changed: Box<dyn Fn() + Send>,
+    told: Instant,
+}
+
+impl std::fmt::Debug for Feeder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feeder").finish_non_exhaustive()
+    }
+}
+
 impl Loader {
-    /// Begins to read; `changed` is called from the loader's thread, at most every 30 ms and once at the end.
-    pub fn spawn(reader: TraceReader, limits: Limits, changed: impl Fn() + Send + 'static) -> Self {
+    /// A trace that is fed by hand; `changed` is called at most every 30 ms and once at the end.
+    #[must_use]
+    pub fn fed(limits: Limits, changed: impl Fn() + Send + 'static) -> (Self, Feeder) {
         let shared = Arc::new(Shared {
             ingest: RwLock::new(Ingest::new(limits)),
-            progress: RwLock::new(Progress::Reading(reader.progress())),
+            progress: RwLock::new(Progress::Reading(None)),
             waiting: AtomicU32::new(0),
             version: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         });
-        let theirs = Arc::clone(&shared);
-        let thread =
-            thread::Builder::new().name("fata-loader".to_owned()).spawn(move || run(reader, &theirs, &changed));
-        if let Err(error) = &thread {
-            shared.set_progress(Progress::Failed(format!("no thread could be started to read the trace: {error}")));
+        let feeder = Feeder { shared: Arc::clone(&shared), changed: Box::new(changed), told: Instant::now() };
+        (Loader { shared, thread: None }, feeder)
+    }
+
+    /// Begins to read; `changed` is called from the loader's thread, at most every 30 ms and once at the end.
+    pub fn spawn(reader: TraceReader, limits: Limits, changed: impl Fn() + Send + 'static) -> Self {
+        let (mut loader, feeder) = Loader::fed(limits, changed);
+        let thread = thread::Builder::new().name("fata-loader".to_owned()).spawn(move || run(reader, feeder));
+        match thread {
+            Ok(thread) => loader.thread = Some(thread),
+            Err(error) => loader
+                .shared
+                .set_progress(Progress::Failed(format!("no thread could be started to read the trace: {error}"))),
         }
-        Loader { shared, thread: thread.ok() }
+        loader
     }
 
     /// The trace so far. Look quickly: the loader waits.
@@ -142,46 +165,66 @@ impl Shared {
     }
 }
 
-fn run(mut reader: TraceReader, shared: &Shared, changed: &impl Fn()) {
-    let mut told = Instant::now();
-    let end = loop {
-        if shared.stop.load(Ordering::Relaxed) {
-            return;
-        }
-        match take(&mut reader, shared) {
-            Ok(true) => {}
-            Ok(false) => break Progress::Ended,
-            Err(error) => break Progress::Failed(error.to_string()),
-        }
-        if told.elapsed() >= NOTIFY {
-            shared.set_progress(Progress::Reading(reader.progress()));
-            changed();
-            told = Instant::now();
-        }
-    };
-    shared.change(|ingest| {
-        reader.warnings().iter().for_each(|warning| ingest.warn(warning.clone()));
-        ingest.release();
-    });
-    shared.set_progress(end);
-    changed();
-}
+impl Feeder {
+    /// Whether nobody looks any more: then feeding is in vain.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
 
-/// Takes one chunk; `false` at the end.
-fn take(reader: &mut TraceReader, shared: &Shared) -> Result<bool, OpenError> {
-    match reader.next_chunk()? {
-        None => Ok(false),
-        Some(Chunk::Metadata(text)) => {
-            shared.change(|ingest| ingest.metadata(text))?;
-            Ok(true)
-        }
-        Some(Chunk::Packet(packet)) => {
-            shared.change(|ingest| {
+    /// Takes one chunk. A packet that cannot be used becomes a warning of the trace.
+    ///
+    /// # Errors
+    /// [`MetadataError`]: nothing after it can be read.
+    pub fn chunk(&mut self, chunk: Chunk<'_>) -> Result<(), MetadataError> {
+        self.shared.change(|ingest| match chunk {
+            Chunk::Metadata(text) => ingest.metadata(text),
+            Chunk::Packet(packet) => {
                 if let Err(error) = ingest.packet(packet) {
                     ingest.warn(error.to_string());
                 }
-            });
-            Ok(true)
+                Ok(())
+            }
+        })
+    }
+
+    /// Adds a warning to the trace.
+    pub fn warn(&mut self, sentence: String) {
+        self.shared.change(|ingest| ingest.warn(sentence));
+    }
+
+    /// Says how far it has come; the other side is told now and then.
+    pub fn progress(&mut self, part: Option<f64>) {
+        if self.told.elapsed() >= NOTIFY {
+            self.told = Instant::now();
+            self.shared.set_progress(Progress::Reading(part));
+            (self.changed)();
         }
     }
+
+    /// Says that nothing more comes, and why.
+    pub fn finish(self, end: Progress) {
+        self.shared.change(Ingest::release);
+        self.shared.set_progress(end);
+        (self.changed)();
+    }
+}
+
+fn run(mut reader: TraceReader, mut feeder: Feeder) {
+    let end = loop {
+        if feeder.is_abandoned() {
+            return;
+        }
+        let taken = match reader.next_chunk() {
+            Ok(Some(chunk)) => feeder.chunk(chunk).map_err(OpenError::from),
+            Ok(None) => break Progress::Ended,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            break Progress::Failed(error.to_string());
+        }
+        feeder.progress(reader.progress());
+    };
+    reader.warnings().iter().for_each(|warning| feeder.warn(warning.clone()));
+    feeder.finish(end);
 }

@@ -1,14 +1,13 @@
 //! Promises, channels, conditions, semaphores: who made them, who waits for them, and which were never resolved.
 //!
 //! This is where a lost wake-up shows: a task tried an object, found it not ready, and to the end of the trace nothing
-//! resolved it. Invariant: a waiter is listed from its first `Try` until it reads the object, or the object is resolved or
-//! given up. At most 32,768 objects live at a time, by their number; of those that ended with someone waiting the first
-//! 1024 are kept.
+//! resolved it. Invariant: a waiter is listed from its first `Try` until it reads the object or puts something into it, or
+//! until the object is given up or is no more. At most 32,768 objects live at a time, by their number, and each lists at
+//! most 256 waiters.
 
 use crate::time::Nanos;
 use crate::trace::{Actor, TaskRef, Trace};
 
-const MAX_ABANDONED: usize = 1024;
 const MAX_WAITERS: usize = 256;
 
 /// One synchronisation object.
@@ -18,14 +17,18 @@ pub struct Object {
     pub number: u16,
     /// The id of its name, if its creation was seen.
     pub name: Option<u16>,
+    /// The callsite that created it, which says what it is: `sync.promise`, `sync.condition`; 0 if that was not seen.
+    pub callsite: u16,
     /// Who made it.
     pub creator: Actor,
     /// When, if that was seen.
     pub created: Option<Nanos>,
     /// Who tried it, found it not ready, and has not been answered; since when.
     pub waiters: Vec<(Actor, Nanos)>,
-    /// When it was last resolved or given up.
+    /// When it was last resolved, given a value, or given up.
     pub resolved: Option<Nanos>,
+    /// When its value was last obtained.
+    pub read: Option<Nanos>,
     /// When it was last signalled: a signal before a waiter waits is lost.
     pub signalled: Option<Nanos>,
 }
@@ -34,17 +37,43 @@ pub struct Object {
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     live: Vec<Option<Object>>,
-    abandoned: Vec<Object>,
 }
 
-/// An object that someone waits for at the trace's end.
+/// Why an object counts as unresolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It was signalled before its waiter waited, and never since: the signal was lost.
+    SignalLost,
+    /// It was tried, and nothing ever came of it: whoever waits may have given up meanwhile.
+    NeverResolved,
+    /// It was in use, and someone waits for it now: ordinary in a trace of what still runs.
+    StillWaiting,
+}
+
+impl Verdict {
+    /// As text, as in `fata stats`.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Verdict::SignalLost => "signal_lost",
+            Verdict::NeverResolved => "never_resolved",
+            Verdict::StillWaiting => "still_waiting",
+        }
+    }
+}
+
+/// An object that was tried and has not answered by the trace's end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
     /// The object's number.
     pub number: u16,
     /// Its name.
     pub name: String,
-    /// The task that waits; `None` for what is no task.
+    /// What created it, such as `sync.promise`; empty if that was not seen.
+    pub kind: String,
+    /// Why it is listed.
+    pub verdict: Verdict,
+    /// Who tried it; `None` for what is no task.
     pub task: Option<TaskRef>,
     /// Since when.
     pub since: Nanos,
@@ -71,28 +100,21 @@ impl Objects {
         Some(self.live.get_mut(index)?.get_or_insert_with(|| Object {
             number,
             name: None,
+            callsite: 0,
             creator: Actor::Unknown,
             created: None,
             waiters: Vec::new(),
             resolved: None,
+            read: None,
             signalled: None,
         }))
     }
 
-    fn end(&mut self, number: u16) {
-        let ended = self.live.get_mut(usize::from(number)).and_then(Option::take);
-        if let Some(object) = ended
-            && !object.waiters.is_empty()
-            && self.abandoned.len() < MAX_ABANDONED
-        {
-            self.abandoned.push(object);
-        }
-    }
-
-    pub(crate) fn create(&mut self, number: u16, name: Option<u16>, creator: Actor, time: Nanos) {
-        self.end(number);
+    pub(crate) fn create(&mut self, number: u16, callsite: u16, name: Option<u16>, creator: Actor, time: Nanos) {
+        self.drop_object(number);
         if let Some(object) = self.object(number) {
             object.name = name;
+            object.callsite = callsite;
             object.creator = creator;
             object.created = Some(time);
         }
@@ -107,13 +129,22 @@ impl Objects {
         }
     }
 
-    pub(crate) fn read(&mut self, number: u16, reader: Actor) {
+    pub(crate) fn read(&mut self, number: u16, reader: Actor, time: Nanos) {
         if let Some(object) = self.object(number) {
+            object.read = Some(time);
             object.waiters.retain(|(waiter, _)| *waiter != reader);
         }
     }
 
-    pub(crate) fn resolve(&mut self, number: u16, time: Nanos) {
+    /// Something was put into it; whoever waited for room and put it there waits no more.
+    pub(crate) fn resolve(&mut self, number: u16, resolver: Actor, time: Nanos) {
+        if let Some(object) = self.object(number) {
+            object.resolved = Some(time);
+            object.waiters.retain(|(waiter, _)| *waiter != resolver);
+        }
+    }
+
+    pub(crate) fn fail(&mut self, number: u16, time: Nanos) {
         if let Some(object) = self.object(number) {
             object.resolved = Some(time);
             object.waiters.clear();
@@ -127,13 +158,28 @@ impl Objects {
     }
 
     pub(crate) fn drop_object(&mut self, number: u16) {
-        self.end(number);
+        if let Some(object) = self.live.get_mut(usize::from(number)) {
+            *object = None;
+        }
+    }
+}
+
+impl Object {
+    /// What its silence towards a waiter means; `None` where it has answered.
+    fn verdict(&self, since: Nanos, waiter_lives: bool) -> Option<Verdict> {
+        if self.resolved.is_some_and(|resolved| resolved >= since) {
+            return None;
+        }
+        match self.signalled {
+            Some(signalled) if signalled < since && waiter_lives && self.read.is_none() => Some(Verdict::SignalLost),
+            None if self.resolved.is_none() && self.read.is_none() => Some(Verdict::NeverResolved),
+            _ => waiter_lives.then_some(Verdict::StillWaiting),
+        }
     }
 }
 
 impl Trace {
-    /// Objects that someone still waits for, longest first: in a trace that ended of itself these are promises that will
-    /// never be resolved.
+    /// Objects that were tried and have not answered by the trace's end, the most suspicious first, then the longest.
     #[must_use]
     pub fn unresolved(&self) -> Vec<Unresolved> {
         let lives = |actor: Actor| match actor {
@@ -141,19 +187,23 @@ impl Trace {
             _ => true,
         };
         let mut list = Vec::new();
-        for object in self.objects.live().chain(&self.objects.abandoned) {
+        for object in self.objects.live() {
             let name = object.name.and_then(|id| self.description.name(id));
-            for &(waiter, since) in object.waiters.iter().filter(|(waiter, _)| lives(*waiter)) {
+            let kind = self.description.callsite(object.callsite).map_or("", |callsite| &callsite.name);
+            for &(waiter, since) in &object.waiters {
+                let Some(verdict) = object.verdict(since, lives(waiter)) else { continue };
                 list.push(Unresolved {
                     number: object.number,
                     name: name.map_or_else(|| format!("object {}", object.number), str::to_owned),
+                    kind: kind.to_owned(),
+                    verdict,
                     task: if let Actor::Task(task) = waiter { Some(task) } else { None },
                     since,
                     signalled: object.signalled,
                 });
             }
         }
-        list.sort_by_key(|unresolved| unresolved.since);
+        list.sort_by_key(|unresolved| (unresolved.verdict, unresolved.since));
         list
     }
 }

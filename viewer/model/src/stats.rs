@@ -67,7 +67,7 @@ pub struct Stats {
     pub tasks: Vec<TaskStats>,
     /// By counter.
     pub counters: Vec<CounterStats>,
-    /// Objects that someone still waits for.
+    /// Objects that were tried and have not answered, the most suspicious first.
     pub unresolved: Vec<UnresolvedStats>,
     /// The guest's clock.
     pub clock: Option<ClockStats>,
@@ -169,7 +169,7 @@ pub struct CounterStats {
     pub max: f64,
 }
 
-/// An object that someone still waits for.
+/// An object that was tried and has not answered.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct UnresolvedStats {
@@ -177,7 +177,11 @@ pub struct UnresolvedStats {
     pub name: String,
     /// The object's number in the guest.
     pub id: u16,
-    /// The waiting task, as people call it.
+    /// What it is: the name of the callsite that created it, such as `sync.promise`.
+    pub kind: String,
+    /// `signal_lost`, `never_resolved` or `still_waiting`.
+    pub verdict: &'static str,
+    /// The task that tried it, as people call it.
     pub task: String,
     /// Since when, in nanoseconds of the trace.
     pub since_ns: Nanos,
@@ -355,6 +359,8 @@ fn unresolved(trace: &Trace) -> Vec<UnresolvedStats> {
     list.map(|unresolved| UnresolvedStats {
         name: unresolved.name,
         id: unresolved.number,
+        kind: unresolved.kind,
+        verdict: unresolved.verdict.text(),
         task: unresolved.task.map_or_else(|| "no task".to_owned(), |task| trace.task_label(task)),
         since_ns: unresolved.since,
         waited_ns: trace.end - unresolved.since,

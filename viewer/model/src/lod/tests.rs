@@ -80,7 +80,7 @@ fn cells_cover_what_the_narrow_intervals_cover_up_to_a_pixel_at_any_column() {
             let (mut count, mut nodes) = (0u64, 0);
             for entry in entries.iter().filter(|e| within(&view, e) && e.end - e.start < pixel) {
                 let (x0, x1) = (view.x(entry.start).max(0.0), view.x(entry.end).min(f64::from(view.columns)));
-                let (left, right) = (x0.floor() as usize, (x1.floor() as usize).min(exact.len() - 1));
+                let (left, right) = (column(x0) as usize, (column(x1) as usize).min(exact.len() - 1));
                 exact[left] += if left == right { x1 - x0 } else { left as f64 + 1.0 - x0 };
                 if right > left {
                     exact[right] += x1 - right as f64;

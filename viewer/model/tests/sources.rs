@@ -1,0 +1,201 @@
+//! Traces from directories, files and pipes: whole, cut, foreign, and as babeltrace2 reads them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fata_model::dump::dump;
+use fata_model::ingest::{Ingest, Limits};
+use fata_model::live::{Loader, Progress};
+use fata_model::packets::{StreamWriter, UUID};
+use fata_model::source::{self, Chunk, OpenError};
+use fata_model::synthetic::Synthetic;
+use fata_wire::event::EventId;
+use fata_wire::packet::metadata_packet;
+
+/// A directory of its own for each test.
+fn directory(test: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("fata-model-{test}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn small() -> Synthetic {
+    Synthetic { spans: 400, tasks: 3, packet_bytes: 4096, seed: 2 }
+}
+
+/// The trace as one stream: metadata packet, then event packets.
+fn stream(synthetic: &Synthetic) -> Vec<u8> {
+    let metadata = synthetic.metadata();
+    let mut bytes = metadata_packet::header(UUID, metadata.len()).to_vec();
+    bytes.extend(metadata.as_bytes());
+    synthetic.packets(|packet| {
+        bytes.extend(packet);
+        true
+    });
+    bytes
+}
+
+fn load_bytes(bytes: &[u8]) -> Result<fata_model::trace::Trace, OpenError> {
+    let mut ingest = Ingest::new(Limits::default());
+    source::read_into(&mut source::from_read("the pipe", std::io::Cursor::new(bytes.to_vec()))?, &mut ingest)?;
+    Ok(ingest.finish())
+}
+
+#[test]
+fn a_directory_a_stream_file_and_a_pipe_hold_the_same_trace() {
+    let path = directory("same");
+    small().write_directory(&path).unwrap();
+    let file = path.join("recording");
+    let bytes = stream(&small());
+    fs::write(&file, &bytes).unwrap();
+    let from_pipe = load_bytes(&bytes).unwrap().stats();
+    assert_eq!(source::load(&file, Limits::default()).unwrap().stats(), from_pipe);
+    fs::remove_file(&file).unwrap();
+    for path in [path.clone(), path.join("metadata"), path.join("stream_0")] {
+        assert_eq!(source::load(&path, Limits::default()).unwrap().stats(), from_pipe, "{}", path.display());
+    }
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn a_stream_cut_at_any_byte_is_read_up_to_the_cut() {
+    let synthetic = Synthetic { spans: 60, tasks: 2, packet_bytes: 4096, seed: 2 };
+    let bytes = stream(&synthetic);
+    let whole = load_bytes(&bytes).unwrap();
+    let metadata_end = metadata_packet::HEADER_BYTES + synthetic.metadata().len();
+    let mut most = 0;
+    for cut in 0..bytes.len() {
+        match load_bytes(&bytes[..cut]) {
+            Ok(trace) => {
+                assert!(trace.events_total() <= whole.events_total());
+                assert!(trace.events_total() >= most, "a longer piece holds no less: {cut}");
+                most = trace.events_total();
+                let warned = trace.warnings().any(|warning| warning.contains("it was read up to there"));
+                assert_eq!(
+                    warned,
+                    cut != 0 && cut != metadata_end,
+                    "{cut}: {:?}",
+                    trace.warnings().collect::<Vec<_>>()
+                );
+            }
+            Err(error) => {
+                assert!(cut < 4, "{cut}: {error}");
+                assert!(error.to_string().contains("is not a trace"));
+            }
+        }
+    }
+    assert_eq!(most, whole.events_total(), "all events lie before the last packet's padding");
+}
+
+#[test]
+fn what_is_no_trace_is_refused_with_a_sentence_that_says_what_to_do() {
+    let path = directory("foreign");
+    let say = |path: &Path| source::load(path, Limits::default()).unwrap_err().to_string();
+    assert!(say(&path.join("nowhere")).contains("there is no trace at"));
+    assert!(say(&path).contains("holds a file named `metadata`"));
+    let file = path.join("picture.png");
+    fs::write(&file, b"\x89PNG\r\n\x1a\n and more").unwrap();
+    assert!(say(&file).contains("is not a trace"));
+    fs::write(&file, b"").unwrap();
+    assert_eq!(source::load(&file, Limits::default()).unwrap().events_total(), 0);
+    fs::write(path.join("metadata"), "/* CTF 1.8 */\ntrace { major = 1; };\n").unwrap();
+    assert!(say(&path).contains("CTF trace of another tracer"));
+    fs::write(path.join("metadata"), small().metadata().replace("version 1.0", "version 7.0")).unwrap();
+    assert!(say(&path).contains("format version 7.0"));
+    let headless = stream(&small()).split_off(metadata_packet::HEADER_BYTES + small().metadata().len());
+    assert!(load_bytes(&headless).unwrap_err().to_string().contains("packets without their description"));
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn streams_are_merged_by_time_and_rotated_files_follow_one_another() {
+    let path = directory("rotated");
+    fs::write(path.join("metadata"), small().metadata()).unwrap();
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for cpu in 0..2u32 {
+        let mut writer = StreamWriter::new(cpu, 4096);
+        for packet in 0..3u64 {
+            let mut bytes = Vec::new();
+            let mut sink = |packet: &[u8]| bytes.extend_from_slice(packet);
+            for event in 0..10 {
+                writer.event(packet * 1000 + u64::from(cpu) * 500 + event, EventId::begin(22), 5, &[], &mut sink);
+            }
+            writer.seal(&mut sink);
+            // Names that sort the wrong way round.
+            files.push((format!("stream_{cpu}_{:03}", 9 - packet), bytes));
+        }
+    }
+    for (name, bytes) in files {
+        fs::write(path.join(name), bytes).unwrap();
+    }
+    let mut reader = source::open(&path).unwrap();
+    let mut order = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        if let Chunk::Packet(bytes) = chunk {
+            let header = fata_wire::packet::PacketHeader::parse(bytes).unwrap();
+            order.push((header.cpu_id, header.packet_seq_num));
+        }
+    }
+    assert_eq!(order, [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2)]);
+    assert_eq!(reader.progress(), Some(1.0));
+    assert_eq!(source::load(&path, Limits::default()).unwrap().events_total(), 60);
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn a_loader_thread_reads_the_trace_while_others_look() {
+    let changes = Arc::new(AtomicU32::new(0));
+    let theirs = Arc::clone(&changes);
+    let reader = source::from_read("the pipe", std::io::Cursor::new(stream(&small()))).unwrap();
+    let mut loader = Loader::spawn(reader, Limits::default(), move || {
+        theirs.fetch_add(1, Ordering::Relaxed);
+    });
+    let mut seen = 0;
+    while loader.progress() != Progress::Ended {
+        let events = loader.trace().events_total();
+        assert!(events >= seen);
+        seen = events;
+    }
+    loader.wait();
+    assert_eq!(loader.trace().stats(), load_bytes(&stream(&small())).unwrap().stats());
+    assert!(changes.load(Ordering::Relaxed) >= 1);
+    assert!(loader.version() > 0);
+}
+
+#[test]
+fn a_loader_says_why_it_stopped() {
+    let reader = source::from_read("the pipe", &b"not a trace at all"[..]).unwrap();
+    let mut loader = Loader::spawn(reader, Limits::default(), || ());
+    loader.wait();
+    assert!(matches!(loader.progress(), Progress::Failed(why) if why.contains("the pipe is not a trace")));
+}
+
+#[test]
+fn babeltrace2_counts_the_same_events_and_prints_the_same_names_in_the_same_order() {
+    let path = directory("babeltrace");
+    small().write_directory(&path).unwrap();
+    let babeltrace = match Command::new("babeltrace2").arg(&path).output() {
+        Ok(output) => output,
+        Err(_) => {
+            assert!(std::env::var_os("CI").is_none(), "babeltrace2 is not installed");
+            eprintln!("skipped: babeltrace2 is not installed");
+            return;
+        }
+    };
+    assert!(babeltrace.status.success(), "{}", String::from_utf8_lossy(&babeltrace.stderr));
+    let theirs = String::from_utf8(babeltrace.stdout).unwrap();
+    let mut ours = Vec::new();
+    let events = dump(&mut source::open(&path).unwrap(), &mut ours).unwrap();
+    assert_eq!(events, theirs.lines().count() as u64);
+    assert_eq!(source::load(&path, Limits::default()).unwrap().events_total(), events);
+    let ours = String::from_utf8(ours).unwrap();
+    for (our, their) in ours.lines().zip(theirs.lines()) {
+        let name = our.split("  ").nth(2).unwrap();
+        assert!(their.contains(&format!(" {name}: ")), "{our}\n{their}");
+    }
+    fs::remove_dir_all(path).unwrap();
+}
