@@ -38,12 +38,13 @@ fn total_and_self_times_are_those_of_a_model_that_looks_at_every_interval_betwee
         for _ in 0..400 {
             let step = random.below(50);
             // What passes until the next event belongs to the innermost span of every stack that an interrupt does not
-            // lie over: a span that is held while its task does not run goes on.
+            // lie over (it lies over the current task and over the vCPU's own spans): a span that is held while its task does not
+            // run goes on.
             let from = guest.now - 10;
             guest.now = from + step;
             for (task, stack) in stacks.iter().enumerate() {
                 if let Some(top) = stack.last()
-                    && !(in_irq && task == current)
+                    && !(in_irq && (task == current || task == 0))
                 {
                     *naive.own.entry(top.callsite).or_default() += step;
                 }
@@ -86,6 +87,8 @@ fn total_and_self_times_are_those_of_a_model_that_looks_at_every_interval_betwee
                 _ => guest.now += 10,
             }
         }
+        // The moment of the last event: nothing passes any more.
+        guest.now -= 10;
         let now = guest.now;
         if in_irq {
             *naive.total.entry(IRQ).or_default() += now - irq_start;
