@@ -1,4 +1,5 @@
 //! Traces from directories, files and pipes: whole, cut, foreign, and as babeltrace2 reads them.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

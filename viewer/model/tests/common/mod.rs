@@ -1,5 +1,6 @@
 //! A guest that emits exactly the events of a test, one every 10 ns unless it says otherwise.
 #![allow(dead_code, reason = "each test file uses what it needs")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::packets::{StreamWriter, UUID};
