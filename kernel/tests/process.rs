@@ -7,6 +7,7 @@
 #[expect(dead_code, reason = "this test runs guests in processes, not on its thread")]
 mod recorded;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,9 +20,10 @@ use fata_wire::shared::{Geometry, MESSAGE_BYTES, PAGE_BYTES, State, Status, at, 
 #[global_allocator]
 static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
 
-const PROGRAMS: [(&str, Main); 5] = [
+const PROGRAMS: [(&str, Main); 6] = [
     ("ends", |guest| boxed(async move { guest.log("good bye") })),
     ("panics", |_| boxed(async { panic!("on purpose, in the guest") })),
+    ("faults", |_| boxed(async { touch_nothing() })),
     ("waits", |_| {
         boxed(async {
             instant!("test.waiting");
@@ -159,6 +161,23 @@ fn what_a_guest_cannot_start_with_is_a_sentence_and_the_code_100() {
     assert_eq!(output.status.code(), Some(100));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("no trace ring can be made in") && text.contains("set FATA_DIR"), "{text}");
+}
+
+/// Reads the memory at address 8, where there is none.
+fn touch_nothing() {
+    #![expect(unsafe_code, reason = "the fault is what is tested")]
+    // SAFETY: deliberately not: the process ends here.
+    unsafe { core::ptr::without_provenance::<u64>(8).read_volatile() };
+}
+
+#[test]
+fn a_fault_seals_the_ring_before_it_ends_the_guest() {
+    let mut guest = Guest::new("faults", "");
+    assert_eq!(guest.run().status.signal(), Some(11));
+    let (status, message) = guest.status();
+    assert_eq!(status.state, State::Panicked);
+    assert_eq!(message, "SIGSEGV, an access to memory that is not there or not allowed; address 0x8");
+    assert_eq!(guest.events().last().map(String::as_str), Some("poll 1"));
 }
 
 /// Blocks cross to other threads and back, in both directions, while both allocate.

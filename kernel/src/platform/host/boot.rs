@@ -6,7 +6,7 @@ use std::format;
 
 use fata_probe::{Bytes, Nanos, instant, span};
 
-use super::{clock, memory, net, power, trace};
+use super::{clock, fault, memory, net, power, trace};
 use crate::{Boot, Main, heap};
 
 /// The heap may grow so far unless the boot parameter `heap_mib=` says otherwise.
@@ -21,6 +21,7 @@ pub fn start(name: &str, args: &str, main: Main) -> ! {
     let entered = clock::now();
     trace::start(name, number(args, "ring_mib")).unwrap_or_else(|error| power::refuse(&error));
     power::end_at_panic();
+    fault::seal_at_fault();
     instant!("boot.entry", since_entry = Nanos(clock::now() - entered), args = args);
     trace::describe("args", args);
     {

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod console;
 pub mod cpu;
 mod directory;
+mod fault;
 mod forward;
 mod frames;
 mod gateway;

@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "a mapped file is memory")]
 
+use core::fmt::{self, Write};
 use std::format;
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, process, thread};
 
 use fata_probe::region::{Config, Region};
-use fata_wire::shared::{Clock, Platform, State};
+use fata_wire::shared::{Clock, MESSAGE_BYTES, Platform, State};
 use memmap2::MmapMut;
 
 use super::directory;
@@ -132,6 +133,31 @@ pub(super) fn exited() {
 pub(super) fn died(message: &dyn ToString) {
     if let Some(region) = REGION.get() {
         region.finish(State::Panicked, &message.to_string());
+    }
+}
+
+/// Seals the ring of a guest that a fault ends. For signal handlers: allocates nothing.
+pub(super) fn faulted(what: &str, address: usize) {
+    if let Some(region) = REGION.get() {
+        let mut text = Text { bytes: [0; MESSAGE_BYTES], len: 0 };
+        // A text that is too long is cut, which is no error.
+        let _ = write!(text, "{what}; address {address:#x}");
+        region.finish(State::Panicked, core::str::from_utf8(&text.bytes[..text.len]).unwrap_or(what));
+    }
+}
+
+/// Text in a buffer of its own, cut between two characters.
+struct Text {
+    bytes: [u8; MESSAGE_BYTES],
+    len: usize,
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let text = &text[..text.floor_char_boundary(self.bytes.len() - self.len)];
+        self.bytes[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
     }
 }
 
