@@ -1,0 +1,118 @@
+//! Our own cases, and the floor under them.
+//!
+//! The ring has the length that a guest's has by default, 4 MiB, and overwrites: what is measured includes the change of
+//! packets, whose zeroing is a share of every event's cost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fata_probe::region::{Config, Region};
+use fata_probe::{counter, instant, span};
+use fata_wire::packet::PacketHeader;
+
+use crate::case::{Case, Unit, timed};
+use crate::{case_of, served};
+
+const EVENTS: u64 = 16 << 10;
+/// Words of the floor's buffer: 16 KiB stay in the first-level cache.
+const FLOOR_WORDS: usize = 2048;
+/// The ring of a guest that was not told otherwise.
+const CONFIG: Config<'_> = Config {
+    name: "bench",
+    platform: fata_wire::shared::Platform::Host,
+    uuid: [7; 16],
+    pid: 0,
+    streams: 1,
+    packets_per_stream: 64,
+    packet_bytes: 64 << 10,
+    description_bytes: 128 << 10,
+};
+
+/// Reading the clock and storing eight bytes.
+fn floor(events: u64) -> f64 {
+    static BUFFER: [AtomicU64; FLOOR_WORDS] = [const { AtomicU64::new(0) }; FLOOR_WORDS];
+    let mut at = 0;
+    timed!(events, 1, |i| {
+        BUFFER[at % FLOOR_WORDS].store(fata_probe::ticks(), Ordering::Relaxed);
+        at += 1;
+    })
+}
+
+fn instants(events: u64) -> f64 {
+    timed!(events, 1, |i| instant!("bench.instant");)
+}
+
+fn one_u64(events: u64) -> f64 {
+    timed!(events, 1, |i| instant!("bench.u64", i = i);)
+}
+
+fn spans(events: u64) -> f64 {
+    timed!(events, 2, |i| {
+        let _span = span!("bench.span");
+    })
+}
+
+fn counters(events: u64) -> f64 {
+    timed!(events, 1, |i| counter!("bench.counter", bytes = i);)
+}
+
+fn four_fields(events: u64) -> f64 {
+    timed!(events, 1, |i| instant!("bench.fields4", a = i, b = !i, c = i + 1, d = i + 2);)
+}
+
+/// Compiled in, and off: callsites of this level are off until a host asks for them.
+fn disabled(events: u64) -> f64 {
+    timed!(events, 1, |i| instant!(level: Debug, "bench.disabled", i = i);)
+}
+
+/// For the program that is built without probes: the same statements as in [`one_u64`].
+#[cfg(not(feature = "profiling"))]
+pub(crate) fn compiled_out(events: u64) -> f64 {
+    one_u64(events)
+}
+
+/// Sets the ring up and adds the cases.
+pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
+    if !fata_probe::ENABLED {
+        return Err("built without its feature `profiling` this program only serves another".into());
+    }
+    let region = Region::in_memory(&CONFIG).map_err(|error| error.to_string())?;
+    region.attach(0).ok_or("the stream is taken")?.forever();
+
+    cases.push(case_of("floor", Unit::Event, EVENTS, |events| Ok(floor(events)), || Ok(Some(8.0))));
+    type Rounds = fn(u64) -> f64;
+    let recorded: [(&str, Rounds); 5] = [
+        ("fata.instant", instants),
+        ("fata.u64", one_u64),
+        ("fata.span", spans),
+        ("fata.counter", counters),
+        ("fata.fields4", four_fields),
+    ];
+    for (name, round) in recorded {
+        let bytes = move || Ok(Some(bytes_per_event(region, || _ = round(CONFIG.total_bytes() / 8))));
+        cases.push(case_of(name, Unit::Event, EVENTS, move |events| Ok(round(events)), bytes));
+    }
+    cases.push(case_of("fata.disabled", Unit::Event, EVENTS, |events| Ok(disabled(events)), || Ok(Some(0.0))));
+    let mut unprobed = served::Child::unprobed("compiled_out")?;
+    let round = move |events| unprobed.round(events);
+    cases.push(case_of("fata.compiled_out", Unit::Event, EVENTS, round, || Ok(Some(0.0))));
+    Ok(())
+}
+
+/// Fills the whole ring by `fill` and divides what its sealed packets hold, headers included, by their events.
+pub(crate) fn bytes_per_event(region: &Region, fill: impl FnOnce()) -> f64 {
+    fill();
+    let copy = region.copy();
+    let (mut bytes, mut events) = (0, 0);
+    let start = usize::try_from(region.geometry().streams_offset).unwrap_or(usize::MAX);
+    for packet in copy.get(start..).unwrap_or(&[]).chunks_exact(region.geometry().packet_bytes as usize) {
+        if let Ok(header) = PacketHeader::parse(packet)
+            && header.events > 0
+        {
+            bytes += header.content_size / 8;
+            events += header.events;
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let mean = bytes as f64 / events as f64;
+    mean
+}

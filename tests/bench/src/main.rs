@@ -1,0 +1,112 @@
+//! What a probe costs, beside the physical floor and beside its peers: `cargo run --release -p fata-bench`.
+//!
+//! One run, one table: nanoseconds and bytes per event, one thread, clock included, warm. Every case does short rounds, and
+//! the rounds of all cases take turns, so that whatever disturbs the machine hits all of them alike; what is printed is the
+//! median over the rounds, and how far they spread. The floor is what no tracer with a time stamp per event can go below:
+//! reading the clock and storing eight bytes.
+//!
+//! `--json` prints one object per line; `--seconds N` says how long to measure (8).
+
+mod case;
+mod fata;
+mod peers;
+mod report;
+mod served;
+mod switch;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use case::{Case, Row, Unit};
+
+/// What was asked for on the command line.
+struct Request {
+    json: bool,
+    seconds: u64,
+}
+
+/// Measures, or serves a measuring program's requests (`--serve NAME`, for this program's own use).
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--serve", name] => served::serve(name),
+        _ => request(&args).and_then(|request| measure(&request)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fata-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn request(args: &[String]) -> Result<Request, String> {
+    let mut request = Request { json: false, seconds: 8 };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--json" => request.json = true,
+            "--seconds" => {
+                let text = args.next().ok_or("--seconds needs a number")?;
+                request.seconds = text.parse().map_err(|_| format!("--seconds: `{text}` is not a number"))?;
+            }
+            other => return Err(format!("`{other}` is not known: there are --json and --seconds N")),
+        }
+    }
+    Ok(request)
+}
+
+fn measure(request: &Request) -> Result<(), String> {
+    if cfg!(debug_assertions) {
+        return Err("an unoptimised build measures nothing: cargo run --release -p fata-bench".into());
+    }
+    let mut cases = Vec::new();
+    fata::cases(&mut cases)?;
+    switch::cases(&mut cases)?;
+    let skipped = peers::cases(&mut cases);
+    for reason in &skipped {
+        eprintln!("SKIPPED {reason}");
+    }
+
+    for case in &mut cases {
+        // Warm: code, caches, callsites that describe themselves when first reached.
+        let events = case.events_per_round;
+        case.round(events)?;
+    }
+    let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
+    let end = Instant::now() + Duration::from_secs(request.seconds.max(1));
+    while Instant::now() < end {
+        for (case, rounds) in cases.iter_mut().zip(&mut rounds) {
+            let events = case.events_per_round;
+            rounds.push(case.round(events)?);
+        }
+    }
+    let rows: Vec<Row> = cases
+        .iter_mut()
+        .zip(rounds)
+        .map(|(case, rounds)| {
+            Ok({
+                let bytes = case.bytes()?;
+                Row::new(case, rounds, bytes)
+            })
+        })
+        .collect::<Result<_, String>>()?;
+    if request.json {
+        report::json(&rows)
+    } else {
+        report::table(&rows, request.seconds)
+    }
+    Ok(())
+}
+
+/// A case of these parts.
+fn case_of(
+    name: &'static str,
+    unit: Unit,
+    events_per_round: u64,
+    round: impl FnMut(u64) -> Result<f64, String> + 'static,
+    bytes: impl FnMut() -> Result<Option<f64>, String> + 'static,
+) -> Case {
+    Case { name, unit, events_per_round, round: Box::new(round), bytes: Box::new(bytes) }
+}

@@ -1,0 +1,70 @@
+//! Other tracers, each in a process of its own, on what each is made for: a span, recorded and taken away.
+//!
+//! What is taken away by threads of their own is taken away between the rounds, which are short: what is measured is what
+//! the traced program waits for, at its best.
+
+#[cfg(feature = "peers")]
+mod chrome;
+#[cfg(feature = "peers")]
+mod fastrace;
+#[cfg(feature = "peers")]
+mod puffin;
+#[cfg(feature = "peers")]
+mod tracy;
+
+use crate::case::Case;
+#[cfg(feature = "peers")]
+use crate::case::Unit;
+#[cfg(feature = "peers")]
+use crate::case_of;
+#[cfg(feature = "peers")]
+use crate::served::Child;
+use crate::served::Round;
+
+/// A round of some case, for a child.
+type Server = Box<dyn FnMut(u64) -> Result<Round, String>>;
+
+/// What a child of this program can be asked for.
+pub(crate) fn server(name: &str) -> Result<Server, String> {
+    Ok(match name {
+        "switch" => Box::new(|events| Ok((crate::switch::round(events), None))),
+        #[cfg(not(feature = "profiling"))]
+        "compiled_out" => Box::new(|events| Ok((crate::fata::compiled_out(events), None))),
+        #[cfg(feature = "peers")]
+        "tracy" => tracy::server()?,
+        #[cfg(feature = "peers")]
+        "fastrace" => fastrace::server(),
+        #[cfg(feature = "peers")]
+        "puffin" => puffin::server(),
+        #[cfg(feature = "peers")]
+        "tracing-chrome" => chrome::server()?,
+        _ => return Err(format!("`{name}` is not served here")),
+    })
+}
+
+/// Adds the peers that can run here, and says why others cannot.
+#[cfg(feature = "peers")]
+pub(crate) fn cases(cases: &mut Vec<Case>) -> Vec<String> {
+    let mut skipped = Vec::new();
+    for (name, spans) in [("tracy", 2 << 10), ("fastrace", 2 << 10), ("puffin", 2 << 10), ("tracing-chrome", 512)] {
+        match Child::own(name) {
+            Ok(child) => cases.push(served_case(name, Unit::Span, spans, child)),
+            Err(error) => skipped.push(format!("{name}: {error}")),
+        }
+    }
+    skipped
+}
+
+#[cfg(feature = "peers")]
+fn served_case(name: &'static str, unit: Unit, per_round: u64, child: Child) -> Case {
+    let child = std::rc::Rc::new(std::cell::RefCell::new(child));
+    let same = child.clone();
+    let round = move |events| child.borrow_mut().round(events);
+    case_of(name, unit, per_round, round, move || Ok(same.borrow().bytes()))
+}
+
+/// Built without peers.
+#[cfg(not(feature = "peers"))]
+pub(crate) fn cases(_cases: &mut Vec<Case>) -> Vec<String> {
+    vec!["the peers: this program was built without its feature `peers`".into()]
+}
