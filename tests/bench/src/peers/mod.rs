@@ -8,6 +8,8 @@ mod chrome;
 #[cfg(feature = "peers")]
 mod fastrace;
 #[cfg(feature = "peers")]
+mod lttng;
+#[cfg(feature = "peers")]
 mod puffin;
 #[cfg(feature = "peers")]
 mod tracy;
@@ -51,6 +53,15 @@ pub(crate) fn cases(cases: &mut Vec<Case>) -> Vec<String> {
             Ok(child) => cases.push(served_case(name, Unit::Span, spans, child)),
             Err(error) => skipped.push(format!("{name}: {error}")),
         }
+    }
+    match lttng::Session::start() {
+        Ok(mut session) => {
+            let round = move |events| {
+                session.program.as_mut().map_or_else(|| Err("not started".into()), |program| program.round(events))
+            };
+            cases.push(case_of("lttng-ust", Unit::Event, 2 << 10, round, || Ok(None)));
+        }
+        Err(error) => skipped.push(format!("lttng-ust: {error}")),
     }
     skipped
 }
