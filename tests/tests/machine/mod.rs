@@ -48,9 +48,9 @@ impl Machine {
         is_possible().then(|| Machine::start(image(), machine, append, more))
     }
 
-    /// As [`boot`](Machine::boot), of another image.
-    pub(crate) fn boot_image(image: &Path, machine: &str, append: &str, more: &[&str]) -> Option<Self> {
-        is_possible().then(|| Machine::start(image, machine, append, more))
+    /// As [`boot`](Machine::boot), of the image without probes.
+    pub(crate) fn boot_plain(machine: &str, append: &str, more: &[&str]) -> Option<Self> {
+        is_possible().then(|| Machine::start(plain_image(), machine, append, more))
     }
 
     fn start(image: &Path, machine: &str, append: &str, more: &[&str]) -> Self {
@@ -235,32 +235,50 @@ fn is_possible() -> bool {
     installed
 }
 
-/// The image, built once.
+/// The image as people build it, built once.
 pub(crate) fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| build(&[], "kernel"))
+    IMAGE.get_or_init(|| build(&[]).unwrap())
 }
 
-/// Builds the image into `target/<folder>`, as people do.
-pub(crate) fn build(arguments: &[&str], folder: &str) -> PathBuf {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize().unwrap();
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join(folder);
+/// The image without probes, built once.
+pub(crate) fn plain_image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let image = build(&["--no-default-features"]).unwrap();
+        // Who looks into the target folder is to find the image as people build it.
+        build(&[]).unwrap();
+        image
+    })
+}
+
+/// Builds the image into `target/kernel`, and copies it, since another build with other features takes its place.
+fn build(features: &[&str]) -> std::io::Result<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("kernel");
     let mut cargo = Command::new(env!("CARGO"));
-    // What the surrounding Cargo says of the tests is not meant for the image.
+    // What the surrounding Cargo says of the tests is not meant for the image. (RUSTUP_* stays: it chooses the compiler.)
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         if (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "RUSTFLAGS" {
             cargo.env_remove(key);
         }
     }
+    let manifest = root.join("kernel/image/Cargo.toml");
     let status = cargo
         .args(["build", "--release", "--locked", "--manifest-path"])
-        .arg(root.join("kernel/image/Cargo.toml"))
+        .arg(manifest)
         .arg("--target-dir")
         .arg(&target)
-        .args(arguments)
-        .status()
-        .unwrap();
+        .args(features)
+        .status()?;
     assert!(status.success(), "the image does not build");
-    target.join("release/fata-image")
+    let copy = target.join(format!("release/fata-image-{}", if features.is_empty() { "tested" } else { "plain" }));
+    // Another name, then a rename: an image that a machine of another test has open stays whole.
+    let new = copy.with_extension(std::process::id().to_string());
+    std::fs::copy(target.join("release/fata-image"), &new)?;
+    std::fs::rename(&new, &copy)?;
+    Ok(copy)
 }

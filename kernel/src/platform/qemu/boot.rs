@@ -15,7 +15,7 @@ use fata_probe::{Bytes, Nanos, instant, span_begin, span_end};
 
 use super::console::Console;
 use super::start_info::{MAX_COMMAND_LINE_BYTES, StartInfo};
-use super::{apic, clock, console, cpu, interrupts, memory, power, trace};
+use super::{apic, clock, console, cpu, interrupts, memory, pages, power, trace};
 use crate::{Boot, Main};
 
 /// The command line, copied out of the loader's memory, which becomes the heap's.
@@ -47,7 +47,7 @@ pub unsafe fn take_over(start_info: u64, entry_ticks: u64) -> &'static str {
         refuse(&"the memory map does not hold the memory that the image lies in");
     }
     // From here on the loader's structures are not read again: free memory may hold them.
-    memory::protect();
+    pages::protect();
     trace::start(guest_name(args), number(args, "ring_mib")).unwrap_or_else(|error| refuse(&error));
     let entered = cpu::ticks();
     instant!("boot.entry", ticks_since_entry = entered - entry_ticks, args = args);

@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::console::Console;
 use super::interrupts::Frame;
-use super::{console, cpu, memory, power};
+use super::{console, cpu, pages, power};
 
 /// Set while an exception is being reported: a second one means that the report itself faults.
 static REPORTING: AtomicBool = AtomicBool::new(false);
@@ -69,7 +69,7 @@ impl What {
         write!(f, ": {access} {:#x}, which is ", self.address)?;
         f.write_str(match self.address {
             0..4096 => "the page at 0: a null pointer",
-            address if memory::is_stack_guard(address) => "the guard page below the stack: the stack is full",
+            address if pages::is_stack_guard(address) => "the guard page below the stack: the stack is full",
             _ if self.error & 1 != 0 => "mapped without that right",
             _ => "not mapped",
         })

@@ -1,61 +1,35 @@
-//! The machine's memory: what the loader reports as free, less the image and the trace ring, handed to the heap from low
-//! addresses to high, once and for ever.
+//! The machine's memory: what the loader reports as free behind the image. The trace ring takes the first part of it, the
+//! heap what follows, from low addresses to high.
 //!
 //! When it is full, [`grow`] says so with `None`, and the heap decides.
 //!
 //! ```text
-//! 0        1 MiB                                                                    end of RAM
-//! │ unmapped │ text │ rodata │ data │ guard │ stack, .bss │ trace ring │ heap → … │
-//!            │ run  │ read   │ read and write, never run                          │
+//! 0   1 MiB                             FREE →                END
+//! │   │ image: text, data, stack │ ring │ heap │ not yet taken │
 //! ```
-//! Rights are set page by page in the image and by 2 MiB pages behind it (see [`protect`]).
 
-#![expect(unsafe_code, reason = "page tables, and turning addresses into memory")]
+#![expect(unsafe_code, reason = "turning addresses into memory")]
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::cpu;
 use super::start_info::StartInfo;
 
 const PAGE_BYTES: u64 = 4096;
-const LARGE_PAGE_BYTES: u64 = 2 << 20;
-/// In an entry of a page table.
-const PRESENT: u64 = 1;
-const WRITABLE: u64 = 2;
-const LARGE: u64 = 1 << 7;
-const NO_EXECUTE: u64 = 1 << 63;
-/// Pages of 4 KiB are used for so much of the image: text, constants and the guard page lie in it.
-const FINE_TABLES: usize = 4;
 
 /// Memory that has not been given away: from FREE to END.
 static FREE: AtomicU64 = AtomicU64::new(0);
 static END: AtomicU64 = AtomicU64::new(0);
 
-#[repr(C, align(4096))]
-struct PageTable([u64; 512]);
-
 unsafe extern "C" {
-    // Symbols of the linker script and the entry: their addresses are the values.
-    static __text_start: u8;
-    static __text_end: u8;
-    static __data_start: u8;
+    /// Where the image ends, by the linker script: the symbol's address is the value.
     static __image_end: u8;
-    static boot_stack_guard: u8;
-    /// The 2048 entries that map the first 4 GiB, written by the entry.
-    static mut boot_page_directories: [u64; 2048];
-}
-
-static mut FINE: [PageTable; FINE_TABLES] = [const { PageTable([0; 512]) }; FINE_TABLES];
-
-fn address_of(symbol: *const u8) -> u64 {
-    symbol as u64
 }
 
 /// Finds the memory behind the image. Returns how many bytes that is: 0 if the image's memory is not in the map.
 pub(super) fn start(info: &StartInfo) -> u64 {
-    let image_end = address_of(&raw const __image_end);
+    let image_end = &raw const __image_end as u64;
     let Some(range) = info.ram().find(|range| range.contains(&(image_end - 1))) else { return 0 };
     FREE.store(image_end, Ordering::Relaxed);
     END.store(range.end & !(PAGE_BYTES - 1), Ordering::Relaxed);
@@ -118,51 +92,4 @@ pub const unsafe fn reallocate_outside(_block: *mut u8, _layout: Layout, _len_by
 #[must_use]
 pub fn free_bytes() -> u64 {
     END.load(Ordering::Relaxed).saturating_sub(FREE.load(Ordering::Relaxed))
-}
-
-/// Whether the address lies in the page below the boot stack.
-pub(super) fn is_stack_guard(address: u64) -> bool {
-    let guard = address_of(&raw const boot_stack_guard);
-    (guard..guard + PAGE_BYTES).contains(&address)
-}
-
-/// Sets the rights of the image's pages: text is not written, data is not run, the page at 0 and the guard page below the
-/// stack are not there. The start information, which may lie in the page at 0, must have been read before.
-pub(super) fn protect() {
-    let [text_start, text_end, data_start, guard] = [
-        address_of(&raw const __text_start),
-        address_of(&raw const __text_end),
-        address_of(&raw const __data_start),
-        address_of(&raw const boot_stack_guard),
-    ];
-    let rights = |page: u64| match page {
-        0 => 0,
-        page if page == guard => 0,
-        page if (text_start..text_end).contains(&page) => PRESENT,
-        page if (text_end..data_start).contains(&page) => PRESENT | NO_EXECUTE,
-        _ => PRESENT | WRITABLE | NO_EXECUTE,
-    };
-    // SAFETY: boot calls this once, on the only vCPU, so nobody else writes the tables. Each new entry maps the address to
-    // itself as before, so every reference stays good; only rights are taken: from text writing, from data running, which
-    // no sound code does, and from two pages all access, in which no Rust object lies (the linker script begins at 1 MiB
-    // and the entry keeps the guard page out of the stack).
-    unsafe {
-        let directory = (&raw mut boot_page_directories).cast::<u64>();
-        for index in 0..2048 {
-            *directory.add(index) |= NO_EXECUTE;
-        }
-        for (index, table) in (0u64..).zip((*(&raw mut FINE)).iter_mut()) {
-            for (offset, entry) in (0u64..).zip(table.0.iter_mut()) {
-                let page = index * LARGE_PAGE_BYTES + offset * PAGE_BYTES;
-                *entry = match rights(page) {
-                    0 => 0,
-                    rights => page | rights,
-                };
-            }
-            // The table lies in the image, whose addresses are physical ones. Rights are those of the fine entries.
-            *directory.add(index as usize) = &raw const *table as u64 | PRESENT | WRITABLE;
-        }
-    }
-    debug_assert!(LARGE != 0 && guard < FINE_TABLES as u64 * LARGE_PAGE_BYTES);
-    cpu::forget_translations();
 }

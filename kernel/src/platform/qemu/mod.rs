@@ -9,7 +9,7 @@
 //! | `apic` | the local APIC (timer) and the I/O APICs (lines of devices) |
 //! | `clock`, `pit` | time since boot, and what a tick is worth |
 //! | `idle` | pausing until an interrupt |
-//! | `memory` | what is free, and who may do what with it |
+//! | `memory`, `pages` | what is free, and what may be done with it |
 //! | `net`, `virtio` | the network device |
 //! | `console`, `power` | the serial port, the end |
 //! | `trace` | the ring that the host reads |
@@ -28,6 +28,7 @@ mod interrupts;
 pub mod memory;
 mod mmio;
 pub mod net;
+mod pages;
 mod pit;
 pub mod power;
 mod start_info;

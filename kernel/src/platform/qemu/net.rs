@@ -200,8 +200,12 @@ impl Device {
             }
         }
         if self.arrived.len() != before {
-            counter!("virtio.rx_queue", frames = self.arrived.len());
+            self.count();
         }
+    }
+
+    fn count(&self) {
+        counter!("virtio.rx_queue", frames = self.arrived.len());
     }
 
     /// Whether a frame may be sent. Emits the change from yes to no.
@@ -264,7 +268,7 @@ impl phy::Device for Device {
             return None;
         }
         let frame = self.arrived.pop_front()?;
-        counter!("virtio.rx_queue", frames = self.arrived.len());
+        self.count();
         Some((RxToken { frame, buffers: &self.rx, taken: &mut self.taken }, TxToken { sender: &mut self.sender }))
     }
 

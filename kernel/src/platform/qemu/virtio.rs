@@ -25,7 +25,7 @@ use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 use super::apic::Line;
 use super::cpu::{self, Port};
-use super::start_info::MAPPED_BYTES;
+use super::pages;
 
 /// Where microvm with ACPI has its slots.
 const SLOTS: u64 = 0xfeb0_0000;
@@ -128,9 +128,9 @@ impl ConfigurationAccess for ConfigurationPorts {
 /// How the driver's memory reaches the device: as it is, since addresses are physical ones and the device sees all RAM.
 pub(super) struct Sharing;
 
-// SAFETY: `dma_alloc` gives whole pages of the allocator, zeroed, which nobody else has until they are given back. All of
-// the first 4 GiB is mapped as it is, so a device's registers are valid pointers at their own addresses, and the address
-// of a buffer is the one that the device uses.
+// SAFETY: `dma_alloc` gives whole pages of the allocator, zeroed, which nobody else has until they are given back. Every
+// mapped address is its own physical address (see `pages`), so a device's registers are valid pointers once they are
+// mapped, and the address of a buffer is the one that the device uses.
 unsafe impl Hal for Sharing {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         // SAFETY: the driver asks for one page at least.
@@ -151,11 +151,8 @@ unsafe impl Hal for Sharing {
     }
 
     unsafe fn mmio_phys_to_virt(address: PhysAddr, len_bytes: usize) -> NonNull<u8> {
-        let mapped = address.checked_add(len_bytes as u64).is_some_and(|end| end <= MAPPED_BYTES);
-        assert!(
-            mapped,
-            "the device's registers are at {address:#x}, beyond the first 4 GiB: give the guest less memory"
-        );
+        let mapped = pages::map_device(address, len_bytes as u64);
+        assert!(mapped, "the registers of the network device, at {address:#x}, cannot be mapped");
         NonNull::new(address as *mut u8).unwrap_or(NonNull::dangling())
     }
 
