@@ -189,11 +189,12 @@ impl<'a> Events<'a> {
     }
 }
 
-/// The full clock of a stamp of 32 bits that was taken at or after `previous`, and less than 2^32 ticks after it.
+/// The full clock of a stamp of 32 bits that was taken at or after `previous`, and less than 2^32 ticks after it. Beyond the
+/// end of time it stands still: no stamp leads back.
 #[must_use]
 pub const fn extend_ticks(previous: u64, low: u32) -> u64 {
     let ticks = previous & !0xffff_ffff | low as u64;
-    if ticks < previous { ticks.wrapping_add(1 << 32) } else { ticks }
+    if ticks < previous { ticks.saturating_add(1 << 32) } else { ticks }
 }
 
 impl<'a> Iterator for Events<'a> {
