@@ -30,6 +30,8 @@ use crate::sink::{Outlet, SinkError};
 pub const GRACE: Duration = Duration::from_millis(100);
 /// How often the committed prefix of an open packet is published.
 pub const PIECE_INTERVAL: Duration = Duration::from_millis(50);
+/// How often a packet is copied in the hope that nobody writes to it.
+const MAX_COPIES: usize = 8;
 /// Clocks above this are a lie: no counter of 64 bits has come so far, and CTF readers take them as signed.
 const MAX_TICKS: u64 = i64::MAX as u64;
 
@@ -97,6 +99,8 @@ pub(crate) struct StreamDrain {
     last_piece: Option<Instant>,
     header: Vec<u8>,
     buffer: Vec<u8>,
+    /// A second copy, for packets with unfinished records.
+    again: Vec<u8>,
 }
 
 /// What became of one attempt to take a packet.
@@ -126,6 +130,7 @@ impl StreamDrain {
             last_piece: None,
             header: Vec::new(),
             buffer: Vec::new(),
+            again: Vec::new(),
         }
     }
 
@@ -257,6 +262,11 @@ impl StreamDrain {
             {
                 return Ok(Taken::NotYet);
             }
+            self.settle(memory, offset + taken);
+            if !memory.lock_is_still(offset + packet::at::LOCK, lock) {
+                return Ok(Taken::Overwritten);
+            }
+            let events = self.buffer.get_mut(HEADER_BYTES..).unwrap_or(&mut []);
             walk = repair(events, ticks_begin, limit);
         }
         self.hole_since = None;
@@ -272,6 +282,21 @@ impl StreamDrain {
         self.advance();
         self.publish_if_new(memory, outlet, &piece)?;
         Ok(Taken::Whole)
+    }
+
+    /// Copies from `offset` anew until two copies are the same.
+    ///
+    /// The writer of an unfinished record may be at it this moment, and a payload that was copied without its header would
+    /// be taken for events. It writes the header first: two copies that are the same were not written to in between, so
+    /// they hold the header of whatever payload they hold. A guest that never stops writing gets what its last copy holds.
+    fn settle(&mut self, memory: &SharedMemory, offset: usize) {
+        for _ in 0..MAX_COPIES {
+            memory.copy(offset, self.buffer.len(), &mut self.again);
+            if self.again == self.buffer {
+                return;
+            }
+            std::mem::swap(&mut self.again, &mut self.buffer);
+        }
     }
 
     fn take_open(
@@ -387,7 +412,8 @@ impl StreamDrain {
         if self.position.taken_bytes > 0 {
             self.position.ticks
         } else {
-            header.timestamp_begin.max(self.position.ticks)
+            // A packet that begins after the end of time begins at the end of time.
+            header.timestamp_begin.max(self.position.ticks).min(MAX_TICKS)
         }
     }
 
