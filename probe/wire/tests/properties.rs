@@ -58,7 +58,7 @@ fn mutate(bytes: &mut Vec<u8>, mutations: &[Mutation]) {
                     *old = byte;
                 }
             }
-            Mutation::Word(at, word) => put_u64(bytes, at % len & !7, word),
+            Mutation::Word(at, word) => put_u64(bytes, (at % len) & !7, word),
             Mutation::Cut(at) => bytes.truncate(at % len),
             Mutation::Repeat(at, run) => {
                 let (from, to) = (at % len, (at % len + run).min(bytes.len()));
@@ -303,7 +303,7 @@ fn header_page(mutations: &[Mutation]) -> Box<[u8; PAGE_BYTES]> {
         // Aimed at the fields that say what lies where.
         match *mutation {
             Mutation::Byte(at, byte) => page[at % 104] = byte,
-            Mutation::Word(at, word) => put_u64(&mut page, at % 104 & !7, word),
+            Mutation::Word(at, word) => put_u64(&mut page, (at % 104) & !7, word),
             _ => {}
         }
     }
