@@ -16,8 +16,8 @@ use core::time::Duration;
 
 use fata_kernel::net::{NetError, TcpStream};
 use fata_kernel::sync::{Condition, Resolver, oneshot};
-use fata_kernel::{Guest, name};
-use fata_probe::{Small, SpanGuard, instant, span};
+use fata_kernel::{Guest, Name, name};
+use fata_probe::{SpanGuard, instant, span};
 
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -201,8 +201,7 @@ impl Connection {
             _ => ("Bad Request", b"this is not HTTP\n"),
         };
         let keep_alive = request.keep_alive;
-        let _span =
-            span!("http.respond", status = Small(request.status), bytes = body.len(), path = request.route.path());
+        let _span = span!("http.respond", path = request.route.path(), status = request.status, bytes = body.len());
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let head = format!(
             "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",
@@ -232,13 +231,13 @@ enum Route {
 }
 
 impl Route {
-    fn path(self) -> &'static str {
+    fn path(self) -> Name {
         match self {
-            Route::Root => "/",
-            Route::Big => "/big",
-            Route::Slow => "/slow",
-            Route::Health => "/health",
-            Route::Unknown => "?",
+            Route::Root => name!("/"),
+            Route::Big => name!("/big"),
+            Route::Slow => name!("/slow"),
+            Route::Health => name!("/health"),
+            Route::Unknown => name!("?"),
         }
     }
 }

@@ -2,11 +2,13 @@
 //! the task that writes it down to the device.
 //!
 //! ```text
-//!   in    net.rx ───────► net.rx.tcp ──────► net.read        out   net.write ─────► net.tx.tcp ─────► net.tx
-//!         device          stack is done      a task has it         a task wrote     the stack sends    device
+//!   in    net.rx ────────► net.rx.tcp ────────► net.read        out   net.write ───────► net.tx
+//!         device           stack is done        a task has it         a task wrote       device
 //! ```
-//! A packet without data (an acknowledgement, ARP) ends, or begins, in the stack. The number has 15 bits and is reused.
-//! What the segments say of their connection beside that (retransmits, closed windows) is told here too.
+//! That is what is on by default, and it is little, because a probe per packet is paid for by every packet: one that
+//! carries no data (an acknowledgement) is `net.rx` or `net.tx` alone, and so is a segment that carries what was left of an
+//! earlier write. The level debug adds `net.rx.ip`, `net.tx.tcp` and `net.tx.ip` with the ports. The number has 15 bits and
+//! is reused. What segments say of their connection beside that (retransmits, closed windows) is told here too.
 //!
 //! Bounded: a connection remembers [`REMEMBERED`] packets that its task has not read; the oldest is let go as
 //! `net.rx.tcp` when there are more. A connection is remembered from [`Flows::open`] to [`Flows::close`], so there are no
@@ -157,9 +159,6 @@ impl Flows {
         flow_begin!("net.rx", id = packet, bytes = frame.len());
         let header = Header::parse(frame, Direction::In);
         trace_ip(packet, Direction::In, &header);
-        if let Header::Tcp(segment) = &header {
-            self.hear(segment);
-        }
         let result = deliver(frame);
         match header {
             Header::Tcp(segment) => self.segment_in(packet, &segment),
@@ -179,34 +178,23 @@ impl Flows {
         result
     }
 
+    /// What an incoming segment brings, and what it says of what the peer has and can take.
     fn segment_in(&self, packet: Packet, segment: &Segment) {
         let mut connections = self.connections.borrow_mut();
-        match connections.get_mut(&segment.connection) {
-            Some(traced) if segment.payload_bytes > 0 => {
-                flow_step!("net.rx.tcp", id = packet);
-                if let Some(oldest) = traced.unread.push(packet) {
-                    flow_end!("net.rx.tcp", id = oldest);
-                }
-            }
-            _ => flow_end!("net.rx.tcp", id = packet),
-        }
-    }
-
-    /// What an incoming segment says of what the peer has and can take.
-    fn hear(&self, segment: &Segment) {
-        let mut connections = self.connections.borrow_mut();
         let Some(traced) = connections.get_mut(&segment.connection) else { return };
+        if segment.payload_bytes > 0 {
+            flow_step!("net.rx.tcp", id = packet);
+            if let Some(oldest) = traced.unread.push(packet) {
+                flow_end!("net.rx.tcp", id = oldest);
+            }
+        }
         if let Some(ack) = segment.ack {
             traced.acked = Some(traced.acked.map_or(ack, |acked| acked.max(ack)));
         }
         let full = segment.window == 0 && !segment.rst;
         if full && !traced.peer_full {
-            instant!(
-                "tcp.zero_window",
-                remote = true,
-                local_port = segment.connection.local_port,
-                remote_port = segment.connection.remote_port
-            );
+            let Connection { local_port, remote_port, .. } = segment.connection;
+            instant!("tcp.zero_window", remote = true, local_port = local_port, remote_port = remote_port);
         }
         traced.peer_full = full;
     }
@@ -254,35 +242,19 @@ impl Flows {
         let header = Header::parse(frame, Direction::Out);
         let packet = match &header {
             Header::Tcp(segment) => self.segment_out(segment),
-            Header::Udp { .. } => self.begin_in_stack(|packet| flow_begin!("net.tx.udp", id = packet)),
-            Header::Icmp => self.begin_in_stack(|packet| flow_begin!("net.tx.icmp", id = packet)),
-            Header::Arp => self.begin_in_stack(|packet| flow_begin!("net.tx.arp", id = packet)),
-            Header::Other => self.begin_in_stack(|packet| flow_begin!("net.tx.other", id = packet)),
+            _ => self.next(),
         };
         trace_ip(packet, Direction::Out, &header);
         flow_end!("net.tx", id = packet, bytes = frame.len());
     }
 
-    fn begin_in_stack(&self, begin: impl FnOnce(Packet)) -> Packet {
-        let packet = self.next();
-        begin(packet);
-        packet
-    }
-
     fn segment_out(&self, segment: &Segment) -> Packet {
         let mut connections = self.connections.borrow_mut();
-        let mut traced = connections.get_mut(&segment.connection);
-        let written = traced.as_mut().and_then(|traced| traced.written.take_if(|_| segment.payload_bytes > 0));
-        let packet = match written {
-            Some(packet) => {
-                flow_step!("net.tx.tcp", id = packet);
-                packet
-            }
-            None => self.begin_in_stack(|packet| flow_begin!("net.tx.tcp", id = packet)),
-        };
-        if let Some(traced) = traced {
-            self.say(traced, segment, packet);
-        }
+        let Some(traced) = connections.get_mut(&segment.connection) else { return self.next() };
+        let written = traced.written.take_if(|_| segment.payload_bytes > 0);
+        let packet = written.unwrap_or_else(|| self.next());
+        flow_step!(level: Debug, "net.tx.tcp", id = packet, payload_bytes = segment.payload_bytes);
+        self.say(traced, segment, packet);
         packet
     }
 

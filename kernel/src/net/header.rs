@@ -19,8 +19,9 @@ pub(super) enum Direction {
 /// A TCP connection, as this guest tells its connections apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Connection {
-    pub(super) local_port: u16,
+    // First, since it differs most: connections are looked up for every segment.
     pub(super) remote_port: u16,
+    pub(super) local_port: u16,
     pub(super) remote: IpAddress,
 }
 

@@ -485,7 +485,7 @@ mod traced {
             String::from(text.split("id=").nth(1).unwrap())
         };
         // 14 + 20 + 20 bytes of headers.
-        assert_eq!(path(&id("net.write")), ["net.write ", "net.tx.tcp ", "net.tx bytes=58"]);
+        assert_eq!(path(&id("net.write")), ["net.write ", "net.tx bytes=58"]);
         assert_eq!(path(&id("net.read")), ["net.rx bytes=58", "net.rx.tcp ", "net.read "]);
     }
 
