@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -56,6 +57,7 @@ pub(super) fn run(args: &Args, image: &Path, default_name: &str, sample: Option<
         }
     };
     let path = dir.join(format!("{name}.{}.qemu", child.id()));
+    wait_for_mapping(&mut child, &starting)?;
     std::fs::rename(&starting, &path).context("cannot name the guest's memory")?;
     let status = wait(&mut child, &stop)?;
     // Without a ring the memory is of no use to anybody.
@@ -63,6 +65,16 @@ pub(super) fn run(args: &Args, image: &Path, default_name: &str, sample: Option<
         let _ = std::fs::remove_file(&path);
     }
     exit_code(status, &stop)
+}
+
+/// Waits until QEMU has mapped the file: one that is renamed earlier would be made anew, and the guest's memory would have
+/// no name. A QEMU that ends before is the business of [`wait`].
+fn wait_for_mapping(child: &mut Child, memory: &Path) -> anyhow::Result<()> {
+    let inode = std::fs::metadata(memory).context("the guest's memory is gone")?.ino();
+    while !source::process::is_alive(child.id(), inode) && child.try_wait().context("cannot wait for QEMU")?.is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// What the guest is told.
