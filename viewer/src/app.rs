@@ -427,7 +427,7 @@ fn show(state: &mut State, derived: &Derived, trace: &Trace, pick: Pick) {
     }
     let track = match pick {
         Pick::Interval { track, .. } | Pick::Sample { track, .. } => Some(track),
-        Pick::Task(_) => None,
+        Pick::Task(_) | Pick::Flow { .. } => None,
     };
     let rest = &derived.lanes.1;
     let lane = rest.tops.iter().zip(&rest.list).find(|(_, lane)| lane.shows(track, pick.task(trace)));

@@ -91,7 +91,7 @@ fn add_tick(mesh: &mut Mesh, tick: &Tick, offset: Vec2, palette: &Palette) {
         colour = palette.dimmed(colour);
     }
     let centre = pos2(tick.x, tick.y) + offset;
-    let (wide, high) = (3.5, 5.5);
+    let (wide, high) = (3.0, 4.0);
     add_polygon(
         mesh,
         &[centre + vec2(0.0, -high), centre + vec2(wide, 0.0), centre + vec2(0.0, high), centre + vec2(-wide, 0.0)],

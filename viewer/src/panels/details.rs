@@ -1,6 +1,6 @@
 //! What is known of the selection, and the tooltip, which is its short form.
 
-use egui::{Grid, RichText, ScrollArea, Ui};
+use egui::{Align, Layout, RichText, ScrollArea, Ui, vec2};
 
 use crate::app::{Action, Frame};
 use crate::commands::Command;
@@ -10,16 +10,16 @@ use crate::view::pick::Pick;
 
 /// Rows that a tooltip shows, at most.
 const TOOLTIP_ROWS: usize = 7;
+/// The width of the names beside values.
+const NAME_WIDTH: f32 = 92.0;
 
 /// Shows the selection.
 pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     if let Some((from, to)) = frame.state.measure {
         ui.heading("Measured");
-        Grid::new("measured").num_columns(2).spacing([12.0, 3.0]).show(ui, |ui| {
-            row(ui, frame, "length", &format::duration(to - from));
-            row(ui, frame, "from", &crate::view::describe::exact(from));
-            row(ui, frame, "to", &crate::view::describe::exact(to));
-        });
+        row(ui, frame, "length", &format::duration(to - from));
+        row(ui, frame, "from", &crate::view::describe::exact(from));
+        row(ui, frame, "to", &crate::view::describe::exact(to));
         ui.add_space(8.0);
     }
     let facts = frame.state.selection.and_then(|pick| Some((pick, describe(frame.trace, pick)?)));
@@ -45,11 +45,11 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
             }
         });
         ui.add_space(4.0);
-        table(ui, frame, "facts", &facts.rows);
+        table(ui, frame, &facts.rows);
         if !facts.fields.is_empty() {
             ui.add_space(6.0);
             ui.label(RichText::new("Fields").strong());
-            table(ui, frame, "fields", &facts.fields);
+            table(ui, frame, &facts.fields);
         }
         if let Some((file, line)) = &facts.source {
             ui.add_space(6.0);
@@ -62,19 +62,23 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     });
 }
 
-fn table(ui: &mut Ui, frame: &Frame<'_>, id: &str, rows: &[(String, String)]) {
-    Grid::new(id).num_columns(2).spacing([12.0, 3.0]).show(ui, |ui| {
-        for (name, value) in rows {
-            row(ui, frame, name, value);
-        }
-    });
+fn table(ui: &mut Ui, frame: &Frame<'_>, rows: &[(String, String)]) {
+    for (name, value) in rows {
+        row(ui, frame, name, value);
+    }
 }
 
 fn row(ui: &mut Ui, frame: &Frame<'_>, name: &str, value: &str) {
     let alarm = name == "never resolved";
-    ui.label(RichText::new(name).color(if alarm { frame.palette.alarm } else { frame.palette.muted }));
-    ui.add(egui::Label::new(value).wrap());
-    ui.end_row();
+    let colour = if alarm { frame.palette.alarm } else { frame.palette.muted };
+    ui.horizontal_top(|ui| {
+        let layout = Layout::top_down(Align::Min);
+        ui.allocate_ui_with_layout(vec2(NAME_WIDTH, 0.0), layout, |ui| {
+            ui.set_width(NAME_WIDTH);
+            ui.add(egui::Label::new(RichText::new(name).color(colour)).truncate());
+        });
+        ui.add(egui::Label::new(value).wrap());
+    });
 }
 
 /// The short form, at the pointer.
@@ -93,5 +97,5 @@ fn short(ui: &mut Ui, frame: &Frame<'_>, facts: &Facts) {
         ui.label(RichText::new(&facts.kind).color(frame.palette.muted));
     });
     let rows: Vec<_> = facts.rows.iter().chain(&facts.fields).take(TOOLTIP_ROWS).cloned().collect();
-    table(ui, frame, "tooltip", &rows);
+    table(ui, frame, &rows);
 }

@@ -30,14 +30,17 @@ pub fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions:
             .show(ui, |ui| statistics::show(ui, frame, actions));
     }
     if panels.details || panels.unresolved {
-        Panel::right("side").frame(plain.inner_margin(10)).resizable(true).default_size(270.0).show(ui, |ui| {
-            if panels.unresolved {
-                unresolved::show(ui, frame, actions);
-            }
-            if panels.details {
-                details::show(ui, frame, actions);
-            }
-        });
+        Panel::right("side").frame(plain.inner_margin(10)).resizable(true).default_size(280.0).min_size(230.0).show(
+            ui,
+            |ui| {
+                if panels.unresolved {
+                    unresolved::show(ui, frame, actions);
+                }
+                if panels.details {
+                    details::show(ui, frame, actions);
+                }
+            },
+        );
     }
     let canvas = egui::Frame::new().fill(frame.palette.canvas);
     CentralPanel::default().frame(canvas).show(ui, |ui| timeline::show(ui, frame, canvases, actions));

@@ -10,6 +10,7 @@ use fata_model::trace::{Actor, TaskRef};
 use super::display::{Arrow, Ink};
 use super::lanes::{Lane, LaneKey, Lanes, STATE_HEIGHT};
 use super::layout::{Layout, lane_of_task};
+use super::pick::Pick;
 
 /// The most arrows of a picture.
 const MAX_ARROWS: usize = 400;
@@ -41,7 +42,8 @@ impl Layout<'_> {
     pub(super) fn arrows(&mut self, lanes: &Lanes, scroll: f32, height: f32) {
         let Some(pick) = self.scene.selection else { return };
         let places = Places { lanes, scroll };
-        if let Some(task) = pick.task(self.scene.trace) {
+        let is_flow = matches!(pick, Pick::Flow { .. });
+        if let Some(task) = pick.task(self.scene.trace).filter(|_| !is_flow) {
             self.spawns(task, &places, height);
             self.wakes(task, &places, height);
         }
@@ -104,12 +106,16 @@ impl Layout<'_> {
     }
 
     /// The way of the packet whose event is selected.
-    fn flow(&mut self, pick: super::pick::Pick, places: &Places<'_>) {
+    fn flow(&mut self, pick: Pick, places: &Places<'_>) {
         let trace = self.scene.trace;
-        let super::pick::Pick::Interval { track, index } = pick else { return };
-        let Some(entry) = trace.entry(track, index) else { return };
-        let Some(point) = trace.flows().point_at(entry.start, entry.key) else { return };
-        let points = trace.flows().flow_of(point, MAX_ARROWS);
+        let point = match pick {
+            Pick::Flow { point } => Some(point),
+            Pick::Interval { track, index } => {
+                trace.entry(track, index).and_then(|entry| trace.flows().point_at(entry.start, entry.key))
+            }
+            _ => None,
+        };
+        let points = point.map_or_else(Vec::new, |point| trace.flows().flow_of(point, super::flows::MAX_POINTS));
         for pair in points.windows(2) {
             let [a, b] = pair else { continue };
             let (Some(y0), Some(y1)) = (places.y(a.actor, a.cpu), places.y(b.actor, b.cpu)) else { continue };

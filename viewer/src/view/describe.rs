@@ -49,6 +49,7 @@ pub fn exact(nanos: i64) -> String {
 pub fn describe(trace: &Trace, pick: Pick) -> Option<Facts> {
     match pick {
         Pick::Task(task) => Some(of_task(trace, task)),
+        Pick::Flow { point } => of_flow(trace, point),
         Pick::Sample { track, time } => of_sample(trace, track, time),
         Pick::Interval { track, index } => of_interval(trace, track, index),
     }
@@ -192,6 +193,31 @@ fn self_time(trace: &Trace, kind: TrackKind, track: TrackId, entry: &Entry) -> O
         covered += child.end.min(entry.end) - child.start;
     }
     Some(length - covered)
+}
+
+/// The stations of a packet and the time between them.
+fn of_flow(trace: &Trace, point: u32) -> Option<Facts> {
+    let points = trace.flows().flow_of(point, super::flows::MAX_POINTS);
+    let (first, last) = (points.first()?, points.last()?);
+    let name = |callsite: u16| {
+        trace
+            .description()
+            .callsite(callsite)
+            .map_or_else(|| format!("callsite {callsite}"), |known| known.name.to_string())
+    };
+    let mut facts = Facts { title: name(first.callsite), kind: format!("packet {}", first.id), ..Facts::default() };
+    facts.row("duration", format::duration(last.time - first.time));
+    facts.row("from", exact(first.time));
+    facts.row("by", trace.actor_label(first.actor));
+    for pair in points.windows(2) {
+        if let [a, b] = pair {
+            facts.row(
+                &name(b.callsite),
+                format!("+{}, {}", format::duration(b.time - a.time), trace.actor_label(b.actor)),
+            );
+        }
+    }
+    Some(facts)
 }
 
 fn of_sample(trace: &Trace, track: TrackId, time: i64) -> Option<Facts> {

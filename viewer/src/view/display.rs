@@ -45,6 +45,10 @@ pub struct Hue {
 /// ```
 #[must_use]
 pub fn ink_of_name(name: &str) -> Ink {
+    // Nothing happens: the picture's quiet parts.
+    if name.ends_with(".idle") {
+        return Ink::Idle;
+    }
     let (family, rest) = name.split_once('.').unwrap_or((name, ""));
     let base: u8 = match family {
         "heap" => 32,

@@ -8,12 +8,17 @@ use std::sync::Arc;
 
 use fata_model::tasks::State;
 use fata_model::trace::{TaskRef, Trace, TrackId, TrackKind};
+use fata_wire::field::Unit;
 
 use super::format;
 use super::names::Names;
 
 /// From this many tasks of one name on, they share a lane.
 pub const FOLD_FROM: usize = 4;
+/// A group of more tasks than this is folded until it is opened.
+pub const OPEN_UP_TO: usize = 8;
+/// Rows in which packets that are under way at the same time lie side by side.
+pub const FLOW_ROWS: usize = 4;
 
 /// The height of a group's heading.
 pub const HEADING_HEIGHT: f32 = 22.0;
@@ -35,6 +40,8 @@ pub enum Section {
     Tasks,
     /// The allocator's slow phases.
     Heap,
+    /// Packets on their way.
+    Packets,
     /// Values over time.
     Counters,
 }
@@ -52,6 +59,8 @@ pub enum LaneKey {
     Task(TaskRef),
     /// The heap's phases on a vCPU.
     Heap(u32),
+    /// All packets.
+    Packets,
     /// A counter.
     Counter(TrackId),
 }
@@ -85,6 +94,8 @@ pub enum Content {
     },
     /// Rows of phases.
     Phases(Vec<TrackId>),
+    /// The flows, each as a chain of its legs.
+    Packets,
     /// A plot.
     Counter(TrackId),
 }
@@ -116,7 +127,7 @@ impl Lane {
     pub fn shows(&self, track: Option<TrackId>, task: Option<TaskRef>) -> bool {
         let has = |id: &TrackId| track == Some(*id);
         match &self.content {
-            Content::Heading => false,
+            Content::Heading | Content::Packets => false,
             Content::Cpu { polls, spans, instants } => {
                 has(polls) || spans.iter().any(has) || instants.as_ref().is_some_and(has)
             }
@@ -192,6 +203,7 @@ pub fn build(trace: &Trace, names: &Names, choices: &Choices<'_>) -> (Lanes, Lan
     builder.cpus();
     builder.tasks();
     builder.heap();
+    builder.packets();
     builder.counters();
     let (mut pinned, rest): (Vec<Lane>, Vec<Lane>) =
         builder.list.into_iter().partition(|lane| choices.pinned.contains(&lane.key));
@@ -302,7 +314,7 @@ impl Builder<'_> {
                 continue;
             }
             let key = LaneKey::Group(name.clone());
-            let open = self.is_open(&key, false);
+            let open = self.is_open(&key, members.len() <= OPEN_UP_TO);
             let living = members.iter().filter(|&&member| self.trace.task(member).is_some_and(|t| t.done.is_none()));
             self.list.push(Lane {
                 key,
@@ -361,6 +373,23 @@ impl Builder<'_> {
         }
     }
 
+    fn packets(&mut self) {
+        let flows = self.trace.flows();
+        if flows.is_empty() || !self.heading(Section::Packets, "Packets", String::new()) {
+            return;
+        }
+        self.list.push(Lane {
+            key: LaneKey::Packets,
+            title: "on their way".into(),
+            note: format!("{} points", format::count(flows.len() as u64)).into(),
+            indent: 1,
+            open: None,
+            height: rows(FLOW_ROWS) * 0.75 + LANE_PADDING * 2.0,
+            alarm: false,
+            content: Content::Packets,
+        });
+    }
+
     fn counters(&mut self) {
         let mut counters: Vec<TrackId> = self
             .trace
@@ -373,13 +402,16 @@ impl Builder<'_> {
             return;
         }
         for id in counters {
-            let Some(TrackKind::Counter { callsite, .. }) = self.trace.track(id).map(|track| track.kind) else {
-                continue;
-            };
+            let Some(track) = self.trace.track(id) else { continue };
+            let TrackKind::Counter { callsite, .. } = track.kind else { continue };
+            let described = self.trace.description().callsite(callsite);
+            let unit = described.and_then(|callsite| callsite.fields.first()).map_or(Unit::None, |field| field.unit);
+            let last = track.samples().and_then(fata_model::samples::Samples::last);
+            let note = last.map_or_else(String::new, |(_, value)| format::quantity(value, unit));
             self.list.push(Lane {
                 key: LaneKey::Counter(id),
                 title: self.names.callsite(callsite).text,
-                note: "".into(),
+                note: note.into(),
                 indent: 1,
                 open: None,
                 height: PLOT_HEIGHT,

@@ -90,16 +90,17 @@ impl Layout<'_> {
             Content::Cpu { polls, spans, instants } => {
                 self.polls(*polls, y + 2.0);
                 self.span_rows(spans, y + STATE_HEIGHT);
-                self.instants(*instants, y + STATE_HEIGHT / 2.0);
+                self.instants(*instants, y + 5.0);
             }
             Content::Task { task, states, spans, instants } => {
                 self.states(*states, y);
                 self.span_rows(spans, y + STATE_HEIGHT);
-                self.instants(*instants, y + STATE_HEIGHT / 2.0 + 1.0);
+                self.instants(*instants, y + 5.0);
                 self.never_resolved(*task, lane, y);
             }
             Content::Group(members) => self.group(members, y),
             Content::Phases(rows) => self.span_rows(rows, y + LANE_PADDING),
+            Content::Packets => self.packets(y + LANE_PADDING),
             Content::Counter(id) => self.counter(*id, y, lane.height),
         }
     }
@@ -125,11 +126,15 @@ impl Layout<'_> {
         let ink = super::display::Ink::Alarm;
         let quad = super::display::Quad { x0: x - 3.0, x1: x, y0: y + 1.0, y1: y + lane.height - 2.0, ink, dim: false };
         self.list.quads.push(quad);
+        let lost = self.scene.trace.unresolved().into_iter().find(|lost| lost.task == Some(task));
+        let text = lost.map_or_else(|| "never resolved".to_owned(), |lost| format!("{} never resolved", lost.name));
+        // To the left of the mark, where the task's line is; a letter is about six points wide.
+        let width = 6.4 * f32::from(u8::try_from(text.chars().count()).unwrap_or(u8::MAX)) + 6.0;
         self.list.labels.push(Label {
-            x: x + 5.0,
-            y: y + STATE_HEIGHT / 2.0,
-            width: 200.0,
-            text: "never resolved".into(),
+            x: x - width - 4.0,
+            y: y + 7.0,
+            width,
+            text: text.into(),
             style: TextStyle::Alarm,
         });
     }

@@ -3,6 +3,7 @@
 mod arrows;
 pub mod describe;
 pub mod display;
+mod flows;
 pub mod format;
 pub mod lanes;
 pub mod layout;

@@ -22,6 +22,11 @@ pub enum Pick {
     },
     /// A task as such.
     Task(TaskRef),
+    /// A packet on its way, by the index of one of its points.
+    Flow {
+        /// The index among all flow points.
+        point: u32,
+    },
     /// A counter at a moment.
     Sample {
         /// Its track.
@@ -37,6 +42,10 @@ impl Pick {
     pub fn task(&self, trace: &Trace) -> Option<TaskRef> {
         match *self {
             Pick::Task(task) => Some(task),
+            Pick::Flow { point } => match trace.flows().point(point)?.actor {
+                fata_model::trace::Actor::Task(task) => Some(task),
+                _ => None,
+            },
             Pick::Sample { .. } => None,
             Pick::Interval { track, index } => match trace.track(track)?.kind {
                 TrackKind::Task { task } | TrackKind::TaskSpans { task, .. } | TrackKind::TaskInstants { task } => {
@@ -54,6 +63,10 @@ impl Pick {
         match *self {
             Pick::Interval { track, index } => trace.entry(track, index).map(|entry| (entry.start, entry.end)),
             Pick::Sample { time, .. } => Some((time, time)),
+            Pick::Flow { point } => {
+                let points = trace.flows().flow_of(point, super::flows::MAX_POINTS);
+                Some((points.first()?.time, points.last()?.time))
+            }
             Pick::Task(task) => {
                 let known = trace.task(task)?;
                 let first = trace.track(known.states).and_then(|track| track.row()?.entry(0)).map(|entry| entry.start);
@@ -91,6 +104,7 @@ fn pick_in_lane(trace: &Trace, lane: &Lane, projection: &Projection, x: f32, y: 
         Content::Cpu { spans, .. } => in_rows(spans, STATE_HEIGHT),
         Content::Task { spans, task, .. } => in_rows(spans, STATE_HEIGHT).or(Some(Pick::Task(*task))),
         Content::Phases(rows) => in_rows(rows, LANE_PADDING),
+        Content::Packets => super::flows::pick(trace, time, reach),
         Content::Group(members) => {
             // The member that was busiest nearest to here: the first that ran.
             let mut running = members.iter().filter_map(|&member| {

@@ -158,7 +158,7 @@ impl Layout<'_> {
             let ink = self.scene.names.callsite_ink(cell.key);
             let dim = self.scene.matches.is_some_and(|matches| !matches.callsite(cell.key));
             if crowded {
-                self.list.quads.push(Quad { x0: x - 0.5, x1: x + 0.5, y0: y - 4.0, y1: y + 4.0, ink, dim });
+                self.list.quads.push(Quad { x0: x - 0.5, x1: x + 0.5, y0: y - 3.0, y1: y + 2.0, ink, dim });
             } else {
                 self.list.ticks.push(Tick { x, y, ink, dim });
             }
@@ -242,7 +242,7 @@ impl Layout<'_> {
         let column = |&[running, ready]: &[f32; 2]| {
             // Running matters more: it is one task at a time, while many may be ready.
             let (ink, share) = if running * 3.0 >= ready { (Ink::Running, running) } else { (Ink::Ready, ready) };
-            if share <= 0.0 { Column::EMPTY } else { Column { ink, share: byte(share).max(1), dim } }
+            if share <= 0.0 { Column::EMPTY } else { Column { ink, share: byte(share.min(1.0).sqrt()), dim } }
         };
         let columns = shares.iter().map(column).collect();
         self.list.densities.push(Density { y0: y + 3.0, y1: y + STATE_HEIGHT - 2.0, columns });
@@ -255,7 +255,7 @@ impl Layout<'_> {
         let mut levels: Vec<(usize, i32)> = Vec::new();
         for (at, delta) in change.iter().take(width).enumerate() {
             alive += delta;
-            if levels.last().is_none_or(|&(_, level)| level != alive) {
+            if levels.last().map_or(0, |&(_, level)| level) != alive {
                 levels.push((at, alive));
             }
         }
@@ -282,6 +282,7 @@ impl Layout<'_> {
         let (Some(samples), TrackKind::Counter { callsite, .. }) = (track.samples(), track.kind) else { return };
         let (Some((least, most)), mut columns) = (samples.range(), Vec::new()) else { return };
         samples.visible(&self.view, &mut columns);
+        let greatest = most;
         let (least, most) = (least.min(0.0), if most > least.min(0.0) { most } else { least + 1.0 });
         let (top, bottom) = (y + 4.0, y + height - 3.0);
         let y_of = |value: f64| {
@@ -302,9 +303,9 @@ impl Layout<'_> {
         let unit = described.and_then(|callsite| callsite.fields.first()).map_or(Unit::None, |field| field.unit);
         self.list.labels.push(Label {
             x: 4.0,
-            y: y + 9.0,
+            y: y + 10.0,
             width: 120.0,
-            text: format::quantity(most, unit).into(),
+            text: format!("≤ {}", format::quantity(greatest, unit)).into(),
             style: TextStyle::Muted,
         });
     }
