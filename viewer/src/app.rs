@@ -3,7 +3,6 @@
 //! A frame is: take in what arrived, turn keys into commands, show the panels (which answer with [`Action`]s and change
 //! nothing themselves), then do what they asked. The trace is looked at through one guard for the whole frame.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use egui::Ui;
 use fata_model::query::Hit;
 use fata_model::source::OpenError;
 use fata_model::stats::Stats;
-use fata_model::trace::{TaskRef, Trace};
+use fata_model::trace::Trace;
 
 use crate::commands::Command;
 use crate::live::{Data, Source, Status};
@@ -226,6 +225,8 @@ impl Viewer {
             title: &self.title,
         };
         panels::show(ui, &frame, &mut self.canvases, &mut actions);
+        // The field has taken the keyboard.
+        self.state.search.focus = false;
         for action in actions {
             apply(&mut self.state, &mut self.derived, &trace, version, &context, action);
         }
@@ -254,7 +255,7 @@ impl Derived {
         self.names.update(trace);
         if self.lanes_of != Some((version, state.version())) {
             self.lanes_of = Some((version, state.version()));
-            let alarmed: HashSet<TaskRef> = trace.unresolved().into_iter().filter_map(|lost| lost.task).collect();
+            let alarmed = lanes::verdicts(trace);
             let choices = Choices { toggled: &state.toggled, pinned: &state.pinned, alarmed: &alarmed };
             self.lanes = lanes::build(trace, &self.names, &choices);
         }

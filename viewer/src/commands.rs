@@ -191,10 +191,10 @@ impl Command {
             text.push_str("Shift+");
         }
         text.push_str(match shortcut.logical_key {
-            Key::ArrowLeft => "←",
-            Key::ArrowRight => "→",
-            Key::ArrowUp => "↑",
-            Key::ArrowDown => "↓",
+            Key::ArrowLeft => "Left",
+            Key::ArrowRight => "Right",
+            Key::ArrowUp => "Up",
+            Key::ArrowDown => "Down",
             Key::Escape => "Esc",
             Key::Slash => "/",
             Key::Period => ".",

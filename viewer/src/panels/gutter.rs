@@ -2,6 +2,8 @@
 
 use egui::{Color32, CursorIcon, Rect, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
 
+use fata_model::objects::Verdict;
+
 use crate::app::{Action, Frame};
 use crate::paint::canvas::elided;
 use crate::view::lanes::{Content, Lane, Lanes};
@@ -39,7 +41,7 @@ fn name(ui: &mut Ui, frame: &Frame<'_>, lane: &Lane, row: Rect, clip: Rect, acti
         triangle(&painter, pos2(x + 4.0, y), open, palette.muted);
     }
     x += 14.0;
-    let colour = if lane.alarm { palette.alarm } else { palette.text };
+    let colour = if lane.alarm == Some(Verdict::SignalLost) { palette.alarm } else { palette.text };
     let pinned = frame.state.pinned.contains(&lane.key);
     let room = row.right() - x - if response.hovered() || pinned { 26.0 } else { 8.0 };
     let mut used = 0.0;

@@ -1,6 +1,6 @@
 //! The line at the top: what is open, what can be done, the search.
 
-use egui::{Align, Button, Key, Layout, RichText, TextEdit, Ui};
+use egui::{Align, Button, Id, Key, Layout, RichText, TextEdit, Ui};
 
 use crate::app::{Action, Frame};
 use crate::commands::Command;
@@ -86,7 +86,7 @@ fn search(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
         }
         return;
     }
-    if ui.small_button("✕").on_hover_text("Esc").clicked() {
+    if ui.small_button("Close").on_hover_text("Esc").clicked() {
         actions.push(Action::CloseSearch);
     }
     if ui.small_button("Next").on_hover_text("Enter, or N").clicked() {
@@ -106,7 +106,10 @@ fn search(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
         ui.label(RichText::new(text).color(colour).small());
     }
     let mut text = state.text.clone();
-    let field = TextEdit::singleline(&mut text).hint_text("name of a span, event or task").desired_width(190.0);
+    let field = TextEdit::singleline(&mut text)
+        .id(Id::unique("search field"))
+        .hint_text("name of a span, event or task")
+        .desired_width(190.0);
     let response = ui.add(field);
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "search"));
     if state.focus {

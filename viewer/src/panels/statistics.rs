@@ -49,14 +49,8 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     ui.horizontal(|ui| {
         for (at, column) in COLUMNS.iter().enumerate() {
             cell(ui, column.width, at > 1, |ui| {
-                let mark = if at != by {
-                    ""
-                } else if ascending {
-                    " ▲"
-                } else {
-                    " ▼"
-                };
-                let title = RichText::new(format!("{}{mark}", column.title)).color(frame.palette.muted);
+                let colour = if at == by { frame.palette.accent } else { frame.palette.muted };
+                let title = RichText::new(column.title).color(colour);
                 if ui.add(egui::Label::new(title).sense(Sense::click())).clicked() {
                     ui.data_mut(|data| data.insert_temp(sort, (at, at == by && !ascending)));
                 }

@@ -24,7 +24,8 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
         }
         ui.separator();
         discarded(ui, frame);
-        let lost = frame.stats.unresolved.len();
+        let still = fata_model::objects::Verdict::StillWaiting.text();
+        let lost = frame.stats.unresolved.iter().filter(|unresolved| unresolved.verdict != still).count();
         if lost > 0 && !frame.status.is_following() {
             ui.separator();
             let text = RichText::new(format!("{lost} never resolved")).color(palette.alarm);

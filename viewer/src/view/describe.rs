@@ -1,6 +1,7 @@
 //! What is known of one thing, as a title and rows of text: for the tooltip and for the details panel.
 
 use fata_model::columns::Entry;
+use fata_model::objects::{Unresolved, Verdict};
 use fata_model::tasks::{NO_NAME, State};
 use fata_model::trace::{Actor, TaskRef, Trace, TrackId, TrackKind};
 use fata_wire::field::{Kind, Unit};
@@ -115,7 +116,8 @@ fn of_task(trace: &Trace, task: TaskRef) -> Facts {
     let Some(known) = trace.task(task) else { return facts };
     let state = trace.state_of(task).map_or(State::Unknown, |(state, _)| state);
     facts.row("state", state.text());
-    for lost in trace.unresolved().iter().filter(|lost| lost.task == Some(task)) {
+    let waits = |lost: &&Unresolved| lost.task == Some(task) && lost.verdict != Verdict::StillWaiting;
+    for lost in trace.unresolved().iter().filter(waits) {
         facts.row("never resolved", never_resolved(lost));
     }
     if let Some(parent) = known.parent {
@@ -139,14 +141,15 @@ fn of_task(trace: &Trace, task: TaskRef) -> Facts {
 
 /// Why something was never resolved, as far as the trace shows it.
 #[must_use]
-pub fn never_resolved(lost: &fata_model::objects::Unresolved) -> String {
-    match lost.signalled {
-        Some(signalled) if signalled < lost.since => format!(
-            "{}: signalled {} before the wait began, so the signal was lost",
-            lost.name,
-            format::duration(lost.since - signalled)
-        ),
-        _ => format!("{}: awaited since {}", lost.name, exact(lost.since)),
+pub fn never_resolved(lost: &Unresolved) -> String {
+    let (name, since) = (&lost.name, exact(lost.since));
+    match (lost.verdict, lost.signalled) {
+        (Verdict::SignalLost, Some(signalled)) => {
+            let before = format::duration(lost.since - signalled);
+            format!("{name}: signalled {before} before the wait began, so the signal was lost")
+        }
+        (Verdict::StillWaiting, _) => format!("{name}: in use, awaited since {since} when the trace ended"),
+        _ => format!("{name}: awaited since {since}, and nothing ever came of it"),
     }
 }
 

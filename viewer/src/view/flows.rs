@@ -17,8 +17,10 @@ const MAX_LEGS: usize = 3_000;
 pub(super) const MAX_POINTS: usize = 64;
 /// Points of one pixel that count as a full one.
 const FULL_COLUMN: usize = 48;
+/// The height of a packet as a share of a span's.
+pub(super) const LEG_SHARE: f32 = 0.9;
 /// The height of one packet.
-const LEG_HEIGHT: f32 = ROW_HEIGHT * 0.75;
+const LEG_HEIGHT: f32 = ROW_HEIGHT * LEG_SHARE;
 
 impl Layout<'_> {
     /// The lane of packets, from `y` on.
@@ -44,6 +46,8 @@ impl Layout<'_> {
                 Some(&row) if a.previous.is_some() => row,
                 _ => first_free(),
             };
+            // What found no free row lies over another packet, without a name.
+            let alone = free.get(row).is_none_or(|&end| x0 >= end) || rows.get(&a.id) == Some(&row);
             rows.insert(a.id, row);
             if let Some(end) = free.get_mut(row) {
                 *end = end.max(x1 + 3.0);
@@ -59,7 +63,9 @@ impl Layout<'_> {
             self.list.quads.push(quad);
             let style = if dim { TextStyle::OnDimFill(ink) } else { TextStyle::OnFill(ink) };
             let names = self.scene.names;
-            self.label_within(x0, x1, top + LEG_HEIGHT / 2.0, style, || names.callsite(b.callsite).text);
+            if alone {
+                self.label_within(x0, x1, top + LEG_HEIGHT / 2.0, style, || names.callsite(b.callsite).text);
+            }
         }
     }
 

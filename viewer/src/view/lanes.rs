@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use fata_model::objects::Verdict;
 use fata_model::tasks::State;
 use fata_model::trace::{TaskRef, Trace, TrackId, TrackKind};
 use fata_wire::field::Unit;
@@ -117,8 +118,8 @@ pub struct Lane {
     pub open: Option<bool>,
     /// Points.
     pub height: f32,
-    /// Whether something in it is wrong.
-    pub alarm: bool,
+    /// What it waits for and never got.
+    pub alarm: Option<Verdict>,
 }
 
 impl Lane {
@@ -192,8 +193,20 @@ pub struct Choices<'a> {
     pub toggled: &'a HashSet<LaneKey>,
     /// Lanes at the top.
     pub pinned: &'a [LaneKey],
-    /// Tasks of which something was never resolved.
-    pub alarmed: &'a HashSet<TaskRef>,
+    /// Tasks that wait for what never came: see [`verdicts`].
+    pub alarmed: &'a HashMap<TaskRef, Verdict>,
+}
+
+/// The tasks that wait for what never came, and how sure that is.
+#[must_use]
+pub fn verdicts(trace: &Trace) -> HashMap<TaskRef, Verdict> {
+    let mut verdicts: HashMap<TaskRef, Verdict> = HashMap::new();
+    for lost in trace.unresolved() {
+        if let (Some(task), true) = (lost.task, lost.verdict != Verdict::StillWaiting) {
+            verdicts.entry(task).and_modify(|known| *known = lost.verdict.min(*known)).or_insert(lost.verdict);
+        }
+    }
+    verdicts
 }
 
 /// The lanes that stay at the top, and all others.
@@ -261,7 +274,7 @@ impl Builder<'_> {
             indent: 0,
             open: Some(open),
             height: HEADING_HEIGHT,
-            alarm: false,
+            alarm: None,
         });
         open
     }
@@ -280,7 +293,7 @@ impl Builder<'_> {
                 indent: 1,
                 open: None,
                 height: STATE_HEIGHT + rows(sorted.spans.len()) + LANE_PADDING,
-                alarm: false,
+                alarm: None,
                 content: Content::Cpu { polls: stream.lane(), spans: sorted.spans, instants: sorted.instants },
             });
         }
@@ -319,7 +332,7 @@ impl Builder<'_> {
             self.list.push(Lane {
                 key,
                 note: format!("{} tasks, {} alive", format::count(members.len() as u64), living.count()).into(),
-                alarm: members.iter().any(|member| self.choices.alarmed.contains(member)),
+                alarm: members.iter().filter_map(|member| self.choices.alarmed.get(member)).min().copied(),
                 content: Content::Group(members.as_slice().into()),
                 title: name,
                 indent: 1,
@@ -343,7 +356,7 @@ impl Builder<'_> {
             indent,
             open: None,
             height: STATE_HEIGHT + rows(sorted.spans.len()) + LANE_PADDING,
-            alarm: self.choices.alarmed.contains(&task),
+            alarm: self.choices.alarmed.get(&task).copied(),
             content: Content::Task { task, states: known.states, spans: sorted.spans, instants: sorted.instants },
         });
     }
@@ -367,7 +380,7 @@ impl Builder<'_> {
                 indent: 1,
                 open: None,
                 height: rows(phases.len()) + LANE_PADDING * 2.0,
-                alarm: false,
+                alarm: None,
                 content: Content::Phases(phases),
             });
         }
@@ -384,8 +397,8 @@ impl Builder<'_> {
             note: format!("{} points", format::count(flows.len() as u64)).into(),
             indent: 1,
             open: None,
-            height: rows(FLOW_ROWS) * 0.75 + LANE_PADDING * 2.0,
-            alarm: false,
+            height: rows(FLOW_ROWS) * super::flows::LEG_SHARE + LANE_PADDING * 2.0,
+            alarm: None,
             content: Content::Packets,
         });
     }
@@ -415,7 +428,7 @@ impl Builder<'_> {
                 indent: 1,
                 open: None,
                 height: PLOT_HEIGHT,
-                alarm: false,
+                alarm: None,
                 content: Content::Counter(id),
             });
         }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use fata_model::lod::{View, Visible};
+use fata_model::objects::Verdict;
 use fata_model::trace::{Gap, TaskRef, Trace, TrackId};
 use fata_wire::packet::Cause;
 
-use super::display::{Band, BandKind, DisplayList, Hatch, Label, TextStyle};
+use super::display::{Band, BandKind, DisplayList, Hatch, Ink, Label, Quad, TextStyle};
 use super::format;
 use super::lanes::{Content, LANE_PADDING, Lane, LaneKey, Lanes, ROW_HEIGHT, STATE_HEIGHT};
 use super::names::Names;
@@ -93,7 +94,7 @@ impl Layout<'_> {
                 self.instants(*instants, y + 5.0);
             }
             Content::Task { task, states, spans, instants } => {
-                self.states(*states, y);
+                self.states(*states, y, lane.alarm.is_some());
                 self.span_rows(spans, y + STATE_HEIGHT);
                 self.instants(*instants, y + 5.0);
                 self.never_resolved(*task, lane, y);
@@ -115,28 +116,21 @@ impl Layout<'_> {
 
     /// The red mark of a task that waits for what nobody will resolve.
     fn never_resolved(&mut self, task: TaskRef, lane: &Lane, y: f32) {
-        if !lane.alarm {
-            return;
-        }
+        let Some(verdict) = lane.alarm else { return };
         let end = self.scene.trace.task(task).and_then(|task| task.done).unwrap_or(self.scene.trace.end());
         let x = self.scene.projection.x_from_nanos(end);
         if !(-4.0..=self.scene.width() + 4.0).contains(&x) {
             return;
         }
-        let ink = super::display::Ink::Alarm;
-        let quad = super::display::Quad { x0: x - 3.0, x1: x, y0: y + 1.0, y1: y + lane.height - 2.0, ink, dim: false };
+        let lost = verdict == Verdict::SignalLost;
+        let (ink, style) = if lost { (Ink::Alarm, TextStyle::Alarm) } else { (Ink::Ready, TextStyle::Muted) };
+        let quad = Quad { x0: x - 3.0, x1: x, y0: y + 1.0, y1: y + lane.height - 2.0, ink, dim: false };
         self.list.quads.push(quad);
         let lost = self.scene.trace.unresolved().into_iter().find(|lost| lost.task == Some(task));
         let text = lost.map_or_else(|| "never resolved".to_owned(), |lost| format!("{} never resolved", lost.name));
         // To the left of the mark, where the task's line is; a letter is about six points wide.
         let width = 6.4 * f32::from(u8::try_from(text.chars().count()).unwrap_or(u8::MAX)) + 6.0;
-        self.list.labels.push(Label {
-            x: x - width - 4.0,
-            y: y + 7.0,
-            width,
-            text: text.into(),
-            style: TextStyle::Alarm,
-        });
+        self.list.labels.push(Label { x: x - width - 4.0, y: y + 7.0, width, text: text.into(), style });
     }
 
     /// A text on what lies between `x0` and `x1`, kept on the screen while any of it is.

@@ -106,7 +106,7 @@ impl Layout<'_> {
     }
 
     /// A task's states: a low line while it waits, half as high when it could run, full when it runs.
-    pub(super) fn states(&mut self, id: TrackId, y: f32) {
+    pub(super) fn states(&mut self, id: TrackId, y: f32, alarmed: bool) {
         self.query(id);
         let Some(row) = self.scene.trace.track(id).and_then(|track| track.row()) else { return };
         let bottom = y + STATE_HEIGHT - 2.0;
@@ -125,7 +125,8 @@ impl Layout<'_> {
             let state = State::from_key(span.key);
             let (ink, height) = (state_ink(state), state_height(state));
             self.list.quads.push(Quad { x0, x1, y0: bottom - height, y1: bottom, ink, dim });
-            if state != State::Idle {
+            // What never came is named at the lane's end instead.
+            if state != State::Idle || (alarmed && span.index == Span::OPEN) {
                 continue;
             }
             let extra = match usize::try_from(span.index) {

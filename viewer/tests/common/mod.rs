@@ -1,0 +1,175 @@
+//! A small trace with one of everything, whose times can be counted on one's fingers: the clock ticks in nanoseconds.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use fata_model::ingest::{Ingest, Limits};
+use fata_model::packets::{StreamWriter, UUID};
+use fata_model::trace::Trace;
+use fata_viewer::Source;
+use fata_viewer::app::Viewer;
+use fata_viewer::paint::raster::Raster;
+use fata_wire::describe::{Callsite, Record};
+use fata_wire::event::EventId;
+use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
+use fata_wire::metadata;
+use fata_wire::packet::Cause;
+use fata_wire::shared::Clock;
+
+const REQUEST: u16 = 8;
+const PARSE: u16 = 9;
+const REFILL: u16 = 10;
+const LIVE: u16 = 11;
+const MISS: u16 = 12;
+const SPAWN: u16 = 13;
+const READY: u16 = 14;
+const POLL: u16 = 15;
+const PENDING: u16 = 16;
+const WAIT: u16 = 17;
+const RX: u16 = 18;
+const READ: u16 = 19;
+const CREATE: u16 = 20;
+const TRY: u16 = 21;
+const SIGNAL: u16 = 22;
+const MAIN: u16 = 23;
+const CONNECTION: u16 = 24;
+const REPLY: u16 = 25;
+const DONE: u16 = 26;
+
+fn callsites() -> Vec<(u16, Kind, &'static str, Vec<Field<'static>>)> {
+    let field = |name, ty| Field { name, ty, unit: Unit::of_name(name) };
+    let task = || vec![field("task", FieldType::Task)];
+    let object = || vec![field("object", FieldType::Object)];
+    vec![
+        (REQUEST, Kind::Span, "http.request", vec![field("bytes", FieldType::U64)]),
+        (PARSE, Kind::Span, "http.parse", vec![]),
+        (REFILL, Kind::Span, "heap.refill", vec![]),
+        (LIVE, Kind::Counter, "heap.live", vec![field("bytes", FieldType::U64)]),
+        (MISS, Kind::Instant, "dns.miss", vec![field("port", FieldType::Small)]),
+        (
+            SPAWN,
+            Kind::Spawn,
+            "task.spawn",
+            vec![field("task", FieldType::Task), field("name", FieldType::Name), field("parent", FieldType::Task)],
+        ),
+        (READY, Kind::Ready, "task.ready", task()),
+        (POLL, Kind::Poll, "task.poll", task()),
+        (PENDING, Kind::Pending, "task.pending", task()),
+        (DONE, Kind::Done, "task.done", task()),
+        (WAIT, Kind::WaitFor, "task.wait", vec![field("name", FieldType::Name)]),
+        (RX, Kind::FlowBegin, "net.rx", vec![field("id", FieldType::Packet)]),
+        (READ, Kind::FlowEnd, "net.read", vec![field("id", FieldType::Packet)]),
+        (
+            CREATE,
+            Kind::Create,
+            "sync.condition",
+            vec![field("object", FieldType::Object), field("name", FieldType::Name)],
+        ),
+        (TRY, Kind::Try, "sync.try", object()),
+        (SIGNAL, Kind::Signal, "sync.signal", object()),
+        (MAIN, Kind::Name, "main", vec![]),
+        (CONNECTION, Kind::Name, "http.connection", vec![]),
+        (REPLY, Kind::Name, "arp.reply", vec![]),
+    ]
+}
+
+/// The metadata text.
+pub(crate) fn description() -> String {
+    let clock = Clock {
+        hz: 1_000_000_000,
+        anchor_ticks: 0,
+        anchor_unix_nanos: 1_795_269_600_000_000_000,
+        clock_cost_picos: 0,
+        probe_cost_picos: 0,
+    };
+    let mut text = String::new();
+    metadata::write_preamble(&mut text, UUID, &clock).unwrap();
+    for (id, kind, name, fields) in callsites() {
+        let category = name.split('.').next().unwrap_or(name);
+        let fields = Fields::new(&fields);
+        let file = "src/http.rs";
+        let record = Callsite { id, kind, level: Level::Info, line: 40 + u32::from(id), category, name, file, fields };
+        metadata::write_record(&mut text, &Record::Callsite(record)).unwrap();
+    }
+    text
+}
+
+/// A guest in which `main` spawns `connections` tasks after a gap; the first one handles a request and then waits for a
+/// condition that was signalled before.
+pub(crate) fn small_trace(connections: u16) -> Trace {
+    let mut packets: Vec<Vec<u8>> = Vec::new();
+    let mut sink = |packet: &[u8]| packets.push(packet.to_vec());
+    let mut w = StreamWriter::new(0, 65_536);
+    let begin = EventId::begin;
+    w.event(0, begin(SPAWN), 1, &[u64::from(MAIN), 0], &mut sink);
+    w.event(50, begin(READY), 1, &[], &mut sink);
+    w.event(100, begin(POLL), 1, &[], &mut sink);
+    w.event(200, begin(LIVE), 0, &[1000], &mut sink);
+    w.event(1_000, begin(PENDING), 1, &[], &mut sink);
+    w.discard(Cause::Full, 17, &mut sink);
+    w.event(2_000, begin(READY), 1, &[], &mut sink);
+    w.event(2_100, begin(POLL), 1, &[], &mut sink);
+    w.event(2_150, begin(CREATE), 5, &[u64::from(REPLY)], &mut sink);
+    w.event(2_160, begin(SIGNAL), 5, &[], &mut sink);
+    for n in 0..connections {
+        let at = 2_200 + u64::from(n) * 2;
+        w.event(at, begin(SPAWN), 2 + n, &[u64::from(CONNECTION), 1], &mut sink);
+        w.event(at + 1, begin(READY), 2 + n, &[], &mut sink);
+    }
+    w.event(2_900, begin(RX), 7, &[], &mut sink);
+    w.event(2_950, begin(WAIT), REPLY, &[], &mut sink);
+    w.event(3_000, begin(PENDING), 1, &[], &mut sink);
+    w.event(3_100, begin(POLL), 2, &[], &mut sink);
+    w.event(3_200, begin(REQUEST), 0, &[512], &mut sink);
+    w.event(3_300, begin(PARSE), 0, &[], &mut sink);
+    w.event(4_300, EventId::end(PARSE), 0, &[], &mut sink);
+    w.event(4_500, begin(REFILL), 0, &[], &mut sink);
+    w.event(5_500, EventId::end(REFILL), 0, &[], &mut sink);
+    w.event(5_600, begin(LIVE), 0, &[4000], &mut sink);
+    w.event(5_700, begin(MISS), 53, &[], &mut sink);
+    w.event(5_800, begin(READ), 7, &[], &mut sink);
+    w.event(6_200, EventId::end(REQUEST), 0, &[], &mut sink);
+    w.event(6_300, begin(TRY), 5, &[], &mut sink);
+    w.event(6_350, begin(WAIT), REPLY, &[], &mut sink);
+    w.event(6_400, begin(PENDING), 2, &[], &mut sink);
+    for n in 1..connections {
+        let at = 6_500 + u64::from(n) * 3;
+        w.event(at, begin(POLL), 2 + n, &[], &mut sink);
+        w.event(at + 2, begin(DONE), 2 + n, &[], &mut sink);
+    }
+    w.event(10_000, begin(MISS), 53, &[], &mut sink);
+    w.seal(&mut sink);
+
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&description()).unwrap();
+    for packet in &packets {
+        ingest.packet(packet).unwrap();
+    }
+    ingest.finish()
+}
+
+/// A viewer of a trace.
+pub(crate) fn viewer(trace: Trace) -> Viewer {
+    Viewer::new(Source::Trace(Box::new(trace)), "small").unwrap()
+}
+
+/// The viewer's own CPU rasteriser as kittest's renderer: no GPU, no display.
+#[derive(Default)]
+pub(crate) struct CpuRenderer {
+    raster: Raster,
+}
+
+impl egui_kittest::TestRenderer for CpuRenderer {
+    fn handle_delta(&mut self, delta: &mut egui::TexturesDelta) {
+        self.raster.update_textures(delta);
+    }
+
+    fn render(&mut self, context: &egui::Context, output: &egui::FullOutput) -> Result<image::RgbaImage, String> {
+        let scale = output.pixels_per_point;
+        let size = context.content_rect().size() * scale;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a picture's size")]
+        let (width, height) = (size.x.round() as u32, size.y.round() as u32);
+        let as_usize = |value| usize::try_from(value).map_err(|error| format!("{error}"));
+        self.raster.begin(as_usize(width)?, as_usize(height)?, egui::Color32::BLACK);
+        self.raster.paint(&context.tessellate(output.shapes.clone(), scale), scale);
+        image::RgbaImage::from_raw(width, height, self.raster.rgba()).ok_or_else(|| "size".to_owned())
+    }
+}

@@ -1,0 +1,184 @@
+//! The display list as text: what a person sees of a small trace, without a window.
+
+mod common;
+
+use std::collections::{HashMap, HashSet};
+
+use fata_model::trace::{TaskRef, Trace};
+use fata_viewer::view::describe::describe;
+use fata_viewer::view::lanes::{self, Choices, LaneKey, Lanes};
+use fata_viewer::view::layout::{Scene, layout};
+use fata_viewer::view::names::Names;
+use fata_viewer::view::pick::{Pick, pick};
+use fata_viewer::view::projection::{Projection, Window};
+use fata_viewer::view::search::Matches;
+
+struct Fixture {
+    trace: Trace,
+    names: Names,
+    lanes: Lanes,
+}
+
+fn fixture(connections: u16, toggled: &[LaneKey]) -> Fixture {
+    let trace = common::small_trace(connections);
+    let mut names = Names::default();
+    names.update(&trace);
+    let toggled: HashSet<LaneKey> = toggled.iter().cloned().collect();
+    let alarmed = lanes::verdicts(&trace);
+    let (_, lanes) = lanes::build(&trace, &names, &Choices { toggled: &toggled, pinned: &[], alarmed: &alarmed });
+    Fixture { trace, names, lanes }
+}
+
+impl Fixture {
+    /// The whole trace, a nanosecond in ten points.
+    fn scene(&self, selection: Option<Pick>) -> Scene<'_> {
+        let projection = Projection::new(Window::new(0.0, 10_000.0), 0.0, 1000.0);
+        Scene { trace: &self.trace, names: &self.names, matches: None, selection, projection, scale: 1.0 }
+    }
+
+    fn text(&self, selection: Option<Pick>) -> String {
+        layout(&self.scene(selection), &self.lanes, 0.0, 2000.0).to_text()
+    }
+
+    fn top(&self, title: &str) -> f32 {
+        let at = self.lanes.list.iter().position(|lane| &*lane.title == title);
+        self.lanes.tops[at.unwrap_or_else(|| panic!("no lane {title}"))]
+    }
+
+    fn pick(&self, title: &str, x: f32, below: f32) -> Option<Pick> {
+        pick(&self.trace, &self.lanes, &self.scene(None).projection, x, self.top(title) + below)
+    }
+}
+
+#[test]
+fn the_lanes_are_vcpu_tasks_heap_packets_and_counters_in_this_order() {
+    let titles: Vec<String> =
+        fixture(1, &[]).lanes.list.iter().map(|lane| format!("{} ({})", lane.title, lane.note)).collect();
+    assert_eq!(
+        titles,
+        [
+            "vCPU ()",
+            "vCPU 0 (who runs)",
+            "Tasks (2 of 2 alive)",
+            "main #1 (idle)",
+            "http.connection #2 (idle)",
+            "Heap ()",
+            "slow phases (vCPU 0)",
+            "Packets ()",
+            "on their way (2 points)",
+            "Counters (1)",
+            "heap.live (3.9 KiB)",
+        ]
+    );
+}
+
+#[test]
+fn the_picture_of_a_small_trace_is_this_list() {
+    let expected = include_str!("layout.txt");
+    let found = fixture(1, &[]).text(None);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layout.txt"), &found).unwrap();
+        return;
+    }
+    assert_eq!(found, expected, "if the change is wanted: UPDATE_SNAPSHOTS=1 cargo test -p fata-viewer");
+}
+
+#[test]
+fn missing_time_is_hatched_and_says_how_many_events_and_why() {
+    let text = fixture(1, &[]).text(None);
+    assert!(text.contains("hatch 100..200 1.000 µs not recorded: 17 discarded, the ring was full"), "{text}");
+}
+
+#[test]
+fn what_nobody_resolved_is_marked_at_the_end_of_its_lane_by_name() {
+    let text = fixture(1, &[]).text(None);
+    assert!(text.contains("arp.reply never resolved"), "{text}");
+}
+
+#[test]
+fn the_selected_task_shows_who_spawned_and_who_woke_it() {
+    let fixture = fixture(1, &[]);
+    let text = fixture.text(Some(Pick::Task(TaskRef(1))));
+    let arrows: Vec<&str> = text.lines().filter(|line| line.starts_with("arrow")).collect();
+    assert!(arrows.iter().any(|line| line.ends_with("SpawnArrow")), "{text}");
+    assert!(arrows.iter().any(|line| line.ends_with("WakeArrow")), "{text}");
+    assert!(!fixture.text(None).contains("arrow"));
+}
+
+#[test]
+fn a_packet_is_followed_from_station_to_station() {
+    let fixture = fixture(1, &[]);
+    let picked = fixture.pick("on their way", 400.0, 6.0);
+    let facts = describe(&fixture.trace, picked.unwrap()).unwrap();
+    assert_eq!((facts.title.as_str(), facts.value("net.read")), ("net.rx", Some("+2.900 µs, http.connection #2")));
+    assert!(fixture.text(picked).lines().any(|line| line.starts_with("arrow 290,")));
+}
+
+#[test]
+fn a_search_dims_all_but_its_matches() {
+    let fixture = fixture(1, &[]);
+    let matches = Matches::of(&fixture.trace, "PARSE").unwrap();
+    let scene = Scene { matches: Some(&matches), ..fixture.scene(None) };
+    let list = layout(&scene, &fixture.lanes, 0.0, 2000.0);
+    let bright: Vec<_> = list.quads.iter().filter(|quad| !quad.dim).map(|quad| (quad.x0, quad.x1)).collect();
+    assert!(bright.contains(&(330.0, 430.0)), "{bright:?}");
+    assert!(list.quads.iter().filter(|quad| quad.dim).count() > bright.len());
+}
+
+#[test]
+fn many_tasks_of_one_name_share_a_folded_lane_that_can_be_opened() {
+    let group = LaneKey::Group("http.connection".into());
+    let folded = fixture(500, &[]);
+    assert!(folded.lanes.list.len() < 14);
+    let lane = folded.lanes.list.iter().find(|lane| lane.key == group).unwrap();
+    assert_eq!((&*lane.note, lane.open), ("500 tasks, 1 alive", Some(false)));
+    assert!(folded.text(None).contains("density"), "{}", folded.text(None));
+    let open = fixture(500, std::slice::from_ref(&group));
+    assert!(open.lanes.list.len() > 500);
+    // Only what is on the screen is laid out.
+    let list = layout(&open.scene(None), &open.lanes, 0.0, 400.0);
+    assert!(list.bands.len() < 30, "{}", list.bands.len());
+}
+
+#[test]
+fn a_span_is_described_with_fields_units_self_time_and_source() {
+    let fixture = fixture(1, &[]);
+    let picked = fixture.pick("http.connection #2", 470.0, 26.0);
+    let facts = describe(&fixture.trace, picked.unwrap()).unwrap();
+    assert_eq!(facts.title, "http.request");
+    assert_eq!(facts.value("duration"), Some("3.000 µs"));
+    assert_eq!(facts.value("self time"), Some("1.000 µs"));
+    assert_eq!(facts.value("bytes"), Some("512 B"));
+    assert_eq!(facts.source, Some(("src/http.rs".into(), 48)));
+}
+
+#[test]
+fn an_idle_task_says_what_it_waits_for_and_a_ready_one_who_woke_it() {
+    let fixture = fixture(1, &[]);
+    let idle = describe(&fixture.trace, fixture.pick("http.connection #2", 800.0, 10.0).unwrap()).unwrap();
+    assert_eq!((idle.kind.as_str(), idle.value("waits for")), ("idle", Some("arp.reply")));
+    let lost = idle.value("never resolved").unwrap();
+    assert!(lost.contains("so the signal was lost"), "{lost}");
+    let ready = describe(&fixture.trace, fixture.pick("http.connection #2", 260.0, 10.0).unwrap()).unwrap();
+    assert_eq!((ready.kind.as_str(), ready.value("woken by")), ("ready", Some("main #1")));
+}
+
+#[test]
+fn a_counter_tells_its_value_under_the_pointer() {
+    let fixture = fixture(1, &[]);
+    let facts = |x| describe(&fixture.trace, fixture.pick("heap.live", x, 20.0).unwrap()).unwrap();
+    assert_eq!(facts(100.0).value("value"), Some("1000 B"));
+    assert_eq!((facts(700.0).value("value"), facts(700.0).value("change")), (Some("3.9 KiB"), Some("+2.9 KiB")));
+    assert!(fixture.pick("heap.live", 10.0, 20.0).is_none());
+}
+
+#[test]
+fn pins_move_a_lane_to_the_top_and_folds_hide_what_is_below() {
+    let Fixture { trace, names, .. } = fixture(1, &[]);
+    let toggled: HashSet<LaneKey> = [LaneKey::Heading(lanes::Section::Tasks)].into();
+    let pinned = [LaneKey::Cpu(0)];
+    let alarmed = HashMap::new();
+    let (top, rest) = lanes::build(&trace, &names, &Choices { toggled: &toggled, pinned: &pinned, alarmed: &alarmed });
+    assert_eq!(top.list.len(), 1);
+    assert!(rest.list.iter().all(|lane| !matches!(lane.key, LaneKey::Task(_) | LaneKey::Cpu(_))));
+}
