@@ -310,7 +310,7 @@ impl<M: Memory> Store<M> {
             }
         };
         drop(span);
-        counter!("heap.claimed", bytes = self.claimed_bytes());
+        self.say_claimed();
         self.trim_below_bytes = self.claimed_bytes() / 4;
         true
     }
@@ -346,12 +346,16 @@ impl<M: Memory> Store<M> {
             }
         }
         drop(span);
-        counter!("heap.claimed", bytes = self.claimed_bytes());
+        self.say_claimed();
         len_bytes
     }
 
     fn claimed_bytes(&self) -> usize {
         self.talc.counters().claimed_bytes
+    }
+
+    fn say_claimed(&self) {
+        counter!("heap.claimed", bytes = self.claimed_bytes());
     }
 
     /// Emits the level if it has changed by more than `step_bytes`.

@@ -19,6 +19,7 @@ use fata_wire::shared::{Clock, MESSAGE_BYTES, Platform, State};
 use memmap2::MmapMut;
 
 use super::directory;
+use crate::cost;
 
 static REGION: OnceLock<&'static Region> = OnceLock::new();
 
@@ -81,14 +82,15 @@ pub(super) fn calibrate() {
     thread::sleep(CALIBRATION);
     let (ticks_end, time_end) = both_clocks();
     let nanos = time_end.duration_since(time_begin).as_nanos().max(1);
-    let hz = u128::from(ticks_end - ticks_begin) * 1_000_000_000 / nanos;
+    let hz = u64::try_from(u128::from(ticks_end - ticks_begin) * 1_000_000_000 / nanos).unwrap_or(0);
+    let cost = cost::measure(hz);
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     region.set_running(&Clock {
-        hz: u64::try_from(hz).unwrap_or(0),
+        hz,
         anchor_ticks: fata_probe::ticks(),
         anchor_unix_nanos: u64::try_from(wall.as_nanos()).unwrap_or(0),
-        clock_cost_picos: clock_cost_picos(nanos, ticks_end - ticks_begin),
-        probe_cost_picos: 0,
+        clock_cost_picos: cost.clock_picos,
+        probe_cost_picos: cost.probe_picos,
     });
 }
 
@@ -102,17 +104,6 @@ fn both_clocks() -> (u64, Instant) {
     };
     let (_, ticks, time) = (0..32).map(|_| attempt()).min_by_key(|(width, ..)| *width).unwrap_or_else(attempt);
     (ticks, time)
-}
-
-/// What one read of the clock costs, on average over many.
-fn clock_cost_picos(nanos: u128, ticks: u64) -> u64 {
-    const READS: u64 = 1024;
-    let begin = fata_probe::ticks();
-    for _ in 0..READS {
-        core::hint::black_box(fata_probe::ticks());
-    }
-    let cost = u128::from(fata_probe::ticks() - begin) * nanos * 1000 / u128::from(ticks.max(1) * READS);
-    u64::try_from(cost).unwrap_or(0)
 }
 
 /// Notes a fact about the guest.

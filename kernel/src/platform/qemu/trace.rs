@@ -72,26 +72,16 @@ pub(super) fn start(name: &str, ring_mib: Option<u64>) -> Result<(), TraceError>
 /// Tells readers what a tick is worth.
 pub(super) fn clock_known(hz: u64, unix_nanos: Option<u64>) {
     if let Some(region) = region() {
+        let cost = crate::cost::measure(hz);
         let anchor_ticks = fata_probe::ticks();
         region.set_running(&Clock {
             hz,
             anchor_ticks,
             anchor_unix_nanos: unix_nanos.unwrap_or(0),
-            clock_cost_picos: clock_cost_picos(hz),
-            probe_cost_picos: 0,
+            clock_cost_picos: cost.clock_picos,
+            probe_cost_picos: cost.probe_picos,
         });
     }
-}
-
-/// What one read of the clock costs, on average over many.
-fn clock_cost_picos(hz: u64) -> u64 {
-    const READS: u64 = 1024;
-    let begin = fata_probe::ticks();
-    for _ in 0..READS {
-        core::hint::black_box(fata_probe::ticks());
-    }
-    let picos = u128::from(fata_probe::ticks() - begin) * 1_000_000_000_000 / (u128::from(hz) * u128::from(READS));
-    u64::try_from(picos).unwrap_or(u64::MAX)
 }
 
 /// Notes a fact about the guest.

@@ -1,0 +1,56 @@
+//! What tracing itself costs on this machine, measured at boot and written into the ring for whoever reads durations.
+//!
+//! The measurement leaves [`BATCHES`]` * `[`BATCH`] events `boot.probe_cost` in the trace, of 8 bytes each. Of all batches the
+//! fastest counts: an interruption only makes one slower.
+
+use fata_probe::{instant, span, ticks};
+
+const BATCHES: u64 = 8;
+const BATCH: u64 = 16;
+
+/// Costs in picoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// Reading the clock.
+    pub(crate) clock_picos: u64,
+    /// Recording an event without payload, clock included.
+    pub(crate) probe_picos: u64,
+}
+
+/// Measures on a machine with so many ticks per second.
+pub(crate) fn measure(hz: u64) -> Cost {
+    let _span = span!("boot.cost");
+    let picos = |ticks: u64| {
+        let picos = u128::from(ticks) * 1_000_000_000_000 / u128::from((hz * BATCH).max(1));
+        u64::try_from(picos).unwrap_or(u64::MAX)
+    };
+    Cost {
+        clock_picos: picos(fastest(|| {
+            core::hint::black_box(ticks());
+        })),
+        probe_picos: picos(fastest(|| instant!("boot.probe_cost"))),
+    }
+}
+
+/// The ticks that a batch of calls takes when nothing interrupts it.
+fn fastest(mut call: impl FnMut()) -> u64 {
+    let batch = |_| {
+        let begin = ticks();
+        (0..BATCH).for_each(|_| call());
+        ticks() - begin
+    };
+    (0..BATCHES).map(batch).min().unwrap_or(0)
+}
+
+#[cfg(all(test, feature = "profiling"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_is_of_the_order_of_a_clock_read() {
+        // Not on a ring: the probe is off, so this is the cost of looking.
+        let cost = measure(2_000_000_000);
+        assert!((100..100_000_000).contains(&cost.clock_picos), "{cost:?}");
+        assert!(cost.probe_picos < 100_000_000, "{cost:?}");
+    }
+}
