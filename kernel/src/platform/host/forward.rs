@@ -136,3 +136,28 @@ pub(super) fn start(cable: UnixStream, network: Network, publish: &[Publish]) ->
     })?;
     Ok(addresses)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_port_that_is_taken_is_named_in_the_error() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let host_port = taken.local_addr().unwrap().port();
+        let (cable, _guest) = UnixStream::pair().unwrap();
+        let error = start(cable, Network::default(), &[Publish { host_port, guest_port: 80 }]).unwrap_err();
+        assert!(matches!(error, ForwardError::PortInUse(port) if port == host_port));
+        assert!(error.to_string().contains(&host_port.to_string()), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_two_ports_is_refused() {
+        assert_eq!("8080:80".parse(), Ok(Publish { host_port: 8080, guest_port: 80 }));
+        assert_eq!("0:80".parse(), Ok(Publish { host_port: 0, guest_port: 80 }));
+        for text in ["80", "8080:", "8080:0", ":80", "8080:http", "65536:80", "-1:80", "127.0.0.1:8080:80"] {
+            assert_eq!(text.parse::<Publish>(), Err(NotAPublish), "{text}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::socket::Socket;
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpEndpoint};
@@ -136,8 +137,8 @@ impl Gateway {
             while self.interface.poll_ingress_single(now, &mut self.cable, &mut self.sockets)
                 != PollIngressSingleResult::None
             {}
-            self.accept()?;
             self.carry();
+            self.accept();
             while self.interface.poll_egress(now, &mut self.cable, &mut self.sockets) != PollResult::None {}
             self.reap();
             self.cable.flush();
@@ -181,18 +182,17 @@ impl Gateway {
     }
 
     /// Takes new clients in, and opens a connection to the guest for each.
-    fn accept(&mut self) -> io::Result<()> {
+    fn accept(&mut self) {
         for index in 0..self.listeners.len() {
             while self.listeners[index].readable && self.clients.len() < MAX_CLIENTS {
+                // A client that there is no way to serve sees its connection closed.
                 match self.listeners[index].listener.accept() {
-                    Ok((stream, _)) => self.open(stream, self.listeners[index].guest_port)?,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners[index].readable = false,
-                    // A client that gave up while it waited, or no descriptor left: the next event tries again.
+                    Ok((stream, _)) => drop(self.open(stream, self.listeners[index].guest_port)),
+                    // Nobody waits; or one gave up waiting, or no descriptor is left: the next client is the next try.
                     Err(_) => self.listeners[index].readable = false,
                 }
             }
         }
-        Ok(())
     }
 
     fn open(&mut self, stream: TcpStream, guest_port: u16) -> io::Result<()> {
@@ -207,13 +207,9 @@ impl Gateway {
         // The guest's measure of a request ends with this acknowledgement.
         socket.set_ack_delay(None);
         socket.set_timeout(Some(GUEST_TIMEOUT));
-        let local_port = self.next_port;
-        self.next_port = self.next_port.checked_add(1).unwrap_or(FIRST_LOCAL_PORT);
         let guest = IpEndpoint::new(self.network.guest.into(), guest_port);
-        if socket.connect(self.interface.context(), guest, local_port).is_err() {
-            // Neither port is 0 and the socket is new, so this cannot be; if it is, the client sees a closed connection.
-            return Ok(());
-        }
+        let local_port = self.free_local_port();
+        socket.connect(self.interface.context(), guest, local_port).map_err(|_| ErrorKind::AddrNotAvailable)?;
         let client = Client {
             stream,
             socket: self.sockets.add(socket),
@@ -226,6 +222,21 @@ impl Gateway {
         };
         self.clients.insert(key, client);
         Ok(())
+    }
+
+    /// A port that no connection has; there are more of them than clients.
+    fn free_local_port(&mut self) -> u16 {
+        loop {
+            let port = self.next_port;
+            self.next_port = port.checked_add(1).unwrap_or(FIRST_LOCAL_PORT);
+            let taken = self.sockets.iter().any(|(_, socket)| match socket {
+                Socket::Tcp(socket) => socket.local_endpoint().is_some_and(|local| local.port == port),
+                Socket::Udp(_) => false,
+            });
+            if !taken {
+                return port;
+            }
+        }
     }
 
     /// Moves what can be moved between each client and its socket.

@@ -21,12 +21,12 @@ use std::sync::Arc;
 use std::thread;
 use std::vec;
 
-use atomic_waker::AtomicWaker;
 use ringbuf::HeapRb;
 use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::frames::{FrameReader, FrameWriter};
+use crate::executor::WakeCell;
 
 /// What may wait for the guest, in bytes.
 const QUEUE_BYTES: usize = 512 * 1024;
@@ -52,7 +52,7 @@ struct Shared {
     /// Makes the thread look at the flags.
     doorbell: OwnedFd,
     /// Whoever serves the guest's end: the thread's interrupt.
-    guest: AtomicWaker,
+    guest: WakeCell,
 }
 
 impl Link {
@@ -69,7 +69,7 @@ impl Link {
             blocked: AtomicBool::new(false),
             down: AtomicBool::new(false),
             doorbell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            guest: AtomicWaker::new(),
+            guest: WakeCell::new(),
         });
         let thread = (Arc::clone(&stream), Arc::clone(&shared));
         thread::Builder::new().name("fata-link".into()).spawn(move || {
@@ -199,5 +199,100 @@ fn receive(mut stream: &UnixStream, mut queue: ringbuf::CachingProd<Queue>, shar
         } else if socket.intersects(PollFlags::HUP | PollFlags::ERR) {
             return Err(ErrorKind::BrokenPipe.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+    use std::vec::Vec;
+
+    const FRAME_BYTES: usize = 1000;
+
+    fn frame(number: u32) -> Vec<u8> {
+        let mut frame = vec![0x55; FRAME_BYTES];
+        frame[..4].copy_from_slice(&number.to_be_bytes());
+        frame
+    }
+
+    fn eventually(mut what: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !what() {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_guest_that_takes_nothing_holds_the_sender_back_and_misses_no_frame() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut link = Link::new(here).unwrap();
+        there.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut writer = FrameWriter::default();
+        let mut sent = 0;
+        // Until the sender is stuck; what it could not send it keeps.
+        loop {
+            writer.push(FRAME_BYTES, |space| space.copy_from_slice(&frame(sent)));
+            sent += 1;
+            if !writer.flush(|bytes| there.write(bytes)).unwrap() {
+                break;
+            }
+            assert!(sent < 100_000, "nothing held the sender back");
+        }
+        assert!(sent as usize * FRAME_BYTES > QUEUE_BYTES);
+        let sending = thread::spawn(move || {
+            while !writer.flush(|bytes| there.write(bytes)).unwrap() {}
+            there
+        });
+        for number in 0..sent {
+            eventually(|| {
+                link.next_frame().is_some_and(|(got, _)| {
+                    assert!(got == frame(number), "frame {number}");
+                    true
+                })
+            });
+        }
+        sending.join().unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_leaves_no_room_until_it_does() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut link = Link::new(here).unwrap();
+        let mut sent = 0;
+        while link.has_room() {
+            link.writer().push(FRAME_BYTES, |space| space.copy_from_slice(&frame(sent)));
+            sent += 1;
+            assert!(sent < 100_000, "nothing held the guest back");
+        }
+        let mut reader = FrameReader::new();
+        for number in 0..sent {
+            while !reader.has_frame() {
+                reader.fill(|space| there.read(space)).unwrap();
+                link.flush();
+            }
+            assert!(reader.next_frame().unwrap().unwrap() == frame(number), "frame {number}");
+        }
+        assert!(link.has_room());
+    }
+
+    #[test]
+    fn a_cable_whose_other_end_is_gone_or_talks_nonsense_is_down_and_swallows_frames() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let mut link = Link::new(here).unwrap();
+        assert!(!link.is_down());
+        drop(there);
+        eventually(|| link.is_down());
+        for number in 0..2000 {
+            assert!(link.has_room());
+            link.writer().push(FRAME_BYTES, |space| space.copy_from_slice(&frame(number)));
+        }
+        assert!(link.next_frame().is_none());
+
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut link = Link::new(here).unwrap();
+        there.write_all(b"GET / HTTP/1.1").unwrap();
+        eventually(|| link.next_frame().is_none() && link.is_down());
     }
 }

@@ -26,7 +26,6 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 
-use atomic_waker::AtomicWaker;
 use fata_probe::{counter, instant, span};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
@@ -35,6 +34,7 @@ use virtio_drivers::transport::SomeTransport;
 
 use super::virtio::{self, Sharing};
 use super::{apic, boot, console};
+use crate::executor::WakeCell;
 use crate::net::Nic;
 
 /// Buffers in each direction; QEMU's queues hold 256.
@@ -47,7 +47,7 @@ type Driver = VirtIONetRaw<Sharing, SomeTransport<'static>, QUEUE>;
 
 /// Set from the interrupt until the device was asked: PENDING above.
 static PENDING: AtomicBool = AtomicBool::new(false);
-static WAKER: AtomicWaker = AtomicWaker::new();
+static WAKER: WakeCell = WakeCell::new();
 
 /// The line is up. Called with interrupts off.
 pub(super) fn interrupted() {
