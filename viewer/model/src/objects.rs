@@ -62,7 +62,7 @@ impl Verdict {
     }
 }
 
-/// An object that was tried and has not answered by the trace's end.
+/// An object that was tried and has not answered by the trace's end, and who waits for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unresolved {
     /// The object's number.
@@ -179,9 +179,17 @@ impl Object {
 }
 
 impl Trace {
-    /// Objects that were tried and have not answered by the trace's end, the most suspicious first, then the longest.
+    /// Objects that were tried and never answered: lost signals first, then the longest.
     #[must_use]
     pub fn unresolved(&self) -> Vec<Unresolved> {
+        let mut list = self.waited_for();
+        list.retain(|unresolved| unresolved.verdict != Verdict::StillWaiting);
+        list
+    }
+
+    /// Objects that were tried and have not answered by now, the most suspicious first, then the longest.
+    #[must_use]
+    pub fn waited_for(&self) -> Vec<Unresolved> {
         let lives = |actor: Actor| match actor {
             Actor::Task(task) => self.task(task).is_some_and(|task| task.done.is_none()),
             _ => true,

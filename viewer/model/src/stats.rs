@@ -67,7 +67,7 @@ pub struct Stats {
     pub tasks: Vec<TaskStats>,
     /// By counter.
     pub counters: Vec<CounterStats>,
-    /// Objects that were tried and have not answered, the most suspicious first.
+    /// Objects that were tried and never answered, lost signals first.
     pub unresolved: Vec<UnresolvedStats>,
     /// The guest's clock.
     pub clock: Option<ClockStats>,
@@ -179,7 +179,7 @@ pub struct UnresolvedStats {
     pub id: u16,
     /// What it is: the name of the callsite that created it, such as `sync.promise`.
     pub kind: String,
-    /// `signal_lost`, `never_resolved` or `still_waiting`.
+    /// `signal_lost` or `never_resolved`.
     pub verdict: &'static str,
     /// The task that tried it, as people call it.
     pub task: String,

@@ -328,6 +328,19 @@ fn objects_that_answered_or_are_no_more_are_not_unresolved() {
 }
 
 #[test]
+fn an_object_in_use_that_someone_waits_for_is_not_unresolved() {
+    let mut guest = Guest::new();
+    guest.event(POLL, 1).with(CREATE, 1, &[u64::from(REPLY)]);
+    guest.event(TRY, 1).event(SIGNAL, 1).event(READ, 1).event(TRY, 1);
+    let trace = guest.trace();
+    assert_eq!(trace.unresolved(), []);
+    assert_eq!(
+        trace.waited_for().iter().map(|u| (u.verdict, u.since)).collect::<Vec<_>>(),
+        [(Verdict::StillWaiting, 50)]
+    );
+}
+
+#[test]
 fn points_of_a_flow_are_joined_across_tasks() {
     let trace = Guest::new()
         .with(FLOW_BEGIN, 9, &[60]) // 0, nobody's
