@@ -443,16 +443,15 @@ impl Ingest {
                 let point = FlowPoint { time, actor, callsite: event.id.callsite(), cpu, previous: None, id };
                 trace.flows.pass(passage, flow_category, id, point);
             }
-            Kind::WaitFor => trace.on_wait_for(at, event.arg),
+            Kind::WaitFor => trace.on_wait_for(at, event.arg, false),
             Kind::Create => {
                 let name = names(trace, event).next();
                 trace.objects.create(event.arg, event.id.callsite(), name, actor, time);
             }
             Kind::Try => {
                 trace.objects.attempt(event.arg, actor, time);
-                // What a task waits for that did not say so is what it last found not ready.
                 if let Some(name) = trace.objects.name_of(event.arg) {
-                    trace.on_wait_for(at, name);
+                    trace.on_wait_for(at, name, true);
                 }
             }
             Kind::Read => trace.objects.read(event.arg, actor, time),

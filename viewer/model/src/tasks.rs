@@ -99,8 +99,8 @@ pub struct Task {
     pub cpu: u32,
     /// The track of its states.
     pub states: TrackId,
-    /// The id of the name of what it is about to wait for.
-    pub(crate) waits_for: Option<u16>,
+    /// The id of the name of what it is about to wait for, and whether that is an object's.
+    waits_for: Option<(u16, bool)>,
     woken: Option<Actor>,
     /// Gaps of its stream up to `since`.
     gaps: u32,
@@ -324,7 +324,7 @@ impl Trace {
         match known.woken.take() {
             Some(from) => self.enter(at, task, time, State::Ready, from.pack()),
             None => {
-                let waits_for = known.waits_for.map_or(NO_NAME, u32::from);
+                let waits_for = known.waits_for.map_or(NO_NAME, |(name, _)| u32::from(name));
                 self.enter(at, task, time, State::Idle, waits_for);
             }
         }
@@ -354,11 +354,13 @@ impl Trace {
         }
     }
 
-    pub(crate) fn on_wait_for(&mut self, at: usize, name: u16) {
+    /// The current task is about to wait for what `name` says: the name of an object it tried says more than another.
+    pub(crate) fn on_wait_for(&mut self, at: usize, name: u16, is_object: bool) {
         if let Some(Current::Task(task)) = self.streams.get(at).map(|stream| stream.current)
             && let Some(task) = self.tasks.get_mut(task)
+            && (is_object || !matches!(task.waits_for, Some((_, true))))
         {
-            task.waits_for = Some(name);
+            task.waits_for = Some((name, is_object));
         }
     }
 

@@ -106,7 +106,8 @@ fn what_a_task_waits_for_is_said_by_its_idle_interval() {
         .event(POLL, 1)
         .with(CREATE, 3, &[u64::from(REPLY)])
         .event(TRY, 3)
-        .event(PENDING, 1) // 90
+        .event(WAIT_FOR, CLIENT) // such as the timer of a timeout
+        .event(PENDING, 1) // 100
         .trace();
     let states = trace.tasks()[0].states;
     let said = |time| {
@@ -114,7 +115,7 @@ fn what_a_task_waits_for_is_said_by_its_idle_interval() {
         details.lines.into_iter().find(|line| line.name == "waits for").map(|line| line.text)
     };
     assert_eq!(said(45).as_deref(), Some("client"));
-    assert_eq!(said(90).as_deref(), Some("arp.reply"));
+    assert_eq!(said(100).as_deref(), Some("arp.reply"));
     assert_eq!(said(5), None);
 }
 
