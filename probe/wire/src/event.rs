@@ -94,6 +94,7 @@ impl Header {
     /// The word taken apart; every word is some header.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "each field is masked to its width")]
+    #[inline]
     pub const fn unpack(word: u64) -> Self {
         Header {
             ticks_low: word as u32,
@@ -148,6 +149,7 @@ impl core::fmt::Display for EventError {
 ///
 /// # Errors
 /// [`EventError::Overrun`] where it does not; [`EventError::Unfinished`] for a busy header or a word of zero.
+#[inline]
 pub fn payload_words(header: Header, bytes: &[u8]) -> Result<usize, EventError> {
     if header.busy || header.id.callsite() == 0 {
         return Err(EventError::Unfinished);
@@ -192,6 +194,7 @@ impl<'a> Events<'a> {
 /// The full clock of a stamp of 32 bits that was taken at or after `previous`, and less than 2^32 ticks after it. Beyond the
 /// end of time it stands still: no stamp leads back.
 #[must_use]
+#[inline]
 pub const fn extend_ticks(previous: u64, low: u32) -> u64 {
     let ticks = previous & !0xffff_ffff | low as u64;
     if ticks < previous { ticks.saturating_add(1 << 32) } else { ticks }
@@ -200,6 +203,7 @@ pub const fn extend_ticks(previous: u64, low: u32) -> u64 {
 impl<'a> Iterator for Events<'a> {
     type Item = Result<Event<'a>, EventError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.len() < 8 {
             self.rest = &[];

@@ -35,6 +35,7 @@ pub const VERSION: u32 = 1 << 16;
 ///
 /// Every caller has checked the length before; the total function keeps panics out of the decoders.
 #[must_use]
+#[inline]
 pub fn u64_at(bytes: &[u8], offset: usize) -> u64 {
     match bytes.get(offset..).and_then(<[u8]>::first_chunk::<8>) {
         Some(chunk) => u64::from_le_bytes(*chunk),
@@ -44,6 +45,7 @@ pub fn u64_at(bytes: &[u8], offset: usize) -> u64 {
 
 /// Reads the little-endian `u32` at `offset`, or 0 where the bytes end before it.
 #[must_use]
+#[inline]
 pub fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     match bytes.get(offset..).and_then(<[u8]>::first_chunk::<4>) {
         Some(chunk) => u32::from_le_bytes(*chunk),

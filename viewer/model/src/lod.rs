@@ -220,49 +220,54 @@ impl Walker<'_> {
     }
 
     fn narrow_elsewhere(&mut self, narrow: &Narrow) {
-        let nanos = (narrow.end - narrow.start).max(1) as f64;
         let start = narrow.start.max(self.from);
         if start >= self.column_to {
             self.flush();
             self.open_column(start);
         }
-        if narrow.end <= self.column_to {
-            // Cut off by the view's left edge, or not at all.
-            let part = (narrow.end - start) as f64 / nanos;
-            let busy = if start > narrow.start { narrow.busy * part } else { narrow.busy };
-            self.cell.add(narrow, busy, narrow.count);
+        let edge = self.column_to;
+        if narrow.end <= edge && start == narrow.start {
+            self.cell.add(narrow, narrow.busy, narrow.count);
             return;
         }
-        let edge = self.column_to;
-        self.cell.add(narrow, narrow.busy * ((edge - start) as f64 / nanos), narrow.count);
-        if edge < self.to && self.cell.column < self.last_column {
+        // Cut by a column's edge, or by the view's left one: in proportion.
+        let density = narrow.busy / (narrow.end - narrow.start).max(1) as f64;
+        self.cell.add(narrow, density * (narrow.end.min(edge) - start) as f64, narrow.count);
+        if narrow.end > edge && edge < self.to && self.cell.column < self.last_column {
             let next = self.cell.column + 1;
             self.flush();
-            self.open(next, edge);
-            let end = narrow.end.min(self.column_to);
-            self.cell.add(narrow, narrow.busy * ((end - edge) as f64 / nanos), 0);
+            self.open(next, self.edge(next + 1).max(edge + 1));
+            self.cell.add(narrow, density * (narrow.end.min(self.column_to) - edge) as f64, 0);
         }
     }
 
     /// When column `column` begins.
+    #[inline]
     fn edge(&self, column: u32) -> Nanos {
         self.from + nanos_ceil_or_zero(f64::from(column) * self.column_nanos)
     }
 
     /// Begins to fill the column in which `time` lies.
+    #[inline]
     fn open_column(&mut self, time: Nanos) {
-        let at = column((time - self.from) as f64 * self.scale).min(self.last_column);
+        let mut at = column((time - self.from) as f64 * self.scale).min(self.last_column);
+        let mut to = self.edge(at + 1);
         // The two roundings may disagree by one.
-        let at = if at < self.last_column && self.edge(at + 1) <= time { at + 1 } else { at };
-        self.open(at, time);
+        if to <= time && at < self.last_column {
+            at += 1;
+            to = self.edge(at + 1);
+        }
+        self.open(at, to.max(time + 1));
     }
 
-    /// Begins to fill column `at`, which holds `time`.
-    fn open(&mut self, at: u32, time: Nanos) {
-        self.column_to = if at == self.last_column { self.to } else { self.edge(at + 1).max(time + 1) };
+    /// Begins to fill column `at`, which ends at `to`.
+    #[inline]
+    fn open(&mut self, at: u32, to: Nanos) {
+        self.column_to = if at == self.last_column { self.to } else { to };
         self.cell = Filling { column: at, ..NOTHING };
     }
 
+    #[inline]
     fn flush(&mut self) {
         let Filling { column, count, busy, longest, key, first } = self.cell;
         if longest < 0.0 {
