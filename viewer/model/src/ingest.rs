@@ -32,7 +32,7 @@ use crate::trace::{Gap, Origin, Trace, TrackKind, Tracks};
 /// How much a trace may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Intervals, instants and samples in all; each takes about 16 bytes.
+    /// Intervals, instants and samples in all; each takes about 18 bytes.
     pub intervals: u64,
     /// Bytes for events' fields.
     pub field_bytes: usize,

@@ -171,7 +171,9 @@ impl Object {
             return None;
         }
         match self.signalled {
-            Some(signalled) if signalled < since && waiter_lives && self.read.is_none_or(|read| read < signalled) => Some(Verdict::SignalLost),
+            Some(signalled) if signalled < since && waiter_lives && self.read.is_none_or(|read| read < signalled) => {
+                Some(Verdict::SignalLost)
+            }
             None if self.resolved.is_none() && self.read.is_none() => Some(Verdict::NeverResolved),
             _ => waiter_lives.then_some(Verdict::StillWaiting),
         }

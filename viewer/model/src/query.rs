@@ -109,18 +109,20 @@ impl Trace {
                 TrackKind::Task { .. } | TrackKind::Phases { .. } => false,
                 _ => flag(&callsites, usize::from(key)),
             };
-            for (index, entry) in (0..).zip(row.entries()) {
-                if hit(entry.key, entry.extra) {
+            let before = hits.len();
+            row.scan(|index, entry| {
+                // A row is in time order: later hits would not be among the first.
+                if hit(entry.key, entry.extra) && hits.len() - before < limit {
                     hits.push(Hit { track: id, index, start: entry.start, end: entry.end });
                 }
-            }
+            });
             if let Some(open) = row.open()
                 && hit(open.key, open.extra)
             {
                 hits.push(Hit { track: id, index: Span::OPEN, start: open.start, end: self.open_end(track) });
             }
             // Twice the limit at most is held, whatever matches.
-            if hits.len() > 2 * limit {
+            if hits.len() > limit {
                 hits.sort_by_key(|hit| hit.start);
                 hits.truncate(limit);
             }

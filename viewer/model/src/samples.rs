@@ -21,7 +21,7 @@ use crate::time::Nanos;
 
 const WIDE: u32 = u32::MAX;
 
-/// What a pyramid says of 16, 256, … samples.
+/// What a pyramid says of 8, 64, … samples.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     start: Nanos,
@@ -95,7 +95,7 @@ impl Samples {
         self.len() == 0
     }
 
-    /// Appends a sample. Beyond 2^32 - 17 of them it is dropped; a value that is no number counts as 0.
+    /// Appends a sample. Beyond 2^32 - 16 of them it is dropped; a value that is no number counts as 0.
     pub fn push(&mut self, time: Nanos, value: f64) {
         if self.complete as usize >= u32::MAX as usize / FAN_OUT - 1 {
             return;
@@ -119,7 +119,7 @@ impl Samples {
             group.times[i] = u32::try_from(time - start).unwrap_or(WIDE);
             group.values[i] = value;
             if group.times[i] == WIDE {
-                self.wide.push((self.complete.saturating_mul(16).saturating_add(u32::try_from(i).unwrap_or(0)), time));
+                self.wide.push((self.index(i), time));
             }
             node = Node { start, end: time, min: node.min.min(value), max: node.max.max(value), last: value };
         }
@@ -127,6 +127,11 @@ impl Samples {
         self.groups.push(group);
         self.pyramid.push(node);
         self.complete += 1;
+    }
+
+    /// The index of the `i`th sample of the tail.
+    fn index(&self, i: usize) -> u32 {
+        u32::try_from(self.complete as usize * FAN_OUT + i).unwrap_or(u32::MAX)
     }
 
     /// The youngest sample.

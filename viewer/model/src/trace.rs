@@ -20,16 +20,18 @@ use fata_wire::packet::Discarded;
 
 use crate::args::Args;
 use crate::columns::Row;
-use crate::description::{Callsite, Description};
+use crate::description::Description;
 use crate::flows::Flows;
 use crate::lod::{View, Visible};
+pub use crate::names::FieldValue;
 use crate::objects::Objects;
-use crate::samples::Samples;
 use crate::spans::Stack;
 use crate::stats::CallsiteTimes;
 use crate::streams::Stream;
-use crate::tasks::{State, Task, Tasks};
+use crate::tasks::{Task, Tasks};
 use crate::time::{Nanos, TickScale};
+pub(crate) use crate::tracks::Tracks;
+pub use crate::tracks::{Series, Track, TrackKind};
 
 /// Which track; stable while the trace grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,91 +82,6 @@ impl Actor {
     }
 }
 
-/// What a track shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TrackKind {
-    /// Which task a vCPU runs.
-    Cpu {
-        /// The vCPU.
-        cpu: u32,
-    },
-    /// Spans of the scheduler and of interrupts, at one depth.
-    CpuSpans {
-        /// The vCPU.
-        cpu: u32,
-        /// How many spans enclose them.
-        depth: u16,
-    },
-    /// Instants outside of tasks.
-    CpuInstants {
-        /// The vCPU.
-        cpu: u32,
-    },
-    /// The heap's phases on a vCPU, whichever task was in them; the same spans are in the tasks' rows.
-    Phases {
-        /// The vCPU.
-        cpu: u32,
-        /// How many phases enclose them.
-        depth: u16,
-    },
-    /// The states of a task.
-    Task {
-        /// The task.
-        task: TaskRef,
-    },
-    /// Spans of a task at one depth.
-    TaskSpans {
-        /// The task.
-        task: TaskRef,
-        /// How many spans enclose them.
-        depth: u16,
-    },
-    /// Instants in a task.
-    TaskInstants {
-        /// The task.
-        task: TaskRef,
-    },
-    /// A counter as one vCPU saw it.
-    Counter {
-        /// The vCPU.
-        cpu: u32,
-        /// Its callsite.
-        callsite: u16,
-    },
-}
-
-/// A track's data.
-#[derive(Clone, Debug)]
-pub enum Series {
-    /// Intervals or instants.
-    Row(Row),
-    /// A counter's values.
-    Samples(Samples),
-}
-
-/// A series of the trace.
-#[derive(Clone, Debug)]
-pub struct Track {
-    /// What it shows.
-    pub kind: TrackKind,
-    /// Its data.
-    pub series: Series,
-}
-
-impl Track {
-    /// The intervals, where it is not a counter.
-    #[must_use]
-    pub fn row(&self) -> Option<&Row> {
-        if let Series::Row(row) = &self.series { Some(row) } else { None }
-    }
-
-    /// The samples, where it is a counter.
-    #[must_use]
-    pub fn samples(&self) -> Option<&Samples> {
-        if let Series::Samples(samples) = &self.series { Some(samples) } else { None }
-    }
-}
-
 /// Task `to` was made ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wake {
@@ -208,84 +125,6 @@ pub struct Origin {
     pub ticks: u64,
     /// Nanoseconds since 1970 at time 0; `None` where the guest did not know the time of day.
     pub unix_nanos: Option<i64>,
-}
-
-/// All tracks, and how many intervals they may still take.
-#[derive(Clone, Debug)]
-pub(crate) struct Tracks {
-    pub(crate) list: Vec<Track>,
-    pub(crate) max_tracks: usize,
-    /// Intervals and samples that still fit.
-    pub(crate) room: u64,
-    /// What did not.
-    pub(crate) refused: u64,
-}
-
-impl Tracks {
-    pub(crate) const NONE: TrackId = TrackId(u32::MAX);
-
-    pub(crate) fn add(&mut self, kind: TrackKind) -> TrackId {
-        if self.list.len() >= self.max_tracks {
-            self.refused += 1;
-            return Self::NONE;
-        }
-        let series = match kind {
-            TrackKind::Counter { .. } => Series::Samples(Samples::default()),
-            _ => Series::Row(Row::new()),
-        };
-        let id = TrackId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
-        self.list.push(Track { kind, series });
-        id
-    }
-
-    /// The row of a track, if another interval fits.
-    #[inline]
-    pub(crate) fn row(&mut self, id: TrackId) -> Option<&mut Row> {
-        if self.room == 0 {
-            self.refused += 1;
-            return None;
-        }
-        match self.list.get_mut(id.0 as usize) {
-            Some(Track { series: Series::Row(row), .. }) => {
-                self.room -= 1;
-                Some(row)
-            }
-            _ => {
-                self.refused += 1;
-                None
-            }
-        }
-    }
-
-    /// Whether another wake fits.
-    pub(crate) fn take_room(&mut self) -> bool {
-        let fits = self.room > 0;
-        self.room -= u64::from(fits);
-        self.refused += u64::from(!fits);
-        fits
-    }
-
-    /// The row of a track, to end or forget what is open in it.
-    #[inline]
-    pub(crate) fn row_with_open(&mut self, id: TrackId) -> Option<&mut Row> {
-        match self.list.get_mut(id.0 as usize) {
-            Some(Track { series: Series::Row(row), .. }) => Some(row),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn samples(&mut self, id: TrackId) -> Option<&mut Samples> {
-        match self.list.get_mut(id.0 as usize) {
-            Some(Track { series: Series::Samples(samples), .. }) if self.room > 0 => {
-                self.room -= 1;
-                Some(samples)
-            }
-            _ => {
-                self.refused += 1;
-                None
-            }
-        }
-    }
 }
 
 /// See the module.
@@ -449,75 +288,6 @@ impl Trace {
         stream.gaps.get(next).map_or(self.end, |gap| gap.from.max(open.start))
     }
 
-    /// What a key in a track of this kind is called.
-    #[must_use]
-    pub fn key_name(&self, kind: TrackKind, key: u16) -> String {
-        match kind {
-            TrackKind::Task { .. } => State::from_key(key).text().to_owned(),
-            TrackKind::Cpu { .. } => match self.tasks.current(key).and_then(|task| self.task_name(task)) {
-                Some(name) => format!("{name} #{key}"),
-                None => format!("task #{key}"),
-            },
-            _ => self.description.callsite(key).map_or_else(|| format!("callsite {key}"), |c| c.name.to_string()),
-        }
-    }
-
-    /// What a task is called, if it was named.
-    #[must_use]
-    pub fn task_name(&self, task: TaskRef) -> Option<&str> {
-        self.description.name(self.task(task)?.name?)
-    }
-
-    /// A task as people call it: `http.connection #17`.
-    #[must_use]
-    pub fn task_label(&self, task: TaskRef) -> String {
-        let number = self.task(task).map_or(0, |task| task.number);
-        match self.task_name(task) {
-            Some(name) => format!("{name} #{number}"),
-            None => format!("task #{number}"),
-        }
-    }
-
-    /// An actor as people call it.
-    #[must_use]
-    pub fn actor_label(&self, actor: Actor) -> String {
-        match actor {
-            Actor::Task(task) => self.task_label(task),
-            Actor::Scheduler => "scheduler".to_owned(),
-            Actor::Interrupt => "interrupt".to_owned(),
-            Actor::Unknown => "unknown (events were discarded)".to_owned(),
-        }
-    }
-
-    /// A track's own label, as for a lane's head.
-    #[must_use]
-    pub fn track_label(&self, kind: TrackKind) -> String {
-        match kind {
-            TrackKind::Cpu { cpu } => format!("vCPU {cpu}"),
-            TrackKind::CpuSpans { cpu, depth } => format!("vCPU {cpu} spans {depth}"),
-            TrackKind::CpuInstants { cpu } => format!("vCPU {cpu} instants"),
-            TrackKind::Phases { cpu, .. } if self.streams.len() > 1 => format!("heap on vCPU {cpu}"),
-            TrackKind::Phases { .. } => "heap".to_owned(),
-            TrackKind::Task { task } | TrackKind::TaskSpans { task, .. } | TrackKind::TaskInstants { task } => {
-                self.task_label(task)
-            }
-            TrackKind::Counter { callsite, .. } => self.key_name(kind, callsite),
-        }
-    }
-
-    /// The name and values of an event's fields, from an interval's key and extra; empty where it has none.
-    #[must_use]
-    pub fn fields(&self, callsite: u16, extra: u32) -> Vec<FieldValue> {
-        let (Some(callsite), Some((arg, payload))) = (self.description.callsite(callsite), self.args.get(extra)) else {
-            return Vec::new();
-        };
-        self.decode_fields(callsite, arg, &payload)
-    }
-
-    pub(crate) fn decode_fields(&self, callsite: &Callsite, arg: u16, payload: &[u8]) -> Vec<FieldValue> {
-        callsite.wire_fields().values(arg, payload).map(|(field, value)| FieldValue::new(self, &field, value)).collect()
-    }
-
     /// The wakes of one vCPU within a time range, in time order.
     pub fn wakes(&self, cpu: u32, from: Nanos, to: Nanos) -> impl Iterator<Item = Wake> {
         let stream = self.streams.iter().find(|stream| stream.cpu == cpu);
@@ -539,21 +309,5 @@ impl Trace {
             + self.gaps.capacity() * size_of::<Gap>()
             + self.flows.memory_bytes()
             + self.args.memory_bytes()
-    }
-}
-
-/// A field of an event as people read it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldValue {
-    /// The field's name.
-    pub name: String,
-    /// Its value with its unit, names resolved.
-    pub text: String,
-}
-
-impl FieldValue {
-    fn new(trace: &Trace, field: &fata_wire::field::Field<'_>, value: fata_wire::field::Value<'_>) -> Self {
-        let text = crate::text::value(&value, field.unit, trace);
-        FieldValue { name: field.name.to_owned(), text }
     }
 }

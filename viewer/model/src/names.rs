@@ -1,0 +1,92 @@
+//! What things are called: tasks, tracks, keys, actors, and the fields of events.
+
+use crate::description::Callsite;
+use crate::tasks::State;
+use crate::trace::{Actor, TaskRef, Trace, TrackKind};
+
+impl Trace {
+    /// What a key in a track of this kind is called.
+    #[must_use]
+    pub fn key_name(&self, kind: TrackKind, key: u16) -> String {
+        match kind {
+            TrackKind::Task { .. } => State::from_key(key).text().to_owned(),
+            TrackKind::Cpu { .. } => match self.tasks.current(key).and_then(|task| self.task_name(task)) {
+                Some(name) => format!("{name} #{key}"),
+                None => format!("task #{key}"),
+            },
+            _ => self.description.callsite(key).map_or_else(|| format!("callsite {key}"), |c| c.name.to_string()),
+        }
+    }
+
+    /// What a task is called, if it was named.
+    #[must_use]
+    pub fn task_name(&self, task: TaskRef) -> Option<&str> {
+        self.description.name(self.task(task)?.name?)
+    }
+
+    /// A task as people call it: `http.connection #17`.
+    #[must_use]
+    pub fn task_label(&self, task: TaskRef) -> String {
+        let number = self.task(task).map_or(0, |task| task.number);
+        match self.task_name(task) {
+            Some(name) => format!("{name} #{number}"),
+            None => format!("task #{number}"),
+        }
+    }
+
+    /// An actor as people call it.
+    #[must_use]
+    pub fn actor_label(&self, actor: Actor) -> String {
+        match actor {
+            Actor::Task(task) => self.task_label(task),
+            Actor::Scheduler => "scheduler".to_owned(),
+            Actor::Interrupt => "interrupt".to_owned(),
+            Actor::Unknown => "unknown (events were discarded)".to_owned(),
+        }
+    }
+
+    /// A track's own label, as for a lane's head.
+    #[must_use]
+    pub fn track_label(&self, kind: TrackKind) -> String {
+        match kind {
+            TrackKind::Cpu { cpu } => format!("vCPU {cpu}"),
+            TrackKind::CpuSpans { cpu, depth } => format!("vCPU {cpu} spans {depth}"),
+            TrackKind::CpuInstants { cpu } => format!("vCPU {cpu} instants"),
+            TrackKind::Phases { cpu, .. } if self.streams.len() > 1 => format!("heap on vCPU {cpu}"),
+            TrackKind::Phases { .. } => "heap".to_owned(),
+            TrackKind::Task { task } | TrackKind::TaskSpans { task, .. } | TrackKind::TaskInstants { task } => {
+                self.task_label(task)
+            }
+            TrackKind::Counter { callsite, .. } => self.key_name(kind, callsite),
+        }
+    }
+
+    /// The name and values of an event's fields, from an interval's key and extra; empty where it has none.
+    #[must_use]
+    pub fn fields(&self, callsite: u16, extra: u32) -> Vec<FieldValue> {
+        let (Some(callsite), Some((arg, payload))) = (self.description.callsite(callsite), self.args.get(extra)) else {
+            return Vec::new();
+        };
+        self.decode_fields(callsite, arg, &payload)
+    }
+
+    pub(crate) fn decode_fields(&self, callsite: &Callsite, arg: u16, payload: &[u8]) -> Vec<FieldValue> {
+        callsite.wire_fields().values(arg, payload).map(|(field, value)| FieldValue::new(self, &field, value)).collect()
+    }
+}
+
+/// A field of an event as people read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldValue {
+    /// The field's name.
+    pub name: String,
+    /// Its value with its unit, names resolved.
+    pub text: String,
+}
+
+impl FieldValue {
+    fn new(trace: &Trace, field: &fata_wire::field::Field<'_>, value: fata_wire::field::Value<'_>) -> Self {
+        let text = crate::text::value(&value, field.unit, trace);
+        FieldValue { name: field.name.to_owned(), text }
+    }
+}
