@@ -10,7 +10,8 @@ use fata_collector::collector::discarded_in_all;
 use fata_collector::sink::Sink;
 use fata_collector::sink::directory::{self, DirectorySink};
 use fata_collector::sink::stream::StreamSink;
-use fata_collector::{Collector, Options, Status, source};
+use fata_collector::source::{self, Guest};
+use fata_collector::{Collector, Options, Status};
 use fata_wire::field::Level;
 use fata_wire::packet::{Cause, Discarded};
 
@@ -24,7 +25,11 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The guest: its name, `name.pid`, process id, or the path of a memory file
-    guest: String,
+    #[arg(required_unless_present = "from_memory")]
+    guest: Option<String>,
+    /// Read the ring of a dead guest from an image of its memory: raw, or an ELF core
+    #[arg(long, value_name = "FILE", conflicts_with = "guest")]
+    from_memory: Option<PathBuf>,
     /// The directory to write; `-` writes the stream to standard output
     #[arg(short, long, value_name = "DIR|-", env = "FATA_OUTPUT")]
     output: PathBuf,
@@ -55,8 +60,12 @@ pub(crate) fn parse_level(text: &str) -> Result<Level, String> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = Stop::listen().context("cannot listen to signals")?;
-    let guest = source::find(&args.guest)?;
-    let options = Options { snapshot: args.snapshot, duration: args.duration, level: args.level };
+    let guest = match &args.from_memory {
+        Some(image) => Guest::in_image(image)?,
+        None => source::find(args.guest.as_deref().unwrap_or_default())?,
+    };
+    let snapshot = args.snapshot || args.from_memory.is_some();
+    let options = Options { snapshot, duration: args.duration, level: args.level };
     let mut progress = Progress::new(args.quiet);
     if args.output == Path::new("-") {
         if std::io::stdout().is_terminal() {

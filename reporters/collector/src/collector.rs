@@ -27,7 +27,7 @@ use crate::description::Description;
 use crate::drain::{Phase, Position, StreamDrain, Totals};
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
-use crate::source::{Guest, SourceError};
+use crate::source::{Guest, Source, SourceError};
 
 /// How long a living guest may take to lay out its ring.
 pub const RING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,6 +103,8 @@ pub enum End {
     Stopped,
     /// It was a snapshot.
     Copied,
+    /// It was a memory image of a guest in this state, with so many records unfinished.
+    Image(State, u64),
     /// The guest ended on its own.
     Exited,
     /// The guest panicked, with these last words.
@@ -120,6 +122,11 @@ impl std::fmt::Display for End {
         match self {
             End::Stopped => f.write_str("stopped; the guest goes on"),
             End::Copied => f.write_str("copied what the ring held"),
+            End::Image(state, unfinished) => write!(
+                f,
+                "the guest was {} when its memory was copied; {unfinished} of its records are unfinished",
+                state.text()
+            ),
             End::Exited => f.write_str("the guest ended"),
             End::Panicked(message) if message.is_empty() => f.write_str("the guest panicked"),
             End::Panicked(message) => write!(f, "the guest panicked: {message}"),
@@ -286,6 +293,7 @@ impl Collector {
                     let message = text_at(&page, at::MESSAGE, MESSAGE_BYTES);
                     End::Panicked(String::from_utf8_lossy(message).chars().filter(|c| !c.is_control()).collect())
                 }
+                state if self.guest.source == Source::Memory => End::Image(state, self.totals().unfinished),
                 _ if self.options.snapshot => End::Copied,
                 _ => End::Killed(self.totals().unfinished),
             }));

@@ -11,6 +11,7 @@
 //! # Ok(()) }
 //! ```
 
+mod elf;
 pub mod memory;
 pub mod process;
 pub mod qemu;
@@ -20,7 +21,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use fata_wire::shared::{Platform, SharedError};
+use fata_wire::shared::{NAME_BYTES, Platform, SharedError, at, text_at};
 
 use crate::shared::SharedMemory;
 
@@ -139,6 +140,21 @@ impl Guest {
         Ok(Guest { path: path.to_owned(), name, pid, source, inode: metadata.ino() })
     }
 
+    /// The dead guest whose memory the file at `path` holds, raw or as an ELF core, named by the ring that is in it.
+    ///
+    /// # Errors
+    /// [`SourceError::Io`], and [`SourceError::Ring`] where there is none.
+    pub fn in_image(path: &Path) -> Result<Self, SourceError> {
+        let mut guest = Guest { source: Source::Memory, pid: 0, ..Guest::at(path)? };
+        let page = guest.open(false)?.header_page();
+        let name = String::from_utf8_lossy(text_at(&page, at::NAME, NAME_BYTES)).into_owned();
+        let name: String = name.chars().filter(|c| !c.is_control()).collect();
+        if !name.is_empty() {
+            guest.name = name;
+        }
+        Ok(guest)
+    }
+
     /// `name.pid`, by which one guest can be asked for.
     #[must_use]
     pub fn label(&self) -> String {
@@ -171,9 +187,12 @@ impl Guest {
     pub fn open(&self, writable: bool) -> Result<SharedMemory, SourceError> {
         let io = |source| SourceError::Io { path: self.path.clone(), source };
         let file: File = OpenOptions::new().read(true).write(writable).open(&self.path).map_err(io)?;
-        let (offset, geometry) = memory::locate(&file)
-            .map_err(io)?
-            .map_err(|source| SourceError::Ring { path: self.path.clone(), source })?;
+        let ring = |source| SourceError::Ring { path: self.path.clone(), source };
+        if self.source == Source::Memory {
+            let (file, offset, geometry) = memory::open_image(&file).map_err(io)?.map_err(ring)?;
+            return SharedMemory::map(&file, offset, geometry, false).map_err(io);
+        }
+        let (offset, geometry) = memory::locate(&file).map_err(io)?.map_err(ring)?;
         SharedMemory::map(&file, offset, geometry, writable).map_err(io)
     }
 
