@@ -17,6 +17,9 @@ const BEGIN: &str = "create timer timer; spawn 1 \"main\" 0; ready 1; poll 1;";
 /// `main` ends, and with it the guest.
 const END: &str = "done 1";
 
+/// Longer than this thread is ever kept from running: a sleep whose end has passed before it begins is none.
+const LONG: Duration = Duration::from_millis(50);
+
 #[track_caller]
 fn assert_main(main: Main, expected: &str) {
     assert_events(main, &format!("{BEGIN}{expected};{END}"));
@@ -95,8 +98,8 @@ fn a_sleeper_waits_for_the_timer_and_the_timer_wakes_it() {
         |guest| {
             boxed(async move {
                 let before = guest.now();
-                guest.sleep(Duration::from_millis(2)).await;
-                assert!(guest.now() >= before + 2_000_000);
+                guest.sleep(LONG).await;
+                assert!(guest.now() >= before + 50_000_000);
             })
         },
         r#"wait "sleep"; pending 1; signal timer 1; ready 1; poll 1"#,
@@ -108,7 +111,7 @@ fn sleepers_of_one_deadline_are_woken_by_one_signal_in_the_order_in_which_they_c
     assert_main(
         |guest| {
             boxed(async move {
-                let deadline = guest.now() + 3_000_000;
+                let deadline = guest.now() + 100_000_000;
                 let sleep = |guest: fata_kernel::Guest| async move { guest.sleep_until(deadline).await };
                 let first = guest.spawn(name!("first"), sleep(guest.clone()));
                 let second = guest.spawn(name!("second"), sleep(guest.clone()));
@@ -129,7 +132,7 @@ fn a_timeout_takes_its_timer_with_it_when_the_future_is_first() {
         |guest| {
             boxed(async move {
                 assert_eq!(guest.timeout(Duration::from_secs(3600), guest.yield_now()).await, Ok(()));
-                assert!(guest.timeout(Duration::from_millis(1), std::future::pending::<()>()).await.is_err());
+                assert!(guest.timeout(LONG, std::future::pending::<()>()).await.is_err());
             })
         },
         r#"ready 1; wait "sleep"; switch 1

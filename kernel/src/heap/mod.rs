@@ -41,7 +41,8 @@ const BARE_METAL: usize = 1;
 
 struct PlatformMemory;
 
-impl Memory for PlatformMemory {
+// SAFETY: that is what the platforms promise of `grow`, and the heap is the only one to call it.
+unsafe impl Memory for PlatformMemory {
     fn grow(&self, len_bytes: usize) -> Option<NonNull<[u8]>> {
         memory::grow(len_bytes)
     }

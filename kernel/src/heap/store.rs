@@ -22,8 +22,11 @@ use talc::source::Manual;
 
 use super::classes::{BLOCK_BYTES, CLASSES, batch, class_of, layout_of};
 
-/// Where the heap's memory comes from. What [`Memory::grow`] gives follows what it gave before.
-pub(super) trait Memory {
+/// Where the heap's memory comes from.
+///
+/// # Safety
+/// What [`Memory::grow`] gives is the caller's alone, begins at a page, and follows what it gave before.
+pub(super) unsafe trait Memory {
     /// At least `len_bytes` more, or `None` where there is none.
     fn grow(&self, len_bytes: usize) -> Option<NonNull<[u8]>>;
 
@@ -301,8 +304,9 @@ impl<M: Memory> Store<M> {
         let span = span!("heap.grow", cause = name!("no block is long enough"), wanted_bytes = wanted);
         let Some(memory) = self.memory.grow(comfortable).or_else(|| self.memory.grow(wanted)) else { return false };
         let base: *mut u8 = memory.cast().as_ptr();
-        // SAFETY: the platform gave this memory to us alone; a second growth follows the first, so the end moves up over
-        // memory that is all ours.
+        debug_assert!(self.end.is_none_or(|end| end.as_ptr() == base));
+        // SAFETY: by the contract of `Memory` this is ours alone, and a second growth follows the first, so the end moves
+        // up over memory that is all ours.
         self.end = unsafe {
             match self.end {
                 None => self.talc.claim(base, memory.len()),

@@ -35,7 +35,8 @@ impl Drop for Arena {
     }
 }
 
-impl Memory for &Arena {
+// SAFETY: the arena is given away once, from its start, page by page.
+unsafe impl Memory for &Arena {
     fn grow(&self, len_bytes: usize) -> Option<NonNull<[u8]>> {
         let len = len_bytes.next_multiple_of(4096);
         let used = self.used.get();
