@@ -60,14 +60,14 @@ pub fn record<F: FieldSet>(callsite: &'static Callsite, template: u32, fields: F
     if F::LEN > 0 && template & UNDESCRIBED != 0 {
         return describe_and_record(writer, callsite, fields);
     }
-    writer.record(template, &fields)
+    writer.record(template, fields)
 }
 
 #[cold]
 #[inline(never)]
 fn describe_and_record<F: FieldSet>(writer: &'static Writer, callsite: &'static Callsite, fields: F) -> bool {
     match crate::describe::describe(callsite, crate::value::types::<F>) {
-        crate::describe::Outcome::Described(template) => writer.record(template, &fields),
+        crate::describe::Outcome::Described(template) => writer.record(template, fields),
         crate::describe::Outcome::Busy => {
             writer.discard(fata_wire::packet::Cause::Nested);
             false

@@ -29,7 +29,7 @@ impl Span {
         if self.end != 0
             && let Some(writer) = crate::current::get()
         {
-            writer.record(self.end, &crate::value::Nil);
+            writer.record(self.end, crate::value::Nil);
         }
     }
 

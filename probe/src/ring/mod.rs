@@ -12,6 +12,10 @@
 //! instruction or after it. The clock is read between the load and the `cmpxchg`; an interrupt that records in between
 //! makes the `cmpxchg` fail, so stamps grow in ring order, which CTF needs to extend them to 64 bits.
 //!
+//! The short way of an event has no call and saves no register: whatever is unusual is one call of its own
+//! ([`Writer::record_slowly`]). What it costs besides the clock is memory: a ring is longer than the near caches, so each
+//! event asks for the line that its successor in the next packet will need. The numbers are `tests/bench`'s.
+//!
 //! ```text
 //!                 ┌────────── 1 ──────────┐
 //!                 ▼                       │
@@ -31,12 +35,12 @@ mod word;
 
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use fata_wire::event::{CLOCK, EXTENDED, EventId, Header};
+use fata_wire::event::{CLOCK, EXTENDED, EventId};
 use fata_wire::packet::{Cause, HEADER_WORDS};
 
 use crate::region::Region;
-use crate::value::{FieldSet, extent};
-use word::{compare_exchange_local, store_word};
+use crate::value::{Cons, Extent, FieldSet, Nil, extent};
+use word::{compare_exchange_local, prefetch, store_word};
 
 #[cfg(feature = "std")]
 pub(crate) use word::copy_word;
@@ -52,6 +56,10 @@ const ONE_EVENT: u64 = 1 << 16;
 /// A silence of this many ticks needs a clock event: less than the 2^32 after which 32 bits of clock repeat.
 const SILENCE: u64 = 1 << 31;
 
+/// So far ahead of each event memory is fetched into the cache: about a packet. Zeroing the next packet, and writing it, then
+/// does not wait for memory; a ring is longer than the caches that are near.
+const PREFETCH_WORDS: usize = (64 << 10) / 8;
+
 /// The writing end of one stream. Everything here is private to the guest; nothing is read back from shared memory.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -60,14 +68,16 @@ pub struct Writer {
     state: AtomicU64,
     /// A stamp at or shortly before the youngest event's: silence and a clock that steps back are seen by it.
     last: AtomicU64,
+    /// The first word of the packet that `state` says is open.
+    open: AtomicPtr<u64>,
+    /// Words in a packet.
+    limit: AtomicU64,
     /// The first packet's first word.
     packets: AtomicPtr<u64>,
     /// `1 << shift` words are a packet.
     shift: AtomicU32,
     /// Packets in the ring, less one.
     mask: AtomicU32,
-    /// Words in a packet.
-    limit: AtomicU32,
     /// Which stream of the region this is.
     stream: AtomicU32,
     /// The youngest packet's number; its low half stands in `state` too.
@@ -90,10 +100,11 @@ impl Writer {
         Writer {
             state: AtomicU64::new(FINISHED),
             last: AtomicU64::new(0),
+            open: AtomicPtr::new(core::ptr::null_mut()),
+            limit: AtomicU64::new(0),
             packets: AtomicPtr::new(core::ptr::null_mut()),
             shift: AtomicU32::new(0),
             mask: AtomicU32::new(0),
-            limit: AtomicU32::new(0),
             stream: AtomicU32::new(0),
             number: AtomicU64::new(0),
             events_before: AtomicU64::new(0),
@@ -104,77 +115,63 @@ impl Writer {
     /// Records one event and returns whether there was room. `template` is the upper half of its header, `arg` and `words`
     /// left 0.
     #[inline(always)]
-    #[expect(unsafe_code, reason = "writes the words that reserve gave to this event alone")]
-    pub(crate) fn record<F: FieldSet>(&self, template: u32, fields: &F) -> bool {
-        let extent = extent(fields);
-        let Some(slot) = self.reserve(1 + extent.words) else { return false };
-        let upper = template | u32::from(extent.code) << 14;
-        if extent.words > 0 {
-            // The payload's length in the busy header: a reader can pass over the record if we never come back.
-            #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PAYLOAD_WORDS")]
-            let busy = upper | 1 << 13 | (extent.words as u32) << 17;
-            // SAFETY: `reserve` gave us `1 + words` words from `header` on, inside the packet that is open.
-            unsafe { store_word(slot.header, u64::from(busy) << 32 | u64::from(slot.ticks_low)) };
-            // Orders the busy header before the payload; pairs with the Acquire fence after a reader's copy.
-            fence_publish();
-            let mut at = slot.header;
-            let mut put = |word: u64| {
-                // SAFETY: as above; the calls are one per payload word.
-                unsafe {
-                    at = at.add(1);
-                    store_word(at, word);
-                }
-            };
-            if extent.code == EXTENDED {
-                put(extent.words as u64);
-            }
-            fields.put(&mut put, false, extent.text_words);
-            // Orders the payload before the committed header; pairs as above.
-            fence_publish();
-        }
-        let arg = u64::from(fields.arg()) << 49;
-        // SAFETY: as above.
-        unsafe { store_word(slot.header, u64::from(upper) << 32 | arg | u64::from(slot.ticks_low)) };
+    pub(crate) fn record<F: FieldSet>(&self, template: u32, fields: F) -> bool {
+        let extent = extent(&fields);
+        let Some(slot) = self.reserve(1 + extent.words) else { return self.record_slowly(template, fields) };
+        slot.commit(template, &fields, extent);
         true
     }
 
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a stamp is the low half of the clock")]
-    fn reserve(&self, words: usize) -> Option<Slot> {
-        let state = self.state.load(Ordering::Relaxed);
-        let now = crate::clock::ticks();
-        let end = (state & OFFSET) + words as u64;
-        let silence = now.wrapping_sub(self.last.load(Ordering::Relaxed));
-        if end <= u64::from(self.limit.load(Ordering::Relaxed))
-            && silence < SILENCE
-            && compare_exchange_local(&self.state, state, state + ONE_EVENT + words as u64)
-        {
-            self.last.store(now, Ordering::Relaxed);
-            return Some(Slot { header: self.word_at(state), ticks_low: now as u32 });
-        }
-        self.reserve_slow(words)
-    }
-
-    /// The word at the state's offset in the state's packet.
-    #[inline(always)]
-    fn word_at(&self, state: u64) -> *mut u64 {
-        let slot = (state >> 32) & u64::from(self.mask.load(Ordering::Relaxed));
-        let words = (slot << self.shift.load(Ordering::Relaxed)) + (state & OFFSET);
-        self.packets.load(Ordering::Relaxed).wrapping_add(index(words))
-    }
-
+    /// Records one event where the short way did not do. A call of its own for the whole event, so that the short way has no
+    /// register to save and nothing to join.
     #[cold]
     #[inline(never)]
+    fn record_slowly<F: FieldSet>(&self, template: u32, fields: F) -> bool {
+        let extent = extent(&fields);
+        let Some(slot) = self.reserve_slowly(1 + extent.words) else { return false };
+        slot.commit(template, &fields, extent);
+        true
+    }
+
+    /// The short way: there is room, the clock is as expected, and no interrupt comes in between.
+    #[inline(always)]
+    fn reserve(&self, words: usize) -> Option<Slot> {
+        // Acquire: pairs with the Release in `open`, of an interrupt on this CPU: the packet that is read below belongs to
+        // this state, or to a later one, and then the exchange fails.
+        let state = self.state.load(Ordering::Acquire);
+        let now = crate::clock::ticks();
+        if (state & OFFSET) + words as u64 > self.limit.load(Ordering::Relaxed) {
+            return None;
+        }
+        if now.wrapping_sub(self.last.load(Ordering::Relaxed)) >= SILENCE {
+            return None;
+        }
+        self.exchange(state, now, words)
+    }
+
+    /// Takes `words` words of the packet that `state` describes, unless an interrupt came since the state was loaded.
+    #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a stamp is the low half of the clock")]
-    fn reserve_slow(&self, words: usize) -> Option<Slot> {
-        let limit = u64::from(self.limit.load(Ordering::Relaxed));
-        if words + HEADER_WORDS > limit as usize {
+    fn exchange(&self, state: u64, now: u64, words: usize) -> Option<Slot> {
+        let packet = self.open.load(Ordering::Relaxed);
+        if !compare_exchange_local(&self.state, state, state + ONE_EVENT + words as u64) {
+            return None;
+        }
+        self.last.store(now, Ordering::Relaxed);
+        prefetch(packet.wrapping_add(index(state & OFFSET) + PREFETCH_WORDS));
+        Some(Slot { header: packet.wrapping_add(index(state & OFFSET)), ticks_low: now as u32 })
+    }
+
+    fn reserve_slowly(&self, words: usize) -> Option<Slot> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        if (words + HEADER_WORDS) as u64 > limit {
             // An unattached writer has no packets at all, and nowhere to count.
             self.discard(Cause::TooBig);
             return None;
         }
         loop {
-            let state = self.state.load(Ordering::Relaxed);
+            // Acquire: as in `reserve`.
+            let state = self.state.load(Ordering::Acquire);
             let cause = match state & OFFSET {
                 CLOSED => Some(Cause::Nested),
                 FINISHED => Some(Cause::Full),
@@ -199,32 +196,55 @@ impl Writer {
                 self.record_clock(state);
                 continue;
             }
-            if compare_exchange_local(&self.state, state, state + ONE_EVENT + words as u64) {
-                self.last.store(now, Ordering::Relaxed);
-                return Some(Slot { header: self.word_at(state), ticks_low: now as u32 });
+            if let Some(slot) = self.exchange(state, now, words) {
+                return Some(slot);
             }
         }
     }
 
     /// Records the full clock, if no interrupt came first.
-    #[expect(unsafe_code, reason = "writes the words that the exchange gave to this event alone")]
-    #[expect(clippy::cast_possible_truncation, reason = "a stamp is the low half of the clock")]
     fn record_clock(&self, state: u64) {
         let now = crate::clock::ticks();
-        if !compare_exchange_local(&self.state, state, state + ONE_EVENT + 2) {
-            return;
+        let template = u32::from(EventId::begin(CLOCK).0);
+        let fields = Cons(now, Nil);
+        if let Some(slot) = self.exchange(state, now, 2) {
+            slot.commit(template, &fields, extent(&fields));
         }
-        self.last.store(now, Ordering::Relaxed);
-        let header = Header { ticks_low: now as u32, id: EventId::begin(CLOCK), busy: true, words: 1, arg: 1 };
-        let at = self.word_at(state);
-        // SAFETY: the exchange gave us two words inside the packet that is open.
-        unsafe {
-            store_word(at, header.pack());
-            // Pairs with the Acquire fence after a reader's copy, twice, as in `record`.
+    }
+}
+
+impl Slot {
+    /// Writes the event and makes it visible to readers.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "writes the words that reserve gave to this event alone")]
+    fn commit<F: FieldSet>(self, template: u32, fields: &F, extent: Extent) {
+        let header = self.header;
+        let upper = template | u32::from(extent.code) << 14;
+        if extent.words > 0 {
+            // The payload's length in the busy header: a reader can pass over the record if we never come back.
+            #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PAYLOAD_WORDS")]
+            let busy = upper | 1 << 13 | (extent.words as u32) << 17;
+            // SAFETY: `exchange` gave us `1 + words` words from `header` on, inside the packet that is open.
+            unsafe { store_word(header, u64::from(busy) << 32 | u64::from(self.ticks_low)) };
+            // Orders the busy header before the payload; pairs with the Acquire fence after a reader's copy.
             fence_publish();
-            store_word(at.add(1), now);
+            let mut at = header;
+            let mut put = |word: u64| {
+                // SAFETY: as above; the calls are one per payload word.
+                unsafe {
+                    at = at.add(1);
+                    store_word(at, word);
+                }
+            };
+            if extent.code == EXTENDED {
+                put(extent.words as u64);
+            }
+            fields.put(&mut put, false, extent.text_words);
+            // Orders the payload before the committed header; pairs as above.
             fence_publish();
-            store_word(at, Header { busy: false, arg: 0, ..header }.pack());
         }
+        let arg = u64::from(fields.arg()) << 49;
+        // SAFETY: as above.
+        unsafe { store_word(header, u64::from(upper) << 32 | arg | u64::from(self.ticks_low)) };
     }
 }

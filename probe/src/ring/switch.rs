@@ -12,7 +12,9 @@ use core::sync::atomic::Ordering;
 use fata_wire::packet::{Cause, Discarded, HEADER_WORDS, at};
 use fata_wire::shared::Mode;
 
-use super::{CLOSED, FINISHED, FULL, OFFSET, Writer, compare_exchange_local, fence_publish, store_word, zero_words};
+use super::{
+    CLOSED, FINISHED, FULL, OFFSET, Writer, compare_exchange_local, fence_publish, index, store_word, zero_words,
+};
 use crate::region::Region;
 
 impl Writer {
@@ -23,7 +25,7 @@ impl Writer {
         self.packets.store(region.stream_start(stream), Ordering::Relaxed);
         self.shift.store(words.trailing_zeros(), Ordering::Relaxed);
         self.mask.store(geometry.packets_per_stream - 1, Ordering::Relaxed);
-        self.limit.store(words, Ordering::Relaxed);
+        self.limit.store(u64::from(words), Ordering::Relaxed);
         self.stream.store(stream, Ordering::Relaxed);
         self.region.store((&raw const *region).cast_mut(), Ordering::Relaxed);
         self.state.store(CLOSED, Ordering::Relaxed);
@@ -115,7 +117,7 @@ impl Writer {
             put(header, at::LOCK, 0);
             // Pairs with the reader's second look at the lock: who copied any of what follows finds the lock changed.
             fence_publish();
-            zero_words(header.add(HEADER_WORDS), limit as usize - HEADER_WORDS);
+            zero_words(header.add(HEADER_WORDS), index(limit) - HEADER_WORDS);
             let magic = u64::from(fata_wire::packet::MAGIC);
             let word = |bytes: &[u8]| fata_wire::u64_at(bytes, 0);
             // The uuid stands at byte 4: its words straddle ours.
@@ -123,7 +125,7 @@ impl Writer {
             put(header, 8, word(low) >> 32 | word(high) << 32);
             put(header, 16, word(high) >> 32); // and stream id 0
             put(header, at::CONTENT_SIZE, HEADER_WORDS as u64 * 64);
-            put(header, at::PACKET_SIZE, u64::from(limit) * 64);
+            put(header, at::PACKET_SIZE, limit * 64);
             put(header, at::TIMESTAMP_BEGIN, now);
             put(header, at::TIMESTAMP_END, now);
             put(header, at::PACKET_SEQ_NUM, number);
@@ -138,8 +140,9 @@ impl Writer {
         self.number.store(number, Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
         region.publish_stream(self.stream(), 2 * number + 1, events_before);
-        // An interrupt may record from here on.
-        self.state.store(number << 32 | HEADER_WORDS as u64, Ordering::Relaxed);
+        self.open.store(header, Ordering::Relaxed);
+        // An interrupt may record from here on. Release: pairs with the Acquire in `reserve`.
+        self.state.store(number << 32 | HEADER_WORDS as u64, Ordering::Release);
     }
 
     fn region(&self) -> Option<&'static Region> {
@@ -153,7 +156,8 @@ impl Writer {
 
     /// The first word of packet `number`.
     fn packet(&self, number: u64) -> *mut u64 {
-        self.word_at(number << 32)
+        let slot = number & u64::from(self.mask.load(Ordering::Relaxed));
+        self.packets.load(Ordering::Relaxed).wrapping_add(index(slot << self.shift.load(Ordering::Relaxed)))
     }
 }
 
