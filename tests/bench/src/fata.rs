@@ -70,13 +70,19 @@ pub(crate) fn compiled_out(events: u64) -> f64 {
     one_u64(events)
 }
 
+/// Makes a ring and this thread its writer.
+pub(crate) fn ring() -> Result<&'static Region, String> {
+    let region = Region::in_memory(&CONFIG).map_err(|error| error.to_string())?;
+    region.attach(0).ok_or("the stream is taken")?.forever();
+    Ok(region)
+}
+
 /// Sets the ring up and adds the cases.
 pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
     if !fata_probe::ENABLED {
         return Err("built without its feature `profiling` this program only serves another".into());
     }
-    let region = Region::in_memory(&CONFIG).map_err(|error| error.to_string())?;
-    region.attach(0).ok_or("the stream is taken")?.forever();
+    let region = ring()?;
 
     cases.push(case_of("floor", Unit::Event, EVENTS, |events| Ok(floor(events)), || Ok(Some(8.0))));
     type Rounds = fn(u64) -> f64;

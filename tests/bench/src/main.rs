@@ -9,6 +9,7 @@
 
 mod case;
 mod fata;
+mod hot;
 mod peers;
 mod report;
 mod served;
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--serve", name] => served::serve(name),
+        ["--call", name, times] => {
+            times.parse().map_err(|_| "--call NAME TIMES".into()).and_then(|times| hot_calls(name, times))
+        }
         _ => request(&args).and_then(|request| measure(&request)),
     };
     match done {
@@ -55,6 +59,12 @@ fn request(args: &[String]) -> Result<Request, String> {
         }
     }
     Ok(request)
+}
+
+/// Calls a function of [`hot`], for tools that look on.
+fn hot_calls(name: &str, times: u64) -> Result<(), String> {
+    let _ring = fata::ring()?;
+    hot::call(name, times)
 }
 
 fn measure(request: &Request) -> Result<(), String> {

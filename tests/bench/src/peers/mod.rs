@@ -48,7 +48,7 @@ pub(crate) fn server(name: &str) -> Result<Server, String> {
 #[cfg(feature = "peers")]
 pub(crate) fn cases(cases: &mut Vec<Case>) -> Vec<String> {
     let mut skipped = Vec::new();
-    for (name, spans) in [("tracy", 2 << 10), ("fastrace", 2 << 10), ("puffin", 2 << 10), ("tracing-chrome", 512)] {
+    for (name, spans) in [("tracy", 8 << 10), ("fastrace", 4 << 10), ("puffin", 2 << 10), ("tracing-chrome", 512)] {
         match Child::own(name) {
             Ok(child) => cases.push(served_case(name, Unit::Span, spans, child)),
             Err(error) => skipped.push(format!("{name}: {error}")),

@@ -42,7 +42,7 @@ pub(super) fn server() -> Result<Server, String> {
         });
         sent += events;
         // Its thread looks for work every so often; the next round is to find the queue as short as this one did.
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(4));
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let bytes = (received.load(Ordering::Relaxed) - before) as f64 / sent as f64;
         Ok((nanos, Some(bytes)))
