@@ -12,7 +12,7 @@
 //! │        ▼                         │
 //! └── sleep until a wake or a timer ◄┘
 //! ```
-//! The life of a task is drawn in [`task`]; how a wake reaches the queue from an interrupt is told in [`queue`].
+//! The life of a task is drawn in `task.rs`; how a wake reaches the queue from an interrupt is told in `queue.rs`.
 #![expect(unsafe_code, reason = "the executor is the one caller of the slots' functions that are not for everyone")]
 
 pub(crate) mod events;

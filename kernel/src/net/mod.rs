@@ -3,7 +3,7 @@
 //! 1. **One task turns the stack** (`net`): when a frame arrives, a timer is due, or a socket was written to. Nothing else
 //!    touches the device.
 //! 2. **Every queue is bounded**, and its module says first what happens when it is full.
-//! 3. **Every packet has a number** that links device, stack and task in the trace: see [`flows`].
+//! 3. **Every packet has a number** that links device, stack and task in the trace: see `flows.rs`.
 //!
 //! ```no_run
 //! # use fata_kernel::{Guest, net::NetError};

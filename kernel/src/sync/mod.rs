@@ -2,8 +2,8 @@
 //!
 //! | type | a task waits until | when it is full |
 //! |---|---|---|
-//! | [`oneshot`] | someone resolves a promise, once | holds one value |
-//! | [`channel`] | a value is there; or, sending, until there is room | senders wait in the order in which they came |
+//! | [`oneshot()`] | someone resolves a promise, once | holds one value |
+//! | [`channel()`] | a value is there; or, sending, until there is room | senders wait in the order in which they came |
 //! | [`Condition`] | someone signals from now on; a signal without a waiter is lost | has no memory |
 //! | [`Semaphore`] | so many permits are free; nobody is overtaken | acquirers wait in order |
 //!

@@ -1,10 +1,10 @@
-//! The network device of a host guest: one end of a [cable](super::link), plugged in before the guest boots.
+//! The network device of a host guest: one end of a cable (`link.rs`), plugged in before the guest boots.
 //!
 //! Two boot parameters say what is at the other end: `publish=8080:80` (any number of them, `0:80` for any free port) the
-//! built-in [gateway](super::forward), `link=PATH` whoever listens on that Unix socket in QEMU's stream format, or
+//! built-in gateway (`forward.rs`), `link=PATH` whoever listens on that Unix socket in QEMU's stream format, or
 //! connects to it where nobody listens yet. Without either the guest has no network.
 //!
-//! Full: see [`link`](super::link); no frame is discarded.
+//! Full: see `link.rs`; no frame is discarded.
 
 use core::task::Waker;
 use std::format;
