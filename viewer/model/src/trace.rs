@@ -10,7 +10,7 @@
 //! | `Cpu` | a poll: the task ran on the vCPU | the task's number | its [`TaskRef`] |
 //! | `CpuSpans`, `TaskSpans`, `Phases` | a span | its callsite | its fields, for [`Trace::fields`] |
 //! | `CpuInstants`, `TaskInstants` | an instant, flow point, log record, sync event | its callsite | its fields |
-//! | `Task` | the task was in a [`State`] | the state | [`State`] says what |
+//! | `Task` | the task was in a [`State`](crate::tasks::State) | the state | it says what |
 //! | `Counter` | a sample | | |
 //!
 //! Spans belong to the task that was current in their stream when they began; what began outside of any poll, in an
