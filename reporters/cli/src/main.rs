@@ -11,14 +11,19 @@
 
 mod collect;
 mod completions;
+mod demo;
 mod dump;
 mod guest;
 mod human;
 mod list;
+#[cfg(feature = "viewer")]
+mod live;
 mod run;
 mod serve;
 mod signals;
 mod stats;
+#[cfg(feature = "viewer")]
+mod view;
 
 use std::process::ExitCode;
 
@@ -42,10 +47,23 @@ enum Command {
     Collect(collect::Args),
     /// Offer a guest's live trace to viewers
     Serve(serve::Args),
+    /// Draw a trace, or follow a guest live
+    #[cfg(feature = "viewer")]
+    View(view::Args),
+    /// Draw a trace: not in this build, which has no viewer
+    #[cfg(not(feature = "viewer"))]
+    #[command(disable_help_flag = true)]
+    View {
+        /// Whatever the full build would take
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _rest: Vec<String>,
+    },
     /// Say what a trace says in numbers
     Stats(stats::Args),
     /// Print one line per event
     Dump(dump::Args),
+    /// See it all at once: a guest under load, collected and shown
+    Demo(demo::Args),
     /// Print the completion script for a shell
     Completions(completions::Args),
     /// Be a guest: what `run` starts
@@ -59,6 +77,14 @@ fn main() -> ExitCode {
         Command::List(args) => list::run(&args),
         Command::Collect(args) => collect::run(&args),
         Command::Serve(args) => serve::run(&args),
+        #[cfg(feature = "viewer")]
+        Command::View(args) => view::run(&args),
+        #[cfg(not(feature = "viewer"))]
+        Command::View { .. } => Err(anyhow::anyhow!(
+            "this fata was built without the viewer: copy the trace to a machine with a display, or look at it with \
+             `fata stats` and `fata dump`"
+        )),
+        Command::Demo(args) => demo::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Completions(args) => completions::run(&args),
