@@ -112,7 +112,8 @@ impl Loader {
         loader
     }
 
-    /// The trace so far. Look quickly: the loader waits.
+    /// The trace so far. Look quickly: the loader waits. A thread holds one guard at a time: asking for a second one while
+    /// the loader waits for the first would wait for ever.
     #[must_use]
     pub fn trace(&self) -> TraceGuard<'_> {
         self.shared.waiting.fetch_add(1, Ordering::Relaxed);

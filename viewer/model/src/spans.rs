@@ -235,11 +235,14 @@ impl Trace {
         }
     }
 
-    /// Ends what a task left open that is done.
+    /// Ends what a task left open that is done: at `time`, or at the first gap since it began.
     pub(crate) fn close_all(&mut self, at: usize, task: TaskRef, time: Nanos) {
-        let owner = Owner::Task(task);
-        while let Some(top) = self.stacks.get(task.0 as usize).and_then(|stack| stack.frames.len().checked_sub(1)) {
-            self.close(at, owner, top, time);
+        while let Some(stack) = self.stacks.get(task.0 as usize)
+            && let Some(top) = stack.frames.len().checked_sub(1)
+        {
+            let seen = stack.frames.get(top).map_or(0, |frame| frame.gaps);
+            let gap = self.streams.get(at).and_then(|stream| stream.gap_after(seen));
+            self.end_frame(at, Owner::Task(task), top, gap.unwrap_or(time), gap.is_some());
         }
         // Nothing will begin here again.
         if let Some(stack) = self.stacks.get_mut(task.0 as usize) {

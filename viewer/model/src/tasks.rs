@@ -248,6 +248,7 @@ impl Trace {
         {
             // Its end was lost, or the number forged.
             self.finish(at, old, time);
+            self.close_all(at, old, time);
         }
         let parent = parent.and_then(|number| self.tasks.current(number));
         let Some(task) = self.new_task(at, number, time) else { return };

@@ -278,6 +278,22 @@ fn a_missing_packet_is_a_gap_and_numbers_may_mean_other_tasks_after_it() {
 }
 
 #[test]
+fn a_task_whose_end_was_lost_ends_where_its_number_is_used_again_and_its_spans_at_the_gap() {
+    let trace = Guest::new()
+        .spawn(1, SERVER, 0)
+        .event(READY, 1)
+        .event(POLL, 1)
+        .begin(B) // 30
+        .discard(5)
+        .at(500)
+        .spawn(1, CLIENT, 0)
+        .trace();
+    assert_eq!(row(&trace, "TaskSpans"), ["30..30 app.b ?"]);
+    assert_eq!(trace.tasks().iter().map(|task| task.done).collect::<Vec<_>>(), [Some(500), None]);
+    assert_eq!(row(&trace, "Task {"), ["0..10 idle", "10..20 ready", "20..30 running"]);
+}
+
+#[test]
 fn an_end_without_its_begin_is_counted_and_said() {
     let trace = Guest::new().event(POLL, 1).end(B).trace();
     assert_eq!(

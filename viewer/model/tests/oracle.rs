@@ -244,3 +244,47 @@ fn what_does_not_fit_the_limits_is_counted_and_said() {
     let spans: u64 = trace.stats().callsites.iter().filter(|c| c.kind == "span").map(|c| c.count).sum();
     assert_eq!(spans, 3000, "statistics do not depend on what is shown");
 }
+
+#[test]
+fn packets_that_come_before_the_clock_is_known_wait_for_it() {
+    let (synthetic, packets) = synthetic();
+    let booting = synthetic.metadata().replace("/* fata clock 2500000000 ", "/* fata clock 0 ");
+    let clock = synthetic.metadata().lines().find(|line| line.starts_with("/* fata clock")).unwrap().to_owned();
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&booting).unwrap();
+    ingest.packet(&packets[0]).unwrap();
+    assert_eq!(ingest.trace().events_total(), 0);
+    ingest.metadata(&format!("{clock}\n")).unwrap();
+    assert!(ingest.trace().events_total() > 0);
+    packets[1..].iter().for_each(|packet| ingest.packet(packet).unwrap());
+    assert_eq!(picture(&ingest.finish()), picture(&batch(&synthetic, &packets)));
+}
+
+#[test]
+fn a_clock_that_never_becomes_known_counts_ticks_as_nanoseconds_and_says_so() {
+    let (synthetic, packets) = synthetic();
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&synthetic.metadata().replace("/* fata clock 2500000000 ", "/* fata clock 0 ")).unwrap();
+    packets.iter().for_each(|packet| ingest.packet(packet).unwrap());
+    let trace = ingest.finish();
+    let known = batch(&synthetic, &packets);
+    assert_eq!(trace.end() * 2 / 5, known.end());
+    assert!(trace.warnings().any(|warning| warning.contains("ticks are shown as nanoseconds")));
+}
+
+#[test]
+fn a_packet_that_comes_twice_or_late_or_from_another_recording_is_left_out() {
+    let (synthetic, packets) = synthetic();
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&synthetic.metadata()).unwrap();
+    ingest.packet(&packets[0]).unwrap();
+    ingest.packet(&packets[1]).unwrap();
+    let before = ingest.trace().stats();
+    for again in [&packets[0], &packets[1]] {
+        assert!(ingest.packet(again).unwrap_err().to_string().contains("it was left out"));
+    }
+    let mut foreign = packets[2].clone();
+    foreign[4] ^= 1;
+    assert!(ingest.packet(&foreign).unwrap_err().to_string().contains("another recording"));
+    assert_eq!(ingest.trace().stats(), before);
+}

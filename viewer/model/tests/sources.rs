@@ -93,6 +93,25 @@ fn a_stream_cut_at_any_byte_is_read_up_to_the_cut() {
 }
 
 #[test]
+fn a_directory_whose_stream_file_is_cut_is_read_up_to_the_cut() {
+    let path = directory("cut");
+    small().write_directory(&path).unwrap();
+    let whole = fs::read(path.join("stream_0")).unwrap();
+    let events = source::load(&path, Limits::default()).unwrap().events_total();
+    let mut most = 0;
+    for cut in (0..whole.len()).step_by(37) {
+        fs::write(path.join("stream_0"), &whole[..cut]).unwrap();
+        let trace = source::load(&path, Limits::default()).unwrap();
+        assert!((most..=events).contains(&trace.events_total()), "{cut}");
+        most = trace.events_total();
+        let says = |text| trace.warnings().any(|warning| warning.contains(text));
+        assert!(cut % 4096 == 0 || says("it was read up to there") || says("holds no packets"), "{cut}");
+    }
+    assert_eq!(most, events);
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
 fn what_is_no_trace_is_refused_with_a_sentence_that_says_what_to_do() {
     let path = directory("foreign");
     let say = |path: &Path| source::load(path, Limits::default()).unwrap_err().to_string();
