@@ -3,7 +3,8 @@
 //! When it is full, no frame is discarded here. Received frames wait in the device's own queue until the stack takes them,
 //! and while that is full the device leaves further ones with QEMU. A frame that is to be sent gets no token while all
 //! buffers are with the device; that is the instant `virtio.tx_full`, and the device interrupts when it has sent one.
-//! `virtio.rx_queue` and `virtio.tx_queue` count the frames that wait, and those that the device has not given back.
+//! `virtio.rx_queue` and `virtio.tx_queue` count the frames that wait, and those that the device has not given back: the
+//! first when frames have arrived, both at the end of each turn of the stack, where they have changed.
 //!
 //! The interrupt's line stays up until the device is asked why:
 //!
@@ -141,6 +142,8 @@ pub struct Device {
     taken: Vec<u8>,
     mac: [u8; 6],
     full: bool,
+    /// The counters as they were emitted last: frames that wait, frames with the device.
+    counted: (usize, usize),
 }
 
 /// The half that sends; it holds the driver of both queues.
@@ -162,6 +165,7 @@ impl Device {
             taken: Buffers::numbers().collect(),
             mac,
             full: false,
+            counted: (0, 0),
         };
         device.give_back_taken();
         found.line.connect();
@@ -199,13 +203,16 @@ impl Device {
                 Err(_) => return,
             }
         }
-        if self.arrived.len() != before {
-            self.count();
+        if self.arrived.len() > before {
+            self.count_arrived();
         }
     }
 
-    fn count(&self) {
-        counter!("virtio.rx_queue", frames = self.arrived.len());
+    fn count_arrived(&mut self) {
+        let frames = self.arrived.len();
+        if core::mem::replace(&mut self.counted.0, frames) != frames {
+            counter!("virtio.rx_queue", frames = frames);
+        }
     }
 
     /// Whether a frame may be sent. Emits the change from yes to no.
@@ -223,7 +230,6 @@ impl Device {
 impl Sender {
     /// Takes back the buffers that the device has sent.
     fn take_sent(&mut self) {
-        let before = self.free.len();
         while let Some(token) = self.driver.poll_transmit() {
             let Some(number) = self.tx.number_of(token) else { return };
             // SAFETY: as in `take_arrived`.
@@ -232,13 +238,6 @@ impl Sender {
             }
             self.free.push(number);
         }
-        if self.free.len() != before {
-            self.count();
-        }
-    }
-
-    fn count(&self) {
-        counter!("virtio.tx_queue", frames = QUEUE - self.free.len());
     }
 }
 
@@ -255,6 +254,15 @@ impl Nic for Device {
             apic::unmask_line();
         }
     }
+
+    fn flush(&mut self) {
+        // Frames are with the device as soon as they are written: there is nothing to send, but a turn has ended.
+        self.count_arrived();
+        let frames = QUEUE - self.sender.free.len();
+        if core::mem::replace(&mut self.counted.1, frames) != frames {
+            counter!("virtio.tx_queue", frames = frames);
+        }
+    }
 }
 
 impl phy::Device for Device {
@@ -268,7 +276,6 @@ impl phy::Device for Device {
             return None;
         }
         let frame = self.arrived.pop_front()?;
-        self.count();
         Some((RxToken { frame, buffers: &self.rx, taken: &mut self.taken }, TxToken { sender: &mut self.sender }))
     }
 
@@ -323,7 +330,6 @@ impl phy::TxToken for TxToken<'_> {
             // The queue has as many places as there are buffers.
             Err(_) => free.push(number),
         }
-        self.sender.count();
         result
     }
 }
