@@ -74,17 +74,18 @@ pub(super) fn protect() {
     // and the entry keeps the guard page out of the stack).
     unsafe {
         let directories = (&raw mut boot_page_directories).cast::<u64>();
-        for index in 0..2048 {
-            *directories.add(index) |= NO_EXECUTE;
-        }
         let mut page = 0;
         for (index, table) in (*(&raw mut FINE)).iter_mut().enumerate() {
             for entry in &mut table.0 {
                 *entry = rights(page).map_or(0, |rights| page | rights);
                 page += PAGE_BYTES;
             }
-            // Statics lie in the image, whose addresses are physical ones. The rights are those of the table's entries.
+            // Only now, since the table holds what is running. Statics lie in the image, whose addresses are physical
+            // ones; the rights are those of the table's entries.
             *directories.add(index) = &raw const *table as u64 | PRESENT | WRITABLE;
+        }
+        for index in FINE_TABLES..2048 {
+            *directories.add(index) |= NO_EXECUTE;
         }
     }
     cpu::forget_translations();
