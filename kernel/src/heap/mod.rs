@@ -32,9 +32,9 @@ use store::{Memory, Store};
 use crate::platform::{clock, cpu, memory};
 
 /// The levels are reported no more often than this.
-const REPORT_NANOS: u64 = 1_000_000;
-/// The counts per size are reported no more often than this.
-const REPORT_SIZES_NANOS: u64 = 1_000_000_000;
+const REPORT_NANOS: u64 = 10_000_000;
+/// All levels, even those that did not change, and the counts per size are reported no more often than this.
+const REPORT_ALL_NANOS: u64 = 1_000_000_000;
 
 /// What `cpu::current` says on bare metal, and of no thread of the host.
 const BARE_METAL: usize = 1;
@@ -59,7 +59,7 @@ struct Heap {
     /// The guest's CPU. On bare metal that is the only one, from the start; on the host none until [`adopt`].
     cpu: AtomicUsize,
     reported_nanos: AtomicU64,
-    reported_sizes_nanos: AtomicU64,
+    reported_all_nanos: AtomicU64,
 }
 
 // SAFETY: `store` is used through `Heap::store` alone, which is for the guest's CPU.
@@ -70,7 +70,7 @@ static HEAP: Heap = Heap {
     remote: Remote::new(),
     cpu: AtomicUsize::new(BARE_METAL),
     reported_nanos: AtomicU64::new(0),
-    reported_sizes_nanos: AtomicU64::new(0),
+    reported_all_nanos: AtomicU64::new(0),
 };
 
 impl Heap {
@@ -136,37 +136,38 @@ pub fn trim() -> usize {
     unsafe { HEAP.with(|store| store.trim(true)) }
 }
 
-/// Emits the levels, and every second the counts per size. The scheduler calls this when it has nothing else to do and
-/// every so often when it has; it does nothing where the last time was less than a millisecond ago.
+/// Emits the levels that changed, and every second all of them and the counts per size. The scheduler calls this when it
+/// has nothing else to do and every so often when it has; it does nothing where the last time was less than 10 ms ago.
 pub(crate) fn report_sometimes() {
     if !fata_probe::ENABLED || !HEAP.is_ours() {
         return;
     }
     let now = clock::now();
-    if now.wrapping_sub(HEAP.reported_nanos.load(Ordering::Relaxed)) < REPORT_NANOS {
+    let since = |last: &AtomicU64| now.wrapping_sub(last.load(Ordering::Relaxed));
+    if since(&HEAP.reported_nanos) < REPORT_NANOS {
         return;
     }
     HEAP.reported_nanos.store(now, Ordering::Relaxed);
-    // SAFETY: on the guest's CPU, from the scheduler.
-    unsafe { HEAP.with(Store::report) };
-    if now.wrapping_sub(HEAP.reported_sizes_nanos.load(Ordering::Relaxed)) >= REPORT_SIZES_NANOS {
-        report_sizes();
+    if since(&HEAP.reported_all_nanos) >= REPORT_ALL_NANOS {
+        HEAP.reported_all_nanos.store(now, Ordering::Relaxed);
+        report();
+    } else {
+        // SAFETY: on the guest's CPU, from the scheduler.
+        unsafe { HEAP.with(|store| store.report(false)) };
     }
 }
 
-/// Emits the levels and the counts per size: at the end of a guest.
+/// Emits the levels and the counts per size.
 pub(crate) fn report() {
     if fata_probe::ENABLED && HEAP.is_ours() {
-        // SAFETY: on the guest's CPU, from `run`.
-        unsafe { HEAP.with(Store::report) };
-        report_sizes();
+        // SAFETY: on the guest's CPU, from the scheduler.
+        unsafe {
+            HEAP.with(|store| {
+                store.report(true);
+                store.report_sizes();
+            });
+        }
     }
-}
-
-fn report_sizes() {
-    HEAP.reported_sizes_nanos.store(clock::now(), Ordering::Relaxed);
-    // SAFETY: on the guest's CPU, from the scheduler.
-    unsafe { HEAP.with(|store| store.report_sizes()) };
 }
 
 /// The allocator for a program that is, or becomes, a guest.

@@ -13,6 +13,8 @@
 //! fails (*oom*), and the heap goes on.
 #![expect(unsafe_code, reason = "an allocator: memory by address, free lists inside of free memory")]
 
+mod report;
+
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
@@ -21,6 +23,7 @@ use talc::base::Talc;
 use talc::source::Manual;
 
 use super::classes::{BLOCK_BYTES, CLASSES, batch, class_of, layout_of};
+pub use report::{Levels, SizeCount};
 
 /// Where the heap's memory comes from.
 ///
@@ -55,42 +58,6 @@ struct Cache {
     count: usize,
 }
 
-/// How often blocks of one size were asked for and given back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SizeCount {
-    /// No block of this size is longer.
-    pub block_bytes: usize,
-    /// Allocations.
-    pub allocs: u64,
-    /// Frees.
-    pub frees: u64,
-}
-
-/// The heap's levels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Levels {
-    /// What the program has allocated and not freed, as it asked for it.
-    pub live_bytes: usize,
-    /// The highest `live_bytes` ever.
-    pub peak_bytes: usize,
-    /// Free blocks in caches.
-    pub cached_bytes: usize,
-    /// Free memory in the allocator.
-    pub free_bytes: usize,
-    /// The longest block that the allocator could give without growing.
-    pub largest_free_bytes: usize,
-    /// What the platform gave.
-    pub claimed_bytes: usize,
-}
-
-impl Levels {
-    /// How much of the allocator's free memory a single allocation cannot have, in hundredths.
-    #[must_use]
-    pub fn fragmentation_percent(&self) -> usize {
-        (self.largest_free_bytes * 100).checked_div(self.free_bytes).map_or(0, |usable| 100 - usable)
-    }
-}
-
 pub(super) struct Store<M> {
     memory: M,
     talc: Talc<Manual, talc::DefaultBinning>,
@@ -102,6 +69,8 @@ pub(super) struct Store<M> {
     peak_bytes: usize,
     /// The level at the last counter event.
     said_live_bytes: usize,
+    /// The levels at the last report.
+    said_levels: Levels,
     /// Below this level a slow free tries to give memory back to the platform.
     trim_below_bytes: usize,
     counts: [(u64, u64); CLASSES + LARGE_SIZES],
@@ -121,6 +90,7 @@ impl<M: Memory> Store<M> {
             live_bytes: 0,
             peak_bytes: 0,
             said_live_bytes: 0,
+            said_levels: Levels::NONE,
             trim_below_bytes: 0,
             counts: [(0, 0); CLASSES + LARGE_SIZES],
         }
@@ -367,63 +337,6 @@ impl<M: Memory> Store<M> {
         if self.live_bytes.abs_diff(self.said_live_bytes) >= step_bytes {
             self.said_live_bytes = self.live_bytes;
             counter!("heap.live", bytes = self.live_bytes);
-        }
-    }
-
-    /// The levels now. Takes about a microsecond: the longest free block is found by asking for it.
-    pub(super) fn levels(&mut self) -> Levels {
-        let counters = *self.talc.counters();
-        Levels {
-            live_bytes: self.live_bytes,
-            peak_bytes: self.peak_bytes,
-            cached_bytes: self.cached_bytes,
-            free_bytes: counters.available_bytes,
-            largest_free_bytes: self.largest_free_bytes(counters.available_bytes),
-            claimed_bytes: counters.claimed_bytes,
-        }
-    }
-
-    /// The length of the longest block to be had, to an eighth of itself.
-    fn largest_free_bytes(&mut self, free_bytes: usize) -> usize {
-        let (mut fits, mut too_long) = (0, free_bytes + 1);
-        while too_long - fits > (fits / 8).max(64) {
-            let size = fits + (too_long - fits) / 2;
-            let Ok(layout) = Layout::from_size_align(size, 8) else { return fits };
-            // SAFETY: the size is more than `fits`, so not 0; what is given goes back at once.
-            match unsafe { self.talc.try_allocate(layout) } {
-                Some(block) => {
-                    // SAFETY: as above.
-                    unsafe { self.talc.deallocate(block.as_ptr(), layout) };
-                    fits = size;
-                }
-                None => too_long = size,
-            }
-        }
-        fits
-    }
-
-    /// How often each size was asked for and given back: the histogram of sizes.
-    pub(super) fn counts(&self) -> impl Iterator<Item = SizeCount> {
-        let large = (0..LARGE_SIZES).map(|n| if n + 1 == LARGE_SIZES { usize::MAX } else { 4096 << n });
-        let sizes = BLOCK_BYTES.iter().copied().chain(large);
-        sizes.zip(self.counts).map(|(block_bytes, (allocs, frees))| SizeCount { block_bytes, allocs, frees })
-    }
-
-    /// Emits all levels.
-    pub(super) fn report(&mut self) {
-        self.say_live(1);
-        let levels = self.levels();
-        counter!("heap.peak", bytes = levels.peak_bytes);
-        counter!("heap.cached", bytes = levels.cached_bytes);
-        counter!("heap.free", bytes = levels.free_bytes);
-        counter!("heap.largest_free", bytes = levels.largest_free_bytes);
-        counter!("heap.fragmentation", percent = levels.fragmentation_percent());
-    }
-
-    /// Emits how often each size was asked for and given back.
-    pub(super) fn report_sizes(&self) {
-        for count in self.counts().filter(|count| count.allocs > 0) {
-            instant!("heap.size", block_bytes = count.block_bytes, allocs = count.allocs, frees = count.frees);
         }
     }
 }
