@@ -77,6 +77,9 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut impl Write) -> std::io:
             picos_as_nanos(clock.read_cost_ps),
             picos_as_nanos(clock.probe_cost_ps)
         )?;
+        if let Some(ppm) = clock.perturbation_ppm {
+            writeln!(out, "tracing took about {} % of the time of what was traced", ppm_as_percent(ppm))?;
+        }
     }
     let (spans, other): (Vec<_>, Vec<_>) = stats.callsites.iter().partition(|callsite| callsite.kind == "span");
     if !spans.is_empty() {
@@ -204,6 +207,12 @@ fn cut(name: &str, width: usize) -> String {
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
 fn picos_as_nanos(picos: u64) -> f64 {
     picos as f64 / 1000.0
+}
+
+/// Three digits after the point: tracing is cheap.
+fn ppm_as_percent(ppm: u64) -> String {
+    let thousandths = ppm.saturating_add(5) / 10;
+    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a mean lies between the least and the greatest")]

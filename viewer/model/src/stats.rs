@@ -205,6 +205,25 @@ pub struct ClockStats {
     pub read_cost_ps: u64,
     /// What an event without payload costs.
     pub probe_cost_ps: u64,
+    /// Millionths of the trace's time that the events of this trace took, the discarded ones included; an estimate, since
+    /// what an event costs was measured once, at the guest's start. `None` where it was not.
+    pub perturbation_ppm: Option<u64>,
+}
+
+/// A clock whose reading costs more than this, in picoseconds, is emulated: a trap into the hypervisor.
+const EMULATED_READ_PS: u64 = 200_000;
+
+impl ClockStats {
+    /// What a reader of durations must know, in a sentence.
+    fn warning(&self) -> Option<String> {
+        (self.read_cost_ps > EMULATED_READ_PS).then(|| {
+            format!(
+                "reading the guest's clock costs {} ns: it is emulated, and every event delays the guest by that; short \
+                 durations say more of the clock than of the guest",
+                self.read_cost_ps / 1000
+            )
+        })
+    }
 }
 
 /// A time for which events are missing.
@@ -230,6 +249,7 @@ impl Stats {
     /// The statistics of a trace as it stands.
     #[must_use]
     pub fn of(trace: &Trace) -> Self {
+        let clock = clock(trace);
         Stats {
             events_total: trace.events,
             packets: trace.streams.iter().map(|stream| stream.packets).sum(),
@@ -239,9 +259,9 @@ impl Stats {
             tasks: (0..).zip(&trace.tasks.list).map(|(index, _)| task(trace, TaskRef(index))).collect(),
             counters: counters(trace),
             unresolved: unresolved(trace),
-            clock: clock(trace),
+            clock,
             gaps: gaps(trace),
-            warnings: trace.warnings().collect(),
+            warnings: trace.warnings().chain(clock.and_then(|clock| clock.warning())).collect(),
         }
     }
 }
@@ -377,7 +397,19 @@ fn clock(trace: &Trace) -> Option<ClockStats> {
         origin_unix_ns: trace.origin.and_then(|origin| origin.unix_nanos),
         read_cost_ps: clock.clock_cost_picos,
         probe_cost_ps: clock.probe_cost_picos,
+        perturbation_ppm: perturbation_ppm(
+            trace.events.saturating_add(discarded(trace).total),
+            clock.probe_cost_picos,
+            trace.end,
+        ),
     })
+}
+
+/// Events times what one costs, as millionths of the duration: picoseconds per nanosecond are thousandths.
+fn perturbation_ppm(events: u64, event_picos: u64, duration: Nanos) -> Option<u64> {
+    let duration = u128::try_from(duration).ok().filter(|&nanos| nanos > 0)?;
+    let picos = (event_picos > 0).then(|| u128::from(events) * u128::from(event_picos))?;
+    Some(u64::try_from(picos.saturating_mul(1000) / duration).unwrap_or(u64::MAX))
 }
 
 fn gaps(trace: &Trace) -> Vec<GapStats> {

@@ -3,12 +3,13 @@
 mod common;
 
 use common::{
-    A, B, C, CLIENT, CREATE, DONE, DROP, FAIL, FLOW_BEGIN, FLOW_END, Guest, HEAP, IRQ, LEVEL, MARK, PENDING, POLL,
-    READ, READY, REPLY, RESOLVE, SERVER, SIGNAL, SWITCH, TEXT, TRY, WAIT_FOR, row,
+    A, B, C, CLIENT, CLOCK, CREATE, DONE, DROP, FAIL, FLOW_BEGIN, FLOW_END, Guest, HEAP, IRQ, LEVEL, MARK, PENDING,
+    POLL, READ, READY, REPLY, RESOLVE, SERVER, SIGNAL, SWITCH, TEXT, TRY, WAIT_FOR, row,
 };
 use fata_model::objects::Verdict;
 use fata_model::tasks::State;
 use fata_model::trace::{Actor, TaskRef, TrackKind};
+use fata_wire::shared::Clock;
 
 #[test]
 fn a_task_is_idle_from_its_spawn_ready_from_its_wake_running_in_its_polls_and_done() {
@@ -153,6 +154,25 @@ fn spans_nest_and_self_time_is_what_children_do_not_cover() {
     assert_eq!(row(&trace, "TaskSpans { task: TaskRef(0), depth: 1 }"), ["20..50 app.b", "60..70 net.c"]);
     let a = &row(&trace, "TaskSpans { task: TaskRef(0), depth: 0 }")[0];
     assert_eq!(a, r#"10..80 app.a [FieldValue { name: "bytes", text: "1234 B (1.21 KiB)" }]"#);
+}
+
+#[test]
+fn what_tracing_took_is_events_times_what_one_costs() {
+    let clock = Clock { clock_cost_picos: 9_000, probe_cost_picos: 10_000, ..CLOCK };
+    // 4 events recorded and 6 discarded, of 10 ns each, in 4 us.
+    let trace = Guest::new().begin(A).end(A).discard(6).begin(B).at(4000).end(B).trace_by(&clock);
+    let stats = trace.stats();
+    assert_eq!(stats.duration_ns, 4000);
+    assert_eq!(stats.clock.unwrap().perturbation_ppm, Some(25_000));
+    assert_eq!(stats.warnings, Vec::<String>::new());
+    assert_eq!(Guest::new().begin(A).end(A).trace().stats().clock.unwrap().perturbation_ppm, None, "not measured");
+}
+
+#[test]
+fn a_clock_that_traps_is_warned_about() {
+    let clock = Clock { clock_cost_picos: 1_300_000, ..CLOCK };
+    let stats = Guest::new().begin(A).end(A).trace_by(&clock).stats();
+    assert!(stats.warnings[0].starts_with("reading the guest's clock costs 1300 ns"), "{:?}", stats.warnings);
 }
 
 #[test]

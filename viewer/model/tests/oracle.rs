@@ -225,7 +225,7 @@ fn random_bytes_as_metadata_and_packets_are_refused_with_a_sentence() {
         let bytes: Vec<u8> = (0..len).map(|_| u8::try_from(random.below(256)).unwrap()).collect();
         let mut ingest = Ingest::new(Limits::default());
         let _ = ingest.metadata(&String::from_utf8_lossy(&bytes));
-        ingest.metadata(&metadata()).unwrap();
+        ingest.metadata(&metadata(&common::CLOCK)).unwrap();
         let error = ingest.packet(&bytes).unwrap_err();
         assert!(error.to_string().contains("packet"), "{error}");
     }

@@ -42,7 +42,7 @@ pub(crate) const CLIENT: u16 = 51;
 pub(crate) const REPLY: u16 = 52;
 
 /// 1 tick is 1 ns; time 0 of a trace is its first packet's begin.
-const CLOCK: Clock = Clock {
+pub(crate) const CLOCK: Clock = Clock {
     hz: 1_000_000_000,
     anchor_ticks: 0,
     anchor_unix_nanos: 1_000_000_000_000,
@@ -50,7 +50,7 @@ const CLOCK: Clock = Clock {
     probe_cost_picos: 0,
 };
 
-pub(crate) fn metadata() -> String {
+pub(crate) fn metadata(clock: &Clock) -> String {
     let none = |name| Field { name, ty: FieldType::U64, unit: Unit::None };
     let task = Field { name: "task", ty: FieldType::Task, unit: Unit::None };
     let name = Field { name: "name", ty: FieldType::Name, unit: Unit::None };
@@ -89,7 +89,7 @@ pub(crate) fn metadata() -> String {
         (REPLY, Kind::Name, "name", "arp.reply", &[]),
     ];
     let mut out = String::new();
-    metadata::write_preamble(&mut out, UUID, &CLOCK).unwrap();
+    metadata::write_preamble(&mut out, UUID, clock).unwrap();
     for &(id, kind, category, name, fields) in list {
         let fields = Fields::new(fields);
         let callsite = Callsite { id, kind, level: Level::Info, line: 7, category, name, file: "guest.rs", fields };
@@ -162,9 +162,13 @@ impl Guest {
     }
 
     pub(crate) fn trace(&mut self) -> Trace {
+        self.trace_by(&CLOCK)
+    }
+
+    pub(crate) fn trace_by(&mut self, clock: &Clock) -> Trace {
         self.seal();
         let mut ingest = Ingest::new(Limits::default());
-        ingest.metadata(&metadata()).unwrap();
+        ingest.metadata(&metadata(clock)).unwrap();
         for packet in &self.packets {
             ingest.packet(packet).unwrap();
         }
