@@ -14,8 +14,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod actions;
 pub mod app;
 pub mod commands;
+mod derived;
 pub mod headless;
 pub mod live;
 pub mod paint;

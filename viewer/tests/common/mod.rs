@@ -1,5 +1,6 @@
 //! A small trace with one of everything, whose times can be counted on one's fingers: the clock ticks in nanoseconds.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::packets::{StreamWriter, UUID};
