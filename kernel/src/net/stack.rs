@@ -45,8 +45,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A peer that is silent so long is asked whether it lives, and after the second is taken for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const DEAD_AFTER: Duration = Duration::from_secs(150);
-/// The queues' lengths are recorded at most so often.
+/// The queues' lengths are recorded at most so often, when there is a turn anyway,
 const GAUGE_NANOS: u64 = 1_000_000;
+/// and at least so long after the last change that was passed over: a wakeup of its own is dear.
+const LAST_GAUGE_NANOS: u64 = 10_000_000;
 const FIRST_LOCAL_PORT: u16 = 0xc000;
 
 /// How much the network may take.
@@ -329,10 +331,9 @@ impl Stack {
             return None;
         }
         if now_nanos < self.gauges.next_nanos {
-            return Some(self.gauges.next_nanos);
+            return Some(self.gauges.next_nanos + LAST_GAUGE_NANOS);
         }
         let (receive_bytes, send_bytes) = self.queued();
-
         if receive_bytes != self.gauges.receive_bytes {
             counter!("tcp.rx_queue", bytes = receive_bytes);
         }
