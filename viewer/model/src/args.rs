@@ -1,7 +1,8 @@
 //! The fields of events that have some, packed: an interval keeps four bytes that say where.
 //!
 //! A small number takes a byte or two; text, signed numbers and doubles are kept as they came. Plain events keep nothing.
-//! When the arena is full (4 GiB, or the limit given) further events lose their fields, not their times, and are counted.
+//! When the arena is full, which its limit says, the oldest fields are forgotten for the newest. After 4 GiB in all further
+//! events lose their fields, not their times, and are counted.
 
 use fata_wire::{put_u64, u64_at};
 
@@ -26,6 +27,8 @@ pub(crate) enum Packing {
 #[derive(Clone, Debug)]
 pub(crate) struct Args {
     segments: Vec<Vec<u8>>,
+    /// Segments whose fields were forgotten.
+    pub(crate) forgotten: usize,
     max_segments: usize,
     /// Events whose fields found no room.
     pub(crate) refused: u64,
@@ -33,7 +36,12 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Args { segments: Vec::new(), max_segments: (max_bytes / SEGMENT_BYTES).clamp(1, MAX_SEGMENTS), refused: 0 }
+        Args {
+            segments: Vec::new(),
+            forgotten: 0,
+            max_segments: (max_bytes / SEGMENT_BYTES).clamp(1, MAX_SEGMENTS),
+            refused: 0,
+        }
     }
 
     /// Keeps an event's fields and returns where, or [`NO_ARGS`].
@@ -46,9 +54,15 @@ impl Args {
         // Three lengths of at most three bytes, and no word takes more than ten.
         let room = 6 + words * 10;
         if self.segments.last().is_none_or(|segment| segment.len() + room > SEGMENT_BYTES) {
-            if self.segments.len() >= self.max_segments {
+            if self.segments.len() >= MAX_SEGMENTS {
                 self.refused += 1;
                 return NO_ARGS;
+            }
+            if self.segments.len() - self.forgotten >= self.max_segments {
+                if let Some(oldest) = self.segments.get_mut(self.forgotten) {
+                    *oldest = Vec::new();
+                }
+                self.forgotten += 1;
             }
             self.segments.push(Vec::new());
         }
@@ -136,11 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_arena_refuses_and_counts() {
-        let mut args = Args::new(SEGMENT_BYTES);
-        let places: Vec<_> = (0..300).map(|_| args.keep(Packing::Raw, 1, &[7; 4096])).collect();
-        let refused = places.iter().filter(|&&at| at == NO_ARGS).count();
-        assert!(refused > 0);
-        assert_eq!(args.refused, refused as u64);
+    fn a_full_arena_forgets_the_oldest_fields_for_the_newest() {
+        let mut args = Args::new(2 * SEGMENT_BYTES);
+        let places: Vec<_> = (0..1000).map(|i| args.keep(Packing::Raw, i, &[7; 4096])).collect();
+        let kept: Vec<_> = places.iter().map(|&at| args.get(at).is_some()).collect();
+        let first = kept.iter().position(|&kept| kept).unwrap();
+        assert!(first > 400 && kept[first..].iter().all(|&kept| kept));
+        assert_eq!(args.get(places[999]).map(|(arg, _)| arg), Some(999));
+        assert!(args.memory_bytes() <= 4 * SEGMENT_BYTES, "a vector may have twice the room it needs");
     }
 }

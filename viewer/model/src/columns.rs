@@ -7,7 +7,9 @@
 //!
 //! The youngest intervals, fewer than a group, are kept as they are; a complete group becomes columns: starts as `u32`
 //! distances from the group's own start, durations as `u32`. The few that do not fit (4.29 s) lie in a table on the side.
-//! A row is never full; [`Limits`](crate::ingest::Limits) bound all rows together.
+//! A row is never full; [`Limits`](crate::ingest::Limits) bound all rows together. Where they are reached the columns of
+//! the oldest intervals are forgotten and their nodes stay, so that a row keeps its overview: see
+//! [`Row::forget_before`].
 //!
 //! ```
 //! use fata_model::columns::Row;
@@ -19,7 +21,7 @@
 //! ```
 
 use crate::pyramid::{Pyramid, Summary};
-use crate::segmented::Segmented;
+use crate::segmented::{SEGMENT, Segmented};
 use crate::time::Nanos;
 
 /// Intervals per node of the lowest level, and nodes per node of the level above. With 16 a walk costs up to twice as much
@@ -125,6 +127,8 @@ pub struct Row {
     wide: Option<Box<Wide>>,
     /// Complete groups.
     complete: u32,
+    /// Segments of groups whose columns were forgotten.
+    forgotten: u32,
     /// The end of the last interval.
     last_end: Nanos,
     open: Option<Open>,
@@ -146,12 +150,32 @@ impl Row {
             tail: Vec::new(),
             wide: None,
             complete: 0,
+            forgotten: 0,
             last_end: Nanos::MIN,
             open: None,
         }
     }
 
-    /// How many intervals have ended; an open one is not among them.
+    /// Gives up the columns of intervals that ended before `time`, in pieces of 256, and returns how many: they are
+    /// entries no more, and a walk shows them as cells at every zoom.
+    pub fn forget_before(&mut self, time: Nanos) -> usize {
+        let before = self.forgotten;
+        while let last = (self.forgotten as usize + 1) * SEGMENT - 1
+            && self.pyramid.level(0).get(last).is_some_and(|node| node.end < time)
+        {
+            self.groups.forget(self.forgotten as usize);
+            self.forgotten += 1;
+        }
+        (self.forgotten - before) as usize * SEGMENT * FAN_OUT
+    }
+
+    /// How many of the oldest intervals are known only in sum.
+    #[must_use]
+    pub fn forgotten(&self) -> usize {
+        self.forgotten as usize * SEGMENT * FAN_OUT
+    }
+
+    /// How many intervals have ended, the forgotten ones included; an open one is not among them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.complete as usize * FAN_OUT + self.tail.len()
@@ -284,7 +308,7 @@ impl Row {
         )
     }
 
-    /// The interval at `index`, `None` at [`Row::len`] and beyond.
+    /// The interval at `index`, `None` at [`Row::len`] and beyond, and for what was forgotten.
     #[must_use]
     pub fn entry(&self, index: usize) -> Option<Entry> {
         let (group, i) = (index / FAN_OUT, index % FAN_OUT);
@@ -299,14 +323,14 @@ impl Row {
         found
     }
 
-    /// All intervals that have ended, oldest first.
+    /// All intervals that have ended and were not forgotten, oldest first.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        (0..self.len()).map_while(|index| self.entry(index))
+        (self.forgotten()..self.len()).map_while(|index| self.entry(index))
     }
 
     /// Calls `look` with every interval that has ended and its index, oldest first: a few nanoseconds each.
     pub fn scan(&self, mut look: impl FnMut(u32, &Entry)) {
-        for group in 0..=self.complete as usize {
+        for group in self.forgotten as usize * SEGMENT..=self.complete as usize {
             let columns = self.groups.get(group);
             let mut i = 0;
             self.for_each_in(group, |index, start, end, key, uncertain| {
@@ -321,14 +345,18 @@ impl Row {
         }
     }
 
-    /// The index of the first interval that begins at or after `time`; [`Row::len`] where there is none.
+    /// The index of the first interval that begins at or after `time`, among those not forgotten; [`Row::len`] where there
+    /// is none.
     #[must_use]
     pub fn first_from(&self, time: Nanos) -> usize {
         // In the last group that begins before `time`, or at the beginning of the one after it.
         let before = self.pyramid.level(0).partition_point(|node| node.start < time);
         let in_tail = before == self.complete as usize && self.tail.first().is_some_and(|entry| entry.start < time);
         let group = if in_tail { before } else { before.saturating_sub(1) };
-        let mut first = group * FAN_OUT;
+        let mut first = (group * FAN_OUT).max(self.forgotten());
+        if first > group * FAN_OUT {
+            return first;
+        }
         self.for_each_in(group, |_, start, _, _, _| {
             first += usize::from(start < time);
             start < time

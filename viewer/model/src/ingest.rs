@@ -27,14 +27,15 @@ use crate::stats::{CallsiteTimes, Stats};
 use crate::streams::{Current, Stream, StreamGap};
 use crate::tasks::Tasks;
 use crate::time::{Nanos, TickScale};
-use crate::trace::{Gap, Origin, Trace, TrackKind, Tracks};
+use crate::trace::{Gap, Origin, Series, Trace, TrackKind, Tracks};
 
 /// How much a trace may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Intervals, instants and samples in all; each takes about 18 bytes.
+    /// Intervals, instants and samples in all; each takes about 18 bytes. When there are so many, the oldest are given up
+    /// for the newest; their overview stays, at a fifth of the cost.
     pub intervals: u64,
-    /// Bytes for events' fields.
+    /// Bytes for events' fields; the oldest are given up for the newest.
     pub field_bytes: usize,
     /// Tracks; each takes about 300 bytes.
     pub tracks: usize,
@@ -124,6 +125,7 @@ impl Ingest {
             scale: TickScale::new(0, 0),
             origin: None,
             end: 0,
+            detail_from: None,
             events: 0,
             unknown_events: 0,
             tracks: Tracks { list: Vec::new(), max_tracks: limits.tracks, room: limits.intervals, refused: 0 },
@@ -287,6 +289,9 @@ impl Ingest {
             }
         }
         self.trace.events += events;
+        if self.trace.tracks.room < self.limits.intervals / 16 {
+            self.trace.forget_oldest(self.limits.intervals / 8);
+        }
         Ok(())
     }
 
@@ -525,6 +530,31 @@ fn flow_id(value: Value<'_>) -> Option<u64> {
 }
 
 impl Trace {
+    /// Gives up the oldest intervals, about `wanted` of them, or as many as there are to give up.
+    fn forget_oldest(&mut self, wanted: u64) {
+        let from = self.detail_from.unwrap_or(0);
+        let mut freed = 0;
+        // Up to half of the time that is known in detail, in steps.
+        for part in 1..=8 {
+            let horizon = from + (self.end - from) / 16 * part;
+            let rows = self.tracks.list.iter_mut().filter_map(|track| match &mut track.series {
+                Series::Row(row) => Some(row),
+                Series::Samples(_) => None,
+            });
+            let intervals = rows.map(|row| row.forget_before(horizon)).sum::<usize>();
+            let wakes = self.streams.iter_mut().map(|stream| stream.forget_wakes(horizon)).sum::<usize>();
+            if intervals + wakes > 0 {
+                self.detail_from = Some(horizon);
+            }
+            // The nodes of what was forgotten stay.
+            freed += intervals as u64 / 5 * 4 + wakes as u64;
+            if freed >= wanted {
+                break;
+            }
+        }
+        self.tracks.room += freed;
+    }
+
     /// The statistics of the trace as it stands.
     #[must_use]
     pub fn stats(&self) -> Stats {

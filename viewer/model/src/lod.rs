@@ -16,7 +16,7 @@
 //! assert!((visible.cells[50].share - 0.5).abs() < 0.01);
 //! ```
 
-use crate::columns::{Node, Row};
+use crate::columns::{FAN_OUT, Node, Row};
 use crate::pyramid::{Descend, Visit};
 use crate::time::Nanos;
 
@@ -187,11 +187,43 @@ impl Walker<'_> {
 
     #[inline]
     fn group(&mut self, row: &Row, group: usize) -> Descend {
+        if (group + 1) * FAN_OUT <= row.forgotten()
+            && let Some(node) = row.pyramid().level(0).get(group)
+        {
+            return self.smear(node, group * FAN_OUT);
+        }
         let whole = row.for_each_in(group, |index, start, end, key, uncertain| {
             self.interval(start, end, key, uncertain, index);
             start < self.to
         });
         if whole { Descend::Skip } else { Descend::Stop }
+    }
+
+    /// Spreads a node of which nothing more is known evenly over its columns.
+    fn smear(&mut self, node: &Node, first: usize) -> Descend {
+        let density = f64::from(node.busy) / (node.end - node.start).max(1) as f64;
+        let mut from = node.start.max(self.from);
+        let mut count = u32::try_from(FAN_OUT).unwrap_or(0);
+        while from < node.end.min(self.to) {
+            if from >= self.column_to {
+                self.flush();
+                self.open_column(from);
+            }
+            let to = node.end.min(self.column_to);
+            let narrow = Narrow {
+                start: from,
+                end: to,
+                busy: density * (to - from) as f64,
+                longest: node.longest(),
+                key: node.key,
+                first: u32::try_from(first).unwrap_or(u32::MAX),
+                count,
+            };
+            self.cell.add(&narrow, narrow.busy, count);
+            count = 0;
+            from = to;
+        }
+        Descend::Skip
     }
 
     #[inline]

@@ -1,9 +1,10 @@
 //! A list that grows without ever copying what it holds: segments of 32 values.
 //!
-//! Invariant: all segments but the last are full, so value `i` lies in segment `i / 32`. It is never full; whoever fills it
-//! keeps the budget.
+//! Invariant: all segments but the last were full once, so value `i` lies in segment `i / 32`; a segment that was forgotten
+//! holds nothing any more. It is never full; whoever fills it keeps the budget.
 
-const SEGMENT: usize = 32;
+/// Values per segment.
+pub(crate) const SEGMENT: usize = 32;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Segmented<T> {
@@ -42,6 +43,13 @@ impl<T> Segmented<T> {
         self.segments.get(index / SEGMENT)?.get(index % SEGMENT)
     }
 
+    /// Gives up the values of a segment; they are never found again.
+    pub(crate) fn forget(&mut self, segment: usize) {
+        if let Some(segment) = self.segments.get_mut(segment) {
+            *segment = Vec::new();
+        }
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         let values: usize = self.segments.iter().map(Vec::capacity).sum();
         values * size_of::<T>() + self.segments.capacity() * size_of::<Vec<T>>()
@@ -60,5 +68,8 @@ mod tests {
         }
         assert!((0..10_000u32).all(|i| list.get(i as usize) == Some(&i)));
         assert_eq!(list.get(10_000), None);
+        list.forget(1);
+        let found: Vec<_> = (0..100).filter(|&i| list.get(i).is_some()).collect();
+        assert_eq!(found, (0..32).chain(64..100).collect::<Vec<_>>());
     }
 }

@@ -124,6 +124,13 @@ impl Stream {
         wakes.map(|&(time, from, to)| Wake { time, from: Actor::unpack(from), to, cpu: self.cpu })
     }
 
+    /// Gives up wakes before `time`, and returns how many.
+    pub(crate) fn forget_wakes(&mut self, time: Nanos) -> usize {
+        let count = self.wakes.partition_point(|wake| wake.0 < time);
+        self.wakes.drain(..count);
+        count
+    }
+
     pub(crate) fn tracks(&self) -> impl Iterator<Item = TrackId> {
         let counters = self.counters.iter().copied();
         std::iter::once(self.lane)

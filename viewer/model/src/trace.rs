@@ -134,6 +134,8 @@ pub struct Trace {
     pub(crate) scale: TickScale,
     pub(crate) origin: Option<Origin>,
     pub(crate) end: Nanos,
+    /// Before this, intervals were forgotten.
+    pub(crate) detail_from: Option<Nanos>,
     pub(crate) events: u64,
     pub(crate) unknown_events: u64,
     pub(crate) tracks: Tracks,
@@ -169,6 +171,13 @@ impl Trace {
     #[must_use]
     pub fn end(&self) -> Nanos {
         self.end
+    }
+
+    /// From when on intervals are known one by one; before it they were given up for newer ones, when the limit was
+    /// reached, and only their overview stays. `None` where nothing was given up.
+    #[must_use]
+    pub fn detail_from(&self) -> Option<Nanos> {
+        self.detail_from
     }
 
     /// All events of all packets, unfinished ones included: what `babeltrace2` counts.
@@ -228,6 +237,13 @@ impl Trace {
     /// What was wrong with the trace, in sentences.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let mut list = self.warnings.clone();
+        list.extend(self.detail_from.map(|time| {
+            let time = crate::text::moment(time);
+            format!("what happened before {time} is kept as an overview only: the memory limit was reached")
+        }));
+        if self.args.forgotten > 0 {
+            list.push("the fields of the oldest events were given up: the memory limit was reached".to_owned());
+        }
         let mut say = |count: u64, text: &str| {
             if count > 0 {
                 list.push(format!("{count} {text}"));

@@ -1,7 +1,8 @@
 //! Tracks: a row of intervals or a counter's samples, and what it shows.
 //!
-//! Invariant: all tracks together take no more intervals than [`Limits`](crate::ingest::Limits) allow. When the budget is
-//! used up, what comes is counted and not kept; statistics do not depend on it.
+//! Invariant: all tracks together take no more intervals than [`Limits`](crate::ingest::Limits) allow. Before the budget is
+//! used up the ingest makes room by forgetting the oldest; where that is not enough, what comes is counted and not kept.
+//! Statistics do not depend on it.
 
 use crate::columns::Row;
 use crate::samples::Samples;

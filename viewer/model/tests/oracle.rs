@@ -6,6 +6,7 @@ mod common;
 use std::collections::HashMap;
 
 use common::{A, B, C, Guest, HEAP, IRQ, PENDING, POLL, metadata, picture};
+use fata_model::columns::Row;
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::lod::{View, Visible};
 use fata_model::random::Random;
@@ -238,7 +239,7 @@ fn what_does_not_fit_the_limits_is_counted_and_said() {
     ingest.metadata(&synthetic.metadata()).unwrap();
     packets.iter().for_each(|packet| ingest.packet(packet).unwrap());
     let trace = ingest.finish();
-    let kept: usize = trace.tracks().iter().filter_map(|track| track.row()).map(fata_model::columns::Row::len).sum();
+    let kept: usize = trace.tracks().iter().filter_map(|track| track.row()).map(Row::len).sum();
     assert!(kept <= 100);
     assert!(trace.warnings().any(|warning| warning.contains("did not fit the memory limit")));
     let spans: u64 = trace.stats().callsites.iter().filter(|c| c.kind == "span").map(|c| c.count).sum();
@@ -287,4 +288,51 @@ fn a_packet_that_comes_twice_or_late_or_from_another_recording_is_left_out() {
     foreign[4] ^= 1;
     assert!(ingest.packet(&foreign).unwrap_err().to_string().contains("another recording"));
     assert_eq!(ingest.trace().stats(), before);
+}
+
+#[test]
+fn a_long_trace_keeps_its_newest_intervals_and_an_overview_of_all() {
+    let synthetic = Synthetic { spans: 200_000, tasks: 4, packet_bytes: 65536, seed: 8 };
+    let mut packets = Vec::new();
+    synthetic.packets(|packet| {
+        packets.push(packet.to_vec());
+        true
+    });
+    let whole = batch(&synthetic, &packets);
+    let limit = 100_000;
+    let mut ingest = Ingest::new(Limits { intervals: limit, field_bytes: 1 << 20, ..Limits::default() });
+    ingest.metadata(&synthetic.metadata()).unwrap();
+    let mut most = 0;
+    for packet in &packets {
+        ingest.packet(packet).unwrap();
+        most = most.max(ingest.trace().memory_bytes());
+    }
+    let trace = ingest.finish();
+    assert!(most < whole.memory_bytes() * 3 / 4, "{most} of {}", whole.memory_bytes());
+    let detail_from = trace.detail_from().unwrap();
+    assert!(trace.warnings().any(|warning| warning.contains("kept as an overview only")));
+    assert!(!trace.warnings().any(|warning| warning.contains("did not fit")), "nothing new was refused");
+    let (mut ours, mut theirs) = (Visible::default(), Visible::default());
+    for (id, track) in (0..).map(TrackId).zip(whole.tracks()) {
+        let (Some(row), Some(kept)) = (track.row(), trace.track(id).and_then(|track| track.row())) else { continue };
+        assert_eq!(kept.len(), row.len());
+        let newest = |row: &Row| {
+            let entries = row.entries().filter(|entry| entry.start >= detail_from);
+            entries.map(|entry| (entry.start, entry.end, entry.key)).collect::<Vec<_>>()
+        };
+        assert_eq!(newest(kept), newest(row));
+        let view = View { from: 0, to: whole.end(), columns: 50 };
+        trace.visible(id, &view, &mut ours);
+        whole.visible(id, &view, &mut theirs);
+        let share = |visible: &Visible| {
+            let spans =
+                visible.spans.iter().map(|span| view.x(span.end.min(view.to)) - view.x(span.start)).sum::<f64>();
+            spans + visible.cells.iter().map(|cell| f64::from(cell.share)).sum::<f64>()
+        };
+        assert!((share(&ours) - share(&theirs)).abs() < 1.0, "{:?}", track.kind);
+    }
+    let (mut our, mut their) = (trace.stats(), whole.stats());
+    our.warnings.clear();
+    their.warnings.clear();
+    assert_eq!(our, their, "statistics do not depend on what is shown");
 }

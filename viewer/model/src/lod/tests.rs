@@ -151,3 +151,32 @@ fn a_view_of_less_than_a_nanosecond_per_column_shows_what_lies_there() {
     assert_eq!(visible.cells.iter().map(|cell| (cell.column, cell.count)).collect::<Vec<_>>(), [(100, 1)]);
     assert_eq!(visible.spans.len(), 1);
 }
+
+#[test]
+fn what_was_forgotten_is_still_covered_and_what_was_not_is_found_as_before() {
+    let mut random = Random::new(21);
+    for _ in 0..20 {
+        let (mut row, entries) = random_row(&mut random, 5000);
+        let end = entries.last().unwrap().end;
+        let view = View { from: 0, to: end, columns: 200 };
+        let mut visible = Visible::default();
+        let covered = |visible: &Visible| {
+            let spans = visible.spans.iter().map(|span| view.x(span.end) - view.x(span.start)).sum::<f64>();
+            spans + visible.cells.iter().map(|cell| f64::from(cell.share)).sum::<f64>()
+        };
+        row.visible(&view, end, &mut visible);
+        let before = covered(&visible);
+        let forgotten = row.forget_before(end / 2);
+        assert_eq!(forgotten, row.forgotten());
+        assert!(forgotten % 256 == 0 && entries[..forgotten].iter().all(|entry| entry.end < end / 2));
+        assert_eq!(row.entries().collect::<Vec<_>>(), entries[forgotten..]);
+        assert_eq!(row.len(), entries.len());
+        row.visible(&view, end, &mut visible);
+        assert!((covered(&visible) - before).abs() < 0.01 * before + 0.1, "{} for {before}", covered(&visible));
+        for entry in &entries[forgotten..] {
+            let after = entries.partition_point(|other| other.start < entry.start);
+            assert_eq!(row.first_from(entry.start), after.max(forgotten));
+        }
+        assert_eq!(row.first_from(0), forgotten.max(entries.partition_point(|entry| entry.start < 0)));
+    }
+}
