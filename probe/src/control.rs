@@ -40,18 +40,31 @@ pub fn poll() {
 }
 
 pub(crate) fn poll_region(region: &Region) {
+    if let Some(Asked { categories, level, frozen }) = look(region) {
+        apply(|callsite| !frozen && callsite.level as u32 <= level && bit_of(callsite.category) & categories != 0);
+    }
+}
+
+/// What a host asks of the callsites.
+pub(crate) struct Asked {
+    categories: u64,
+    level: u32,
+    pub(crate) frozen: bool,
+}
+
+/// Takes over the mode, and says what else is asked for, if the host has changed anything.
+pub(crate) fn look(region: &Region) -> Option<Asked> {
     #[expect(clippy::cast_possible_truncation, reason = "the low and the high half of a word")]
     let split = |word: u64| (word as u32, (word >> 32) as u32);
     let (generation, mode) = split(region.control_word(control::GENERATION));
     if generation == region.generation().load(Ordering::Relaxed) {
-        return;
+        return None;
     }
     region.generation().store(generation, Ordering::Relaxed);
     region.set_mode(if mode == Mode::Discard as u32 { Mode::Discard } else { Mode::Overwrite });
     let categories = region.control_word(control::CATEGORIES);
     let (level, freeze) = split(region.control_word(control::LEVEL));
-    let frozen = freeze == 1;
-    apply(|callsite| !frozen && callsite.level as u32 <= level && bit_of(callsite.category) & categories != 0);
+    Some(Asked { categories, level, frozen: freeze == 1 })
 }
 
 /// Turns on what is on where no host has said anything: all categories, up to [`Level::Info`].

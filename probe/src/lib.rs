@@ -43,6 +43,7 @@ mod name;
 pub mod region;
 pub mod ring;
 mod span;
+mod sync;
 mod value;
 
 pub use callsite::Callsite;

@@ -24,6 +24,7 @@ use fata_wire::shared::{
 };
 
 use crate::ring::{Writer, fence_publish, index, zero_words};
+use crate::sync::Word;
 
 /// What a region is to be.
 #[derive(Clone, Copy, Debug)]
@@ -242,6 +243,18 @@ impl Region {
         unsafe { Region::install(memory, bytes, config) }
     }
 
+    /// A region that no probe finds, for models.
+    #[cfg(all(test, loom))]
+    pub(crate) fn bare(memory: *mut u8, bytes: u64, config: &Config<'_>) -> Self {
+        Region::new(memory, bytes, config).unwrap()
+    }
+
+    /// The writer of stream 0, for models.
+    #[cfg(all(test, loom))]
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.writers[0]
+    }
+
     /// Writes the header page and makes the region known.
     fn publish(&'static self, config: &Config<'_>) {
         let geometry = &self.geometry;
@@ -351,10 +364,10 @@ impl Region {
     }
 
     /// The word at byte `offset`, a multiple of 8 below the first ring page.
-    fn word(&self, offset: usize) -> &AtomicU64 {
+    fn word(&self, offset: usize) -> Word<'_> {
         debug_assert!(offset.is_multiple_of(8) && offset < index(self.geometry.streams_offset));
         // SAFETY: the offset lies in the region, which is page-aligned, lives for ever, and is only accessed atomically.
-        unsafe { AtomicU64::from_ptr(self.memory.add(offset).cast()) }
+        unsafe { crate::sync::word(self.memory.add(offset).cast()) }
     }
 
     /// Stores `bytes` at `offset`, cut to `len - 1` where longer than `len` leaves room for a NUL, and NULs after it.

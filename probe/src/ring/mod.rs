@@ -30,6 +30,8 @@
 //! Limits, stated: an interrupt handler that nests inside a record must not itself write as many packets as the ring has;
 //! and a guest's thread must not hand its writer to another thread.
 
+#[cfg(all(test, loom))]
+mod model;
 mod switch;
 mod word;
 

@@ -6,6 +6,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sync;
+
 /// Stores one word.
 ///
 /// # Safety
@@ -14,7 +16,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 pub(crate) unsafe fn store_word(word: *mut u64, value: u64) {
     // SAFETY: by the contract the word is valid for writes; all concurrent accesses to it are atomic ones.
     // Relaxed: `fence_publish` orders these stores where their order matters.
-    unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
+    unsafe { sync::word(word) }.store(value, Ordering::Relaxed);
 }
 
 /// Loads one word of the guest's own memory.
@@ -24,15 +26,16 @@ pub(crate) unsafe fn store_word(word: *mut u64, value: u64) {
 #[cfg(feature = "std")]
 pub(crate) unsafe fn copy_word(word: *mut u64) -> u64 {
     // SAFETY: by the contract the word is valid for reads; all concurrent accesses to it are atomic ones.
-    unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed)
+    unsafe { sync::word(word) }.load(Ordering::Relaxed)
 }
 
 /// Makes the stores before it visible before the stores after it; pairs with the Acquire fence after a reader's copy.
 ///
 /// On x86-64 the CPU keeps stores in order and this only holds the compiler.
 #[inline(always)]
+#[cfg_attr(loom, track_caller)]
 pub(crate) fn fence_publish() {
-    core::sync::atomic::fence(Ordering::Release);
+    sync::fence(Ordering::Release);
 }
 
 /// Asks for the cache line of `word`, which need not be anyone's: a hint, never an access.
@@ -79,7 +82,8 @@ pub(crate) unsafe fn zero_words(start: *mut u64, count: usize) {
 /// which is a third of the locked instruction's cost. Returns whether it did.
 #[inline(always)]
 pub(crate) fn compare_exchange_local(word: &AtomicU64, current: u64, new: u64) -> bool {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    sync::interrupt_point();
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     {
         let found: u64;
         // SAFETY: `word` is valid and aligned; no other CPU writes it (a writer belongs to one vCPU), and on one CPU a
@@ -95,7 +99,7 @@ pub(crate) fn compare_exchange_local(word: &AtomicU64, current: u64, new: u64) -
         }
         found == current
     }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
     {
         // Writer and interrupts share the CPU, and readers never look at this word. Release: what was loaded before the
         // exchange belongs to `current`; pairs with the Acquire load of the state in an interrupt on this CPU.
