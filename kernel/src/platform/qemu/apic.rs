@@ -1,8 +1,9 @@
 //! Interrupt controllers: the local APIC, which has the one-shot timer, and the I/O APICs, to which devices' lines go. The
 //! old pair of PICs is silenced.
 //!
-//! Devices' lines are *level-triggered*: a line stays up until its device is asked why. So the handler masks the line, the
-//! driver asks the device and then unmasks it; otherwise the interrupt would come again at once.
+//! Devices' lines are *level-triggered*: a line stays up until its device is asked why, and an interrupt that was ended before
+//! would come again at once. So the driver first asks the device, and then ends the interrupt; until then it does not come
+//! again, which is as good as a mask and costs nothing. Each access to a controller is an exit to QEMU.
 //!
 //! Lines are numbered over all I/O APICs (GSI): the first has 0 to 23, and where there is a second, as in `-M microvm` with
 //! ACPI, it has 24 to 47. QEMU also gives the first one the lines of the PICs, by the same numbers.
@@ -11,7 +12,7 @@
 
 #![expect(unsafe_code, reason = "the controllers' addresses are fixed by the machine")]
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::cpu::{self, Port};
 use super::interrupts::{NET_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
@@ -84,7 +85,7 @@ pub(super) fn interrupt_in(nanos: u64) {
     INITIAL_COUNT.write(u32::try_from(counts).unwrap_or(u32::MAX).max(1));
 }
 
-/// Tells the local APIC that the handler has done its work.
+/// Ends the interrupt of the highest priority that is being handled: it may come again.
 pub(super) fn end_of_interrupt() {
     END_OF_INTERRUPT.write(0);
 }
@@ -92,10 +93,6 @@ pub(super) fn end_of_interrupt() {
 /// A device's line. Holding one proves that an I/O APIC has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line(u32);
-
-/// The one line that is connected, and [`NO_LINE`] before.
-static CONNECTED: AtomicU32 = AtomicU32::new(NO_LINE);
-const NO_LINE: u32 = u32::MAX;
 
 impl Line {
     /// The line of this number, if the machine has it.
@@ -109,32 +106,15 @@ impl Line {
         is_there(IO_APICS[1])
     }
 
-    /// Makes this the line that interrupts at [`NET_VECTOR`].
+    /// Makes the line interrupt at [`NET_VECTOR`] from now on.
     pub(super) fn connect(self) {
-        CONNECTED.store(self.0, Ordering::Relaxed);
-        unmask_line();
-    }
-}
-
-/// Lets the connected line interrupt.
-pub(super) fn unmask_line() {
-    redirect(LEVEL_TRIGGERED | u32::from(NET_VECTOR));
-}
-
-/// Keeps the connected line from interrupting.
-pub(super) fn mask_line() {
-    redirect(MASKED | LEVEL_TRIGGERED | u32::from(NET_VECTOR));
-}
-
-/// Writes the lower half of the connected line's entry. The upper half names the CPU: 0, as it is after a reset.
-fn redirect(entry: u32) {
-    let gsi = CONNECTED.load(Ordering::Relaxed);
-    if let Some(&apic) = IO_APICS.get((gsi / LINES) as usize) {
+        let Some(&apic) = IO_APICS.get((self.0 / LINES) as usize) else { return };
         // An interrupt between the two writes may itself select a register.
         cpu::without_interrupts(|| {
             let (select, window) = io_registers(apic);
-            select.write(0x10 + 2 * (gsi % LINES));
-            window.write(entry);
+            // The upper half of the entry names the CPU: 0, as it is after a reset.
+            select.write(0x10 + 2 * (self.0 % LINES));
+            window.write(LEVEL_TRIGGERED | u32::from(NET_VECTOR));
         });
     }
 }

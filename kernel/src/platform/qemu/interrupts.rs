@@ -7,9 +7,11 @@
 //! | vector | what | who answers |
 //! |---|---|---|
 //! | 0 to 31 | exceptions | [`exception`]: prints where and why, seals the ring, ends the guest |
-//! | 32 | the one-shot timer | [`idle::kick`] |
-//! | 33 | the network device | masks its line until the driver has looked, [`idle::kick`] |
-//! | 47 | spurious | nobody, as the manual asks |
+//! | 32 | the network device | [`net::interrupted`], which leaves the end of the interrupt to the driver |
+//! | 48 | the one-shot timer | [`idle::kick`] |
+//! | 63 | spurious | nobody, as the manual asks |
+//!
+//! The upper four bits of a vector are its priority: the timer interrupts while the network device is not answered yet.
 
 #![expect(unsafe_code, reason = "descriptor tables are read by the CPU, and handlers are entered from assembly")]
 
@@ -20,15 +22,15 @@ use super::{apic, exception, idle, net};
 
 global_asm!(include_str!("interrupts.s"));
 
-/// The timer's vector.
-pub(super) const TIMER_VECTOR: u8 = 32;
 /// The network device's vector.
-pub(super) const NET_VECTOR: u8 = 33;
+pub(super) const NET_VECTOR: u8 = 32;
+/// The timer's vector.
+pub(super) const TIMER_VECTOR: u8 = 48;
 /// The local APIC's vector for an interrupt that was gone when the CPU asked which it is.
-pub(super) const SPURIOUS_VECTOR: u8 = 47;
+pub(super) const SPURIOUS_VECTOR: u8 = 63;
 
 /// Vectors that have a stub.
-const VECTORS: usize = 48;
+const VECTORS: usize = 64;
 const STACK_BYTES: usize = 32 * 1024;
 /// The stack of each kind of gate, as the CPU counts them.
 const EXCEPTION_STACK: u64 = 1;
@@ -131,7 +133,6 @@ extern "C" fn fata_interrupt(frame: &Frame) {
         Ok(NET_VECTOR) => {
             net::interrupted();
             idle::kick();
-            apic::end_of_interrupt();
         }
         Ok(SPURIOUS_VECTOR) => (),
         // No device was told any other. Answering keeps the next interrupts coming.

@@ -11,7 +11,7 @@
     .global fata_interrupt_stubs
 fata_interrupt_stubs:
     .set vector, 0
-    .rept 48
+    .rept 64
     .balign 16
     # Vectors 8, 10 to 14, 17, 21, 29 and 30 come with an error code.
     .if ((0x60227d00 >> vector) & 1) == 0

@@ -10,7 +10,7 @@
 //! | `clock`, `pit` | time since boot, and what a tick is worth |
 //! | `idle` | pausing until an interrupt |
 //! | `memory`, `pages` | what is free, and what may be done with it |
-//! | `net`, `virtio` | the network device |
+//! | `net`, `queue`, `virtio` | the network device |
 //! | `console`, `power` | the serial port, the end |
 //! | `trace` | the ring that the host reads |
 //!
@@ -31,6 +31,7 @@ pub mod net;
 mod pages;
 mod pit;
 pub mod power;
+mod queue;
 mod start_info;
 mod trace;
 mod virtio;

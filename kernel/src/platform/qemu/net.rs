@@ -2,57 +2,46 @@
 //!
 //! When it is full, no frame is discarded here. Received frames wait in the device's own queue until the stack takes them,
 //! and while that is full the device leaves further ones with QEMU. A frame that is to be sent gets no token while all
-//! buffers are with the device; that is the instant `virtio.tx_full`, and the device interrupts when it has sent one.
+//! buffers are the device's; that is the instant `virtio.tx_full`, and the device interrupts when it has sent one.
 //! `virtio.rx_queue` and `virtio.tx_queue` count the frames that wait, and those that the device has not given back: the
 //! first when frames have arrived, both at the end of each turn of the stack, where they have changed.
 //!
-//! The interrupt's line stays up until the device is asked why:
+//! An interrupt is handled in two steps, so that the stack empties the queues without being interrupted:
 //!
 //! ```text
-//!            1 interrupted: mask, wake
-//!    ARMED ─────────────────────────────► PENDING
-//!      ▲                                     │
-//!      └─────────────────────────────────────┘ 2 set_waker: ask the device, unmask
+//!            1 interrupted: wake
+//!    ARMED ──────────────────────► PENDING
+//!      ▲                              │
+//!      └──────────────────────────────┘ 2 set_waker: ask the device why, then end the interrupt
 //! ```
-//! While PENDING, the stack empties the queues without being interrupted. A frame that comes after the device was asked
-//! raises the line again, so none is overlooked.
+//! A frame that comes after the device was asked raises its line again, so none is overlooked.
 
-#![expect(unsafe_code, reason = "a buffer is the device's between two calls of the driver")]
-
-use alloc::alloc::{alloc_zeroed, handle_alloc_error};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::alloc::Layout;
-use core::ptr::NonNull;
+use core::fmt::Write as _;
+use core::mem;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 
 use fata_probe::{counter, instant, span};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
-use virtio_drivers::device::net::VirtIONetRaw;
-use virtio_drivers::transport::SomeTransport;
+use virtio_drivers::transport::{SomeTransport, Transport};
 
-use super::virtio::{self, Sharing};
-use super::{apic, boot, console};
+use super::queue::{BUFFER_BYTES, BUFFERS, Buffer, Direction, Queue};
+use super::{apic, boot, console, virtio};
 use crate::executor::WakeCell;
 use crate::net::Nic;
 
-/// Buffers in each direction; QEMU's queues hold 256.
-const QUEUE: usize = 128;
-/// An Ethernet frame without its checksum, and the device's header of 12 bytes at most, rounded up.
-const BUFFER_BYTES: usize = 1536;
+/// An Ethernet frame without its checksum.
 const FRAME_BYTES: usize = 1514;
-
-type Driver = VirtIONetRaw<Sharing, SomeTransport<'static>, QUEUE>;
 
 /// Set from the interrupt until the device was asked: PENDING above.
 static PENDING: AtomicBool = AtomicBool::new(false);
 static WAKER: WakeCell = WakeCell::new();
 
-/// The line is up. Called with interrupts off.
+/// The device's line is up. Called with interrupts off; ending the interrupt is left to `set_waker`.
 pub(super) fn interrupted() {
-    apic::mask_line();
     instant!(level: Debug, "virtio.interrupt");
     // Release: pairs with the Acquire in `set_waker`.
     PENDING.store(true, Ordering::Release);
@@ -68,11 +57,9 @@ pub fn device() -> Option<Device> {
         return None;
     }
     let _span = span!("boot.net");
-    let found = virtio::find_network(boot::args())?;
-    match Device::new(found) {
+    match Device::new(virtio::find_network(boot::args())?) {
         Ok(device) => Some(device),
         Err(error) => {
-            use core::fmt::Write as _;
             // The console takes everything, so there is no error to look at.
             let _ = writeln!(console::Console, "fata: the network device cannot be used: {error}");
             None
@@ -80,127 +67,67 @@ pub fn device() -> Option<Device> {
     }
 }
 
-/// The buffers of one direction. Those with the device are not touched; `owner` says which those are.
-struct Buffers {
-    start: NonNull<[u8; BUFFER_BYTES]>,
-    /// Which buffer is behind which of the driver's tokens.
-    of_token: [u8; QUEUE],
-}
-
-impl Buffers {
-    /// QUEUE buffers, which live as long as the guest: the device may write to them at any time.
-    fn new() -> Self {
-        let layout = Layout::new::<[[u8; BUFFER_BYTES]; QUEUE]>();
-        // SAFETY: the layout is not of length zero.
-        let memory = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(memory.cast()) else { handle_alloc_error(layout) };
-        Buffers { start, of_token: [0; QUEUE] }
-    }
-
-    /// All numbers of buffers.
-    fn numbers() -> impl Iterator<Item = u8> {
-        (0..=u8::MAX).take(QUEUE)
-    }
-
-    /// The buffer of this number.
-    ///
-    /// # Safety
-    /// The buffer is not with the device, and no other reference to it lives.
-    unsafe fn get<'a>(&self, number: u8) -> &'a mut [u8; BUFFER_BYTES] {
-        let number = usize::from(number) % QUEUE;
-        // SAFETY: one of the QUEUE buffers behind `start`, allocated for ever; the caller promises that nobody else uses it.
-        unsafe { self.start.add(number).as_mut() }
-    }
-
-    /// Remembers which buffer the driver's token stands for.
-    fn given(&mut self, token: u16, number: u8) {
-        if let Some(place) = self.of_token.get_mut(usize::from(token)) {
-            *place = number;
-        }
-    }
-
-    /// The buffer that a token stands for; `None` where the device names a token that there is none.
-    fn number_of(&self, token: u16) -> Option<u8> {
-        self.of_token.get(usize::from(token)).copied()
-    }
-}
-
-/// A received frame: where it lies in which buffer.
+/// A received frame, behind the device's header.
 struct Arrived {
-    buffer: u8,
-    start: usize,
-    len: usize,
+    buffer: Buffer,
+    end: usize,
 }
 
 /// The network device of the guest.
 pub struct Device {
-    sender: Sender,
-    rx: Buffers,
-    /// Frames the stack has not taken, in order.
-    arrived: VecDeque<Arrived>,
-    /// Buffers whose frames the stack has taken, and that are the device's again at the next look.
-    taken: Vec<u8>,
+    transport: SomeTransport<'static>,
     mac: [u8; 6],
+    /// The device's header before each frame: 12 bytes, or 10 on a legacy device. All zero: no offloading was asked for.
+    header_bytes: usize,
+    receive: Queue,
+    /// Frames that the stack has not taken, in order.
+    arrived: VecDeque<Arrived>,
+    /// Buffers whose frames the stack has taken.
+    taken: Vec<Buffer>,
+    send: Queue,
+    /// Buffers for frames to be sent.
+    free: Vec<Buffer>,
+    /// Somebody was refused leave to send since there was a free buffer.
     full: bool,
-    /// The counters as they were emitted last: frames that wait, frames with the device.
+    /// The counters as they were emitted last: frames that wait, frames to be sent.
     counted: (usize, usize),
-}
-
-/// The half that sends; it holds the driver of both queues.
-struct Sender {
-    driver: Driver,
-    tx: Buffers,
-    free: Vec<u8>,
 }
 
 impl Device {
     fn new(found: virtio::Found) -> Result<Self, virtio_drivers::Error> {
-        let driver = Driver::new(found.transport)?;
-        let mac = driver.mac_address();
-        let sender = Sender { driver, tx: Buffers::new(), free: Buffers::numbers().collect() };
-        let mut device = Device {
-            sender,
-            rx: Buffers::new(),
-            arrived: VecDeque::with_capacity(QUEUE),
-            taken: Buffers::numbers().collect(),
-            mac,
-            full: false,
-            counted: (0, 0),
-        };
+        let virtio::Found { mut transport, line } = found;
+        let header_bytes = if virtio::negotiate(&mut transport) { 12 } else { 10 };
+        let mac = transport.read_consistent(|| transport.read_config_space(0))?;
+        let (receive, taken) = Queue::new(&mut transport, Direction::Receive)?;
+        let (mut send, free) = Queue::new(&mut transport, Direction::Send)?;
+        // What was sent is taken back when there is something to send: no reason to be interrupted.
+        send.interrupt(false);
+        transport.finish_init();
+        let arrived = VecDeque::with_capacity(BUFFERS);
+        let mut device =
+            Device { transport, mac, header_bytes, receive, arrived, taken, send, free, full: false, counted: (0, 0) };
         device.give_back_taken();
-        found.line.connect();
+        line.connect();
         Ok(device)
     }
 
     /// Makes buffers whose frames have been taken the device's again.
     fn give_back_taken(&mut self) {
-        while let Some(number) = self.taken.pop() {
-            // SAFETY: the buffer is in no other list, so neither the device nor a token has it. From here on it is the
-            // device's, until `receive_complete`.
-            let token = unsafe { self.sender.driver.receive_begin(self.rx.get(number)) };
-            match token {
-                Ok(token) => self.rx.given(token, number),
-                // The queue has as many places as there are buffers.
-                Err(_) => return self.taken.push(number),
-            }
+        for buffer in self.taken.drain(..) {
+            self.receive.give(buffer, BUFFER_BYTES);
         }
+        self.receive.tell(&mut self.transport);
     }
 
     /// Takes what the device has received.
     fn take_arrived(&mut self) {
         let before = self.arrived.len();
-        while let Some(token) = self.sender.driver.poll_receive() {
-            let Some(buffer) = self.rx.number_of(token) else { return };
-            // SAFETY: the buffer was given with this token, and the device has done with it. If the driver doubts that, it
-            // says so, and the buffer stays the device's.
-            let completed = unsafe { self.sender.driver.receive_complete(token, self.rx.get(buffer)) };
-            match completed {
-                Ok((start, len)) if start + len <= BUFFER_BYTES => {
-                    self.arrived.push_back(Arrived { buffer, start, len })
-                }
-                // Longer than its buffer, or shorter than its header: no frame.
-                Ok(_) => self.taken.push(buffer),
-                Err(_) => return,
+        while let Some((buffer, len)) = self.receive.take() {
+            if (self.header_bytes..=BUFFER_BYTES).contains(&len) {
+                self.arrived.push_back(Arrived { buffer, end: len });
+            } else {
+                instant!(level: Warn, "virtio.bad_frame", bytes = len);
+                self.taken.push(buffer);
             }
         }
         if self.arrived.len() > before {
@@ -208,35 +135,35 @@ impl Device {
         }
     }
 
+    /// Takes back what the device has sent.
+    fn take_sent(&mut self) {
+        while let Some((buffer, _)) = self.send.take() {
+            self.free.push(buffer);
+        }
+    }
+
+    /// Whether a frame may be sent. Once it may not, the device interrupts when that changes.
+    fn has_room(&mut self) -> bool {
+        if self.free.is_empty() {
+            self.send.tell(&mut self.transport);
+            self.take_sent();
+        }
+        if self.free.is_empty() && !self.full {
+            instant!("virtio.tx_full", frames = BUFFERS);
+            self.full = true;
+            self.send.interrupt(true);
+            self.take_sent();
+        }
+        if !self.free.is_empty() && mem::take(&mut self.full) {
+            self.send.interrupt(false);
+        }
+        !self.full
+    }
+
     fn count_arrived(&mut self) {
         let frames = self.arrived.len();
-        if core::mem::replace(&mut self.counted.0, frames) != frames {
+        if mem::replace(&mut self.counted.0, frames) != frames {
             counter!("virtio.rx_queue", frames = frames);
-        }
-    }
-
-    /// Whether a frame may be sent. Emits the change from yes to no.
-    fn has_room(&mut self) -> bool {
-        self.sender.take_sent();
-        let full = self.sender.free.is_empty();
-        if full && !self.full {
-            instant!("virtio.tx_full", frames = QUEUE);
-        }
-        self.full = full;
-        !full
-    }
-}
-
-impl Sender {
-    /// Takes back the buffers that the device has sent.
-    fn take_sent(&mut self) {
-        while let Some(token) = self.driver.poll_transmit() {
-            let Some(number) = self.tx.number_of(token) else { return };
-            // SAFETY: as in `take_arrived`.
-            if unsafe { self.driver.transmit_complete(token, self.tx.get(number)) }.is_err() {
-                return;
-            }
-            self.free.push(number);
         }
     }
 }
@@ -250,16 +177,17 @@ impl Nic for Device {
         WAKER.register(waker);
         // Acquire: pairs with the Release in `interrupted`.
         if PENDING.swap(false, Ordering::Acquire) {
-            self.sender.driver.ack_interrupt();
-            apic::unmask_line();
+            self.transport.ack_interrupt();
+            apic::end_of_interrupt();
         }
     }
 
     fn flush(&mut self) {
-        // Frames are with the device as soon as they are written: there is nothing to send, but a turn has ended.
+        self.send.tell(&mut self.transport);
+        self.take_sent();
         self.count_arrived();
-        let frames = QUEUE - self.sender.free.len();
-        if core::mem::replace(&mut self.counted.1, frames) != frames {
+        let frames = BUFFERS - self.free.len();
+        if mem::replace(&mut self.counted.1, frames) != frames {
             counter!("virtio.tx_queue", frames = frames);
         }
     }
@@ -270,17 +198,27 @@ impl phy::Device for Device {
     type TxToken<'a> = TxToken<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        self.give_back_taken();
-        self.take_arrived();
+        if self.arrived.is_empty() {
+            self.give_back_taken();
+            self.take_arrived();
+        }
         if self.arrived.is_empty() || !self.has_room() {
             return None;
         }
         let frame = self.arrived.pop_front()?;
-        Some((RxToken { frame, buffers: &self.rx, taken: &mut self.taken }, TxToken { sender: &mut self.sender }))
+        let header_bytes = self.header_bytes;
+        Some((
+            RxToken { frame, header_bytes, queue: &self.receive, taken: &mut self.taken },
+            TxToken { header_bytes, queue: &mut self.send, free: &mut self.free },
+        ))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
-        self.has_room().then_some(TxToken { sender: &mut self.sender })
+        self.has_room().then_some(TxToken {
+            header_bytes: self.header_bytes,
+            queue: &mut self.send,
+            free: &mut self.free,
+        })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -294,16 +232,15 @@ impl phy::Device for Device {
 /// A frame that the stack may take.
 pub struct RxToken<'a> {
     frame: Arrived,
-    buffers: &'a Buffers,
-    taken: &'a mut Vec<u8>,
+    header_bytes: usize,
+    queue: &'a Queue,
+    taken: &'a mut Vec<Buffer>,
 }
 
 impl phy::RxToken for RxToken<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        let Arrived { buffer, start, len } = self.frame;
-        // SAFETY: the driver has given the buffer back, and this token alone knows its number until it is `taken`.
-        let bytes = unsafe { self.buffers.get(buffer) };
-        let result = f(bytes.get(start..start + len).unwrap_or(&[]));
+        let Arrived { mut buffer, end } = self.frame;
+        let result = f(&self.queue.bytes(&mut buffer)[self.header_bytes..end]);
         self.taken.push(buffer);
         result
     }
@@ -311,25 +248,19 @@ impl phy::RxToken for RxToken<'_> {
 
 /// Leave to send one frame.
 pub struct TxToken<'a> {
-    sender: &'a mut Sender,
+    header_bytes: usize,
+    queue: &'a mut Queue,
+    free: &'a mut Vec<Buffer>,
 }
 
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let Sender { driver, tx, free } = self.sender;
-        // A token is given only while there is a free buffer, and the sender is borrowed since.
-        let number = free.pop().expect("a transmit token stands for a free buffer");
-        // SAFETY: free buffers are not the device's, and this one is in no list now.
-        let buffer = unsafe { tx.get(number) };
-        let header = driver.fill_buffer_header(buffer).unwrap_or(0);
-        let end = (header + len).min(BUFFER_BYTES);
-        let result = f(&mut buffer[header..end]);
-        // SAFETY: from here on the buffer is the device's, until `transmit_complete`; it is not in `free`.
-        match unsafe { driver.transmit_begin(&buffer[..end]) } {
-            Ok(token) => tx.given(token, number),
-            // The queue has as many places as there are buffers.
-            Err(_) => free.push(number),
-        }
+        let mut buffer = self.free.pop().expect("a transmit token is given only while there is a free buffer");
+        let bytes = self.queue.bytes(&mut buffer);
+        let end = self.header_bytes + len;
+        bytes[..self.header_bytes].fill(0);
+        let result = f(&mut bytes[self.header_bytes..end]);
+        self.queue.give(buffer, end);
         result
     }
 }

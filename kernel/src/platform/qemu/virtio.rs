@@ -20,7 +20,7 @@ use core::ptr::NonNull;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::pci::bus::{Command, ConfigurationAccess, DeviceFunction, HeaderType, PciRoot};
 use virtio_drivers::transport::pci::{PciTransport, virtio_device_type};
-use virtio_drivers::transport::{DeviceType, SomeTransport, Transport};
+use virtio_drivers::transport::{DeviceStatus, DeviceType, SomeTransport, Transport};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 use super::apic::Line;
@@ -44,6 +44,21 @@ pub(super) fn find_network(args: &str) -> Option<Found> {
     let first_line = if Line::beyond_24() { 24 } else { 16 };
     let scanned = (0..SLOT_COUNT).map(|slot| (SLOTS + u64::from(slot) * SLOT_BYTES as u64, first_line + slot));
     named.chain(scanned).find_map(|(address, line)| in_slot(address, line)).or_else(on_pci)
+}
+
+/// Agrees with the device on what is used: its address, and the layout of virtio 1.0 where it has that, which is the answer.
+/// Nothing that would change frames on their way.
+pub(super) fn negotiate(transport: &mut SomeTransport<'static>) -> bool {
+    const MAC: u64 = 1 << 5;
+    const VERSION_1: u64 = 1 << 32;
+    let begun = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER;
+    transport.set_status(DeviceStatus::empty());
+    transport.set_status(begun);
+    let features = transport.read_device_features() & (MAC | VERSION_1);
+    transport.write_driver_features(features);
+    transport.set_status(begun | DeviceStatus::FEATURES_OK);
+    transport.set_guest_page_size(PAGE_SIZE as u32);
+    features & VERSION_1 != 0
 }
 
 /// The address and line in `virtio_mmio.device=512@0xfeb00e00:12`.
