@@ -75,12 +75,12 @@ pub fn longest_of(trace: &Trace, callsite: u16) -> Option<Pick> {
                 | TrackKind::TaskInstants { .. }
         );
         let Some(row) = track.row().filter(|_| events) else { continue };
-        for (index, entry) in (0u32..).zip(row.entries()) {
+        row.scan(|index, entry| {
             let length = entry.end - entry.start;
             if entry.key == callsite && best.is_none_or(|(longest, _)| length > longest) {
                 best = Some((length, Pick::Interval { track: id, index }));
             }
-        }
+        });
     }
     best.map(|(_, pick)| pick)
 }
