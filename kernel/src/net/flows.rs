@@ -240,26 +240,34 @@ impl Flows {
             return;
         }
         let header = Header::parse(frame, Direction::Out);
-        let packet = match &header {
+        let written = match &header {
             Header::Tcp(segment) => self.segment_out(segment),
-            _ => self.next(),
+            _ => None,
         };
-        trace_ip(packet, Direction::Out, &header);
-        flow_end!("net.tx", id = packet, bytes = frame.len());
+        // Whoever has a number first begins a flow, so that no arrow comes from the last packet of that number.
+        match written {
+            Some(packet) => flow_end!("net.tx", id = packet, bytes = frame.len()),
+            None => {
+                let packet = self.next();
+                flow_begin!("net.tx", id = packet, bytes = frame.len());
+                trace_ip(packet, Direction::Out, &header);
+            }
+        }
     }
 
-    fn segment_out(&self, segment: &Segment) -> Packet {
+    /// The packet that a task's write began, if this segment carries the first of it.
+    fn segment_out(&self, segment: &Segment) -> Option<Packet> {
         let mut connections = self.connections.borrow_mut();
-        let Some(traced) = connections.get_mut(&segment.connection) else { return self.next() };
-        let written = traced.written.take_if(|_| segment.payload_bytes > 0);
-        let packet = written.unwrap_or_else(|| self.next());
+        let traced = connections.get_mut(&segment.connection)?;
+        self.say(traced, segment);
+        let packet = traced.written.take_if(|_| segment.payload_bytes > 0)?;
         flow_step!(level: Debug, "net.tx.tcp", id = packet, payload_bytes = segment.payload_bytes);
-        self.say(traced, segment, packet);
-        packet
+        trace_ip(packet, Direction::Out, &Header::Tcp(*segment));
+        Some(packet)
     }
 
     /// What an outgoing segment says of its connection.
-    fn say(&self, traced: &mut Traced, segment: &Segment, packet: Packet) {
+    fn say(&self, traced: &mut Traced, segment: &Segment) {
         let (local_port, remote_port) = (segment.connection.local_port, segment.connection.remote_port);
         let full = segment.window == 0 && !segment.rst;
         if full && !traced.self_full {
@@ -271,12 +279,12 @@ impl Flows {
         match traced.sent {
             Some(sent) if len > 0 && segment.seq < sent && end <= sent => {
                 if traced.acked == Some(sent) && segment.payload_bytes <= 1 {
-                    instant!(level: Debug, "tcp.keep_alive", id = packet, local_port = local_port, remote_port = remote_port);
+                    instant!(level: Debug, "tcp.keep_alive", local_port = local_port, remote_port = remote_port);
                 } else if traced.peer_full && segment.payload_bytes == 1 {
-                    instant!(level: Debug, "tcp.window_probe", id = packet, local_port = local_port, remote_port = remote_port);
+                    instant!(level: Debug, "tcp.window_probe", local_port = local_port, remote_port = remote_port);
                 } else {
                     self.retransmits.set(self.retransmits.get() + 1);
-                    instant!(level: Warn, "tcp.retransmit", id = packet, bytes = segment.payload_bytes, local_port = local_port, remote_port = remote_port);
+                    instant!(level: Warn, "tcp.retransmit", bytes = segment.payload_bytes, local_port = local_port, remote_port = remote_port);
                     counter!("tcp.retransmits", count = self.retransmits.get());
                 }
             }

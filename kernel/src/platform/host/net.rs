@@ -8,8 +8,10 @@
 
 use core::task::Waker;
 use std::format;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::string::{String, ToString};
 use std::sync::{Mutex, PoisonError};
@@ -88,12 +90,25 @@ pub(crate) fn forward(args: &str, publish: &[Publish]) -> Result<(UnixStream, Ve
     Ok((cable, addresses))
 }
 
-/// Connects to whoever listens at `path`; where nobody does, listens there for one who connects.
+/// Connects to whoever listens at `path`; where nobody does, listens there for the one who connects.
 fn connect(path: &str) -> io::Result<UnixStream> {
     match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(UnixListener::bind(path)?.accept()?.0),
-        other => other,
+        Ok(stream) => return Ok(stream),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        // A socket that someone left behind.
+        Err(error)
+            if error.kind() == io::ErrorKind::ConnectionRefused && fs::metadata(path)?.file_type().is_socket() =>
+        {
+            fs::remove_file(path)?;
+        }
+        Err(error) => return Err(error),
     }
+    let listener = UnixListener::bind(path)?;
+    super::console::write(&format!("waiting for the other end of the link {path}\n"));
+    let (stream, _) = listener.accept()?;
+    // One cable has two ends: nobody else is to find it.
+    fs::remove_file(path)?;
+    Ok(stream)
 }
 
 fn parse_mac(text: &str) -> Option<[u8; 6]> {
@@ -172,5 +187,50 @@ pub struct Space<'a>(&'a mut super::frames::FrameWriter);
 impl phy::TxToken for Space<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
         self.0.push(len, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::{env, process, thread};
+
+    #[test]
+    fn the_first_to_come_to_a_link_waits_for_the_second_even_where_someone_left_a_socket_behind() {
+        let path = env::temp_dir().join(format!("fata-link-{}", process::id()));
+        drop(UnixListener::bind(&path).unwrap());
+        let text = path.to_str().unwrap().to_string();
+        let first = {
+            let text = text.clone();
+            thread::spawn(move || connect(&text).unwrap().write_all(b"frame").unwrap())
+        };
+        let mut second = loop {
+            match UnixStream::connect(&path) {
+                Ok(stream) => break stream,
+                Err(_) => thread::yield_now(),
+            }
+        };
+        let mut got = String::new();
+        second.read_to_string(&mut got).unwrap();
+        first.join().unwrap();
+        assert_eq!(got, "frame");
+        assert!(!path.exists());
+        fs::write(&path, "not a socket").unwrap();
+        assert!(connect(&text).is_err());
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn parameters_that_make_no_network_are_refused_with_the_word_that_is_wrong() {
+        for (args, word) in [
+            ("publish=80", "`80`"),
+            ("publish=0:80 link=/tmp/x", "`link=`"),
+            ("publish=0:80 ip=10.0.2.15", "`ip`"),
+            ("publish=0:80 mac=1:2", "`1:2`"),
+            ("link=/nonexistent/directory/socket", "/nonexistent"),
+        ] {
+            assert!(plug(args).unwrap_err().contains(word), "{args}");
+        }
     }
 }
