@@ -74,6 +74,8 @@ pub struct Viewer {
     derived: Derived,
     canvases: [Canvas; 2],
     fitted: bool,
+    /// What is shown first, in place of the whole trace.
+    first: (Option<i64>, Option<i64>),
     rate: Rate,
     theme: Option<egui::Theme>,
 }
@@ -94,6 +96,7 @@ impl Viewer {
             derived: Derived::default(),
             canvases: Default::default(),
             fitted: false,
+            first: (None, None),
             rate: Rate::default(),
             theme: None,
         })
@@ -110,7 +113,13 @@ impl Viewer {
         &mut self.state
     }
 
-    /// Shows this range instead of the whole trace.
+    /// Shows what lies between two moments at first, each where it is given, instead of the whole trace.
+    pub fn show_first(&mut self, from: Option<i64>, to: Option<i64>) {
+        self.first = (from, to);
+        self.state.following &= from.is_none() && to.is_none();
+    }
+
+    /// Shows this range from now on.
     pub fn show_range(&mut self, window: Window) {
         self.state.window = window;
         self.state.following = false;
@@ -147,8 +156,8 @@ impl Viewer {
         self.derived.refresh(&trace, version, &self.state, time, growing);
         self.rate.count(time, trace.events_total());
         if !self.fitted && trace.end() > 0 {
-            let whole = Window::fit(0, trace.end());
-            self.state.window = if self.state.following { follow(&trace, LIVE_SPAN) } else { whole };
+            let first = Window::between(self.first.0, self.first.1, trace.end());
+            self.state.window = if self.state.following { follow(&trace, LIVE_SPAN) } else { first };
             // A trace that is still being read goes on filling the screen until somebody looks elsewhere.
             self.fitted = self.state.following || self.state.target.is_some() || !growing;
         }

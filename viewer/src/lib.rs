@@ -35,7 +35,6 @@ pub use live::Source;
 pub use window::run;
 
 use app::Viewer;
-use view::projection::{Window, nanos_f64};
 
 /// How a window is opened.
 #[derive(Clone, Debug, Default)]
@@ -87,18 +86,7 @@ pub fn screenshot(
     to: Option<i64>,
     size: PictureSize,
 ) -> Result<Vec<u8>, ViewerError> {
-    let window = window_between(&trace, from, to);
     let mut viewer = Viewer::new(Source::Trace(Box::new(trace)), title)?;
-    viewer.show_range(window);
+    viewer.show_first(from, to);
     Ok(headless::picture(size, Theme::Dark, &[], |ui| viewer.ui(ui))?)
-}
-
-/// The range that was asked for; the whole trace where nothing was.
-fn window_between(trace: &Trace, from: Option<i64>, to: Option<i64>) -> Window {
-    if from.is_none() && to.is_none() {
-        return Window::fit(0, trace.end());
-    }
-    let from = from.unwrap_or(0);
-    let to = to.unwrap_or(trace.end()).max(from.saturating_add(1));
-    Window::new(nanos_f64(from), nanos_f64(to - from))
 }

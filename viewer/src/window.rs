@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::app::Viewer;
 use crate::live::Source;
-use crate::view::projection::{Window, nanos_f64};
 use crate::{Options, ViewerError};
 
 struct Application {
@@ -27,9 +26,7 @@ pub fn run(source: Source, options: Options) -> Result<(), ViewerError> {
         return Err(ViewerError::NoDisplay);
     }
     let mut viewer = Viewer::new(source, options.title.clone())?;
-    if let (Some(from), Some(to)) = (options.from, options.to) {
-        viewer.show_range(Window::new(nanos_f64(from), nanos_f64((to - from).max(1))));
-    }
+    viewer.show_first(options.from, options.to);
     let title = if options.title.is_empty() { "Fata".to_owned() } else { format!("Fata: {}", options.title) };
     let native = eframe::NativeOptions {
         viewport: egui::ViewportBuilder::default()

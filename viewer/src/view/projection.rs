@@ -43,6 +43,17 @@ impl Window {
         Self::new(nanos_f64(begin) - margin, span + 2.0 * margin)
     }
 
+    /// The range from `from` to `to`; the ends of a trace that ends at `end` where they are not given.
+    #[must_use]
+    pub fn between(from: Option<i64>, to: Option<i64>, end: i64) -> Self {
+        if from.is_none() && to.is_none() {
+            return Self::fit(0, end);
+        }
+        let from = from.unwrap_or(0);
+        let to = to.unwrap_or(end).max(from.saturating_add(1));
+        Self::new(nanos_f64(from), nanos_f64(to.saturating_sub(from)))
+    }
+
     /// The moment at the right edge.
     #[must_use]
     pub fn end(&self) -> f64 {
