@@ -10,7 +10,7 @@ use std::time::Duration;
 use fata_kernel::sync::{Abandoned, Closed, Condition, Semaphore, TrySendError, channel, oneshot};
 use fata_kernel::{LocalBoxFuture, Main, name};
 
-use recorded::assert_events;
+use recorded::{assert_events, record};
 
 /// `main` is spawned by the scheduler, 0, and polled.
 const BEGIN: &str = "create timer timer; spawn 1 \"main\" 0; ready 1; poll 1;";
@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_millis(50);
 
 #[track_caller]
 fn assert_main(main: Main, expected: &str) {
-    assert_events(main, &format!("{BEGIN}{expected};{END}"));
+    assert_events(&record(main, false), &format!("{BEGIN}{expected};{END}"));
 }
 
 fn boxed(future: impl Future<Output = ()> + 'static) -> LocalBoxFuture {

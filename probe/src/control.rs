@@ -39,6 +39,16 @@ pub fn poll() {
     }
 }
 
+/// A number that changes whenever a host has asked for something, such as a collector that joins: a reason to say again what
+/// it cannot know. Folds in what [`poll`], or a packet that opened, has seen.
+#[must_use]
+pub fn generation() -> u32 {
+    if !crate::ENABLED {
+        return 0;
+    }
+    region::all().fold(0, |sum, region| sum.wrapping_add(region.generation().load(Ordering::Relaxed)))
+}
+
 pub(crate) fn poll_region(region: &Region) {
     if let Some(Asked { categories, level, frozen }) = look(region) {
         apply(|callsite| !frozen && callsite.level as u32 <= level && bit_of(callsite.category) & categories != 0);

@@ -12,6 +12,11 @@ pub(super) fn spawn(task: u16, name: Name, parent: u16) {
     event!(Kind::Spawn, "task.spawn", task = TaskId(task), name = name, parent = TaskId(parent));
 }
 
+/// What `spawn` said, again.
+pub(super) fn alive(task: u16, name: Name, parent: u16) {
+    event!(Kind::Alive, "task.alive", task = TaskId(task), name = name, parent = TaskId(parent));
+}
+
 pub(super) fn ready(task: u16) {
     event!(Kind::Ready, "task.ready", task = TaskId(task));
 }

@@ -15,6 +15,7 @@
 //! The life of a task is drawn in `task.rs`; how a wake reaches the queue from an interrupt is told in `queue.rs`.
 #![expect(unsafe_code, reason = "the executor is the one caller of the slots' functions that are not for everyone")]
 
+mod census;
 pub(crate) mod events;
 mod join;
 mod queue;
@@ -34,10 +35,11 @@ use fata_probe::{Name, span};
 use crate::heap;
 use crate::numbers::Numbers;
 use crate::platform::{clock, idle};
+use census::Census;
 pub use join::JoinHandle;
 use join::Joint;
 use queue::{Incoming, RunQueue};
-use task::{Begin, Slot};
+use task::{Begin, Body, Slot};
 use timer::Timers;
 pub use wake_cell::WakeCell;
 
@@ -51,9 +53,11 @@ pub(crate) struct Executor {
     incoming: &'static Incoming,
     ready: RunQueue,
     free: RefCell<Vec<&'static Slot>>,
+    chunks: RefCell<Vec<&'static [Slot]>>,
     numbers: Box<Numbers>,
     current: Cell<u16>,
     timers: Rc<Timers>,
+    census: Census,
 }
 
 impl Executor {
@@ -62,6 +66,8 @@ impl Executor {
             incoming: Box::leak(Box::new(Incoming::new())),
             ready: RunQueue::new(),
             free: RefCell::new(Vec::new()),
+            chunks: RefCell::new(Vec::new()),
+            census: Census::default(),
             numbers: Box::new(Numbers::new()),
             current: Cell::new(0),
             timers: Rc::new(Timers::new(clock::now())),
@@ -74,7 +80,8 @@ impl Executor {
         let joint =
             Rc::new(Joint { result: RefCell::new(None), done: Cell::new(false), waiter: RefCell::new(None), number });
         let shared = joint.clone();
-        let body = Box::pin(async move { shared.finish(future.await) });
+        let future = Box::pin(async move { shared.finish(future.await) });
+        let body = Body { future, name, parent: self.current.get() };
         let slot = self.free_slot();
         // SAFETY: we are the executor, and a slot from the free list is not live.
         unsafe { slot.start(number, body) };
@@ -89,6 +96,7 @@ impl Executor {
         }
         let chunk: &'static [Slot] =
             Box::leak((0..SLOTS_PER_CHUNK).map(|_| Slot::new(self.incoming)).collect::<Box<[Slot]>>());
+        self.chunks.borrow_mut().push(chunk);
         let mut free = self.free.borrow_mut();
         free.extend(chunk.iter().skip(1).rev());
         &chunk[0]
@@ -110,6 +118,7 @@ impl Executor {
             say_pending(&mut unsaid_pending);
             fata_probe::control::poll();
             heap::report_sometimes();
+            self.take_census();
             self.timers.fire(clock::now());
             self.take_over(&mut unsaid_pending);
             if self.ready.is_empty() {
@@ -168,6 +177,21 @@ impl Executor {
             *unsaid_pending = Some(number);
         }
         self.current.set(0);
+    }
+
+    /// Says again what the living tasks are called: all of them when a collector has joined, and some every second, so that
+    /// the recorder's newest part explains itself.
+    fn take_census(&self) {
+        if !events::ON {
+            return;
+        }
+        let chunks = self.chunks.borrow();
+        for slot in self.census.due(chunks.len()).filter_map(|chunk| chunks.get(chunk)).copied().flatten() {
+            // SAFETY: we are the executor, and no poll is going on.
+            if let Some((name, parent)) = unsafe { slot.name_and_parent() } {
+                events::alive(slot.number(), name, parent);
+            }
+        }
     }
 
     fn sleep(&self) {

@@ -34,6 +34,8 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, Ordering};
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
+use fata_probe::Name;
+
 use super::events;
 use super::queue::Incoming;
 
@@ -46,7 +48,13 @@ const UNSAID: u32 = 4;
 const GENERATION_SHIFT: u32 = 8;
 const GENERATIONS: u32 = 128;
 
-pub(crate) type Body = Pin<Box<dyn Future<Output = ()>>>;
+/// A task as its slot keeps it.
+pub(super) struct Body {
+    pub(super) future: Pin<Box<dyn Future<Output = ()>>>,
+    pub(super) name: Name,
+    /// Who spawned it.
+    pub(super) parent: u16,
+}
 
 /// The place of one task at a time. Its alignment is the number of generations a waker can tell apart.
 #[repr(align(128))]
@@ -125,9 +133,18 @@ impl Slot {
         // `clear` need a slot that is not live or not polled.
         let body = unsafe { &mut *self.body.get() };
         match body {
-            Some(future) => future.as_mut().poll(&mut Context::from_waker(&waker)),
+            Some(body) => body.future.as_mut().poll(&mut Context::from_waker(&waker)),
             None => Poll::Ready(()),
         }
+    }
+
+    /// The name and the parent of the task that lives here, if one does.
+    ///
+    /// # Safety
+    /// By the executor, not from within `poll` of this slot.
+    pub(super) unsafe fn name_and_parent(&self) -> Option<(Name, u16)> {
+        // SAFETY: the executor is the only one to touch the body, and nobody polls.
+        unsafe { &*self.body.get() }.as_ref().map(|body| (body.name, body.parent))
     }
 
     /// Ends the generation and returns the future for the caller to drop, and whether the slot is free now; otherwise it

@@ -5,23 +5,43 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail by panicking")]
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fata_kernel::{Boot, Main};
 use fata_probe::region::{Config, Region};
 use fata_wire::describe::{Callsite, Record, Records};
 use fata_wire::event::{CLOCK, Event, Events, MAX_CALLSITES};
-use fata_wire::field::{Kind, Value};
+use fata_wire::field::{Kind, Level, Value};
 use fata_wire::packet::{HEADER_BYTES, PacketHeader};
 use fata_wire::repair::committed_prefix;
-use fata_wire::shared::{Geometry, PAGE_BYTES, Status};
+use fata_wire::shared::{Geometry, PAGE_BYTES, Status, control};
+use fata_wire::{put_u32, put_u64};
 
 /// What the guest whose program is `main` recorded, from its first event to its last.
-pub(crate) fn record(main: Main) -> Vec<String> {
+pub(crate) fn record(main: Main, joined: bool) -> Vec<String> {
     let region = Region::in_memory(&Config { name: "test", ..Config::default() }).expect("a region");
     let attached = region.attach(0).expect("the only stream");
+    if joined {
+        join(region);
+    }
     fata_kernel::run(Boot { name: "test", args: "" }, main);
     drop(attached);
     read(&region.copy())
+}
+
+/// Writes the control page as a collector does that wants everything.
+fn join(region: &Region) {
+    #![expect(unsafe_code, reason = "the control page is written by address, as by another process")]
+    let mut page = [0; 24];
+    put_u32(&mut page, control::GENERATION, 1);
+    put_u64(&mut page, control::CATEGORIES, u64::MAX);
+    put_u32(&mut page, control::LEVEL, Level::Info as u32);
+    for (i, word) in page.as_chunks::<8>().0.iter().enumerate() {
+        let offset = usize::try_from(region.geometry().control_offset).unwrap() + i * 8;
+        // SAFETY: the control page lies in the region, and is touched as atomic words only.
+        unsafe { AtomicU64::from_ptr(region.memory().add(offset).cast()) }
+            .store(u64::from_le_bytes(*word), Ordering::Relaxed);
+    }
 }
 
 /// What the ring in `bytes` holds, sealed or not.
@@ -125,8 +145,7 @@ impl<'a> Trace<'a> {
 
 /// Compares with a text in which events are separated by `;` or lines.
 #[track_caller]
-pub(crate) fn assert_events(main: Main, expected: &str) {
+pub(crate) fn assert_events(recorded: &[String], expected: &str) {
     let expected: Vec<_> = expected.split(['\n', ';']).map(str::trim).filter(|line| !line.is_empty()).collect();
-    let recorded = record(main);
     assert!(recorded == expected, "recorded:\n{}\nexpected:\n{}", recorded.join("; "), expected.join("; "));
 }

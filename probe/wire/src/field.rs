@@ -85,6 +85,9 @@ byte_enum! {
         Switch = 21 "switch",
         /// The current task is about to wait for what the name `arg` says.
         WaitFor = 22 "wait_for",
+        /// Task `arg` began to exist before now, and lives; fields as for [`Kind::Spawn`]. For who joins late: says again
+        /// what the spawn said, and nothing of the task's state.
+        Alive = 23 "alive",
         /// Object `arg` (a promise, channel, condition, semaphore) begins to exist; field: its name.
         Create = 24 "create",
         /// The current task found object `arg` not ready, and waits for it.

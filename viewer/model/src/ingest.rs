@@ -423,6 +423,7 @@ impl Ingest {
             Kind::Switch => trace.on_switch(at, time, event.arg),
             Kind::Ready => trace.on_ready(at, time, event.arg),
             Kind::Spawn => self.spawn(at, time, event),
+            Kind::Alive => self.alive(at, time, event),
             Kind::Counter => self.counter(at, time, event),
             _ => {
                 let extra = trace.args.keep(plan.packing, event.arg, event.payload);
@@ -469,13 +470,13 @@ impl Ingest {
     }
 
     fn spawn(&mut self, at: usize, time: Nanos, event: &Event<'_>) {
-        let trace = &mut self.trace;
-        let name = names(trace, event).next();
-        // The first task field is the new task, the second its parent.
-        let parent = values(trace, event)
-            .filter_map(|value| if let Value::Task(task) = value { Some(task) } else { None })
-            .nth(1);
-        trace.on_spawn(at, time, event.arg, name, parent.filter(|&number| number != 0));
+        let (name, parent) = name_and_parent(&self.trace, event);
+        self.trace.on_spawn(at, time, event.arg, name, parent);
+    }
+
+    fn alive(&mut self, at: usize, time: Nanos, event: &Event<'_>) {
+        let (name, parent) = name_and_parent(&self.trace, event);
+        self.trace.on_alive(at, time, event.arg, name, parent);
     }
 
     fn counter(&mut self, at: usize, time: Nanos, event: &Event<'_>) {
@@ -520,6 +521,14 @@ fn first_value<'a>(trace: &'a Trace, event: &Event<'a>) -> Option<Value<'a>> {
 
 fn names<'a>(trace: &'a Trace, event: &Event<'a>) -> impl Iterator<Item = u16> + use<'a> {
     values(trace, event).filter_map(|value| if let Value::Name(id) = value { Some(id) } else { None })
+}
+
+/// What a spawn says of its task.
+fn name_and_parent(trace: &Trace, event: &Event<'_>) -> (Option<u16>, Option<u16>) {
+    // The first task field is the new task, the second its parent.
+    let parent =
+        values(trace, event).filter_map(|value| if let Value::Task(task) = value { Some(task) } else { None }).nth(1);
+    (names(trace, event).next(), parent.filter(|&number| number != 0))
 }
 
 fn flow_id(value: Value<'_>) -> Option<u64> {

@@ -71,7 +71,7 @@ impl State {
 pub struct Task {
     /// Its number in the guest, used again by later tasks.
     pub number: u16,
-    /// The id of its name, if its spawn was seen.
+    /// The id of its name, if its spawn was seen, or the guest has said so again.
     pub name: Option<u16>,
     /// Who spawned it, if that was seen.
     pub parent: Option<TaskRef>,
@@ -258,6 +258,16 @@ impl Trace {
             known.spawned = Some(time);
         }
         self.enter(at, task, time, State::Idle, NO_NAME);
+    }
+
+    /// What the spawn said, for a task whose spawn was not seen.
+    pub(crate) fn on_alive(&mut self, at: usize, time: Nanos, number: u16, name: Option<u16>, parent: Option<u16>) {
+        let parent = parent.and_then(|number| self.tasks.current(number));
+        let Some(task) = self.task_of(at, number, time) else { return };
+        if let Some(known) = self.tasks.get_mut(task) {
+            known.name = known.name.or(name);
+            known.parent = known.parent.or(parent);
+        }
     }
 
     pub(crate) fn on_ready(&mut self, at: usize, time: Nanos, number: u16) {

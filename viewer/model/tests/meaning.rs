@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    A, B, C, CLIENT, CLOCK, CREATE, DONE, DROP, FAIL, FLOW_BEGIN, FLOW_END, Guest, HEAP, IRQ, LEVEL, MARK, PENDING,
-    POLL, READ, READY, REPLY, RESOLVE, SERVER, SIGNAL, SWITCH, TEXT, TRY, WAIT_FOR, row,
+    A, ALIVE, B, C, CLIENT, CLOCK, CREATE, DONE, DROP, FAIL, FLOW_BEGIN, FLOW_END, Guest, HEAP, IRQ, LEVEL, MARK,
+    PENDING, POLL, READ, READY, REPLY, RESOLVE, SERVER, SIGNAL, SWITCH, TEXT, TRY, WAIT_FOR, row,
 };
 use fata_model::objects::Verdict;
 use fata_model::tasks::State;
@@ -32,6 +32,25 @@ fn a_task_is_idle_from_its_spawn_ready_from_its_wake_running_in_its_polls_and_do
     assert_eq!((task.polls, task.wakes, task.done, task.state), (2, 2, Some(120), State::Done));
     assert_eq!((task.running_nanos, task.ready_nanos, task.idle_nanos), (20, 20, 80));
     assert_eq!(task.max_ready_nanos, 10);
+}
+
+#[test]
+fn a_task_whose_spawn_was_not_seen_has_the_name_that_is_said_again_and_stays_the_task_it_is() {
+    let trace = Guest::new()
+        .event(READY, 1) // 0
+        .event(POLL, 1) // 10
+        .event(PENDING, 1) // 20
+        .with(ALIVE, 1, &[u64::from(SERVER), 0]) // 30
+        .with(ALIVE, 2, &[u64::from(CLIENT), 1]) // 40
+        .event(READY, 1) // 50
+        .trace();
+    assert_eq!(
+        row(&trace, "Task { task: TaskRef(0)"),
+        ["0..10 ready", "10..20 running", "20..50 idle", "50..50 open ready"]
+    );
+    let tasks: Vec<_> = trace.tasks().iter().map(|task| (task.number, task.name, task.parent, task.spawned)).collect();
+    assert_eq!(tasks, [(1, Some(SERVER), None, None), (2, Some(CLIENT), Some(TaskRef(0)), None)]);
+    assert_eq!(trace.tasks()[1].state, State::Unknown);
 }
 
 #[test]

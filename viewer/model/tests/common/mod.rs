@@ -26,6 +26,7 @@ pub(crate) const PENDING: u16 = 23;
 pub(crate) const DONE: u16 = 24;
 pub(crate) const SWITCH: u16 = 25;
 pub(crate) const WAIT_FOR: u16 = 26;
+pub(crate) const ALIVE: u16 = 27;
 pub(crate) const CREATE: u16 = 30;
 pub(crate) const TRY: u16 = 31;
 pub(crate) const READ: u16 = 32;
@@ -68,6 +69,7 @@ pub(crate) fn metadata(clock: &Clock) -> String {
         (MARK, Kind::Instant, "app", "app.mark", &[none("n")]),
         (LEVEL, Kind::Counter, "heap", "heap.live", &[bytes]),
         (SPAWN, Kind::Spawn, "task", "task.spawn", &[task, name, parent]),
+        (ALIVE, Kind::Alive, "task", "task.alive", &[task, name, parent]),
         (READY, Kind::Ready, "task", "task.ready", &[task]),
         (POLL, Kind::Poll, "task", "task.poll", &[task]),
         (PENDING, Kind::Pending, "task", "task.pending", &[task]),
