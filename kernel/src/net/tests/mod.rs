@@ -408,12 +408,22 @@ mod traced {
         events.iter().map(String::as_str).filter(|text| text.split(' ').next() == Some(name)).collect()
     }
 
+    /// What a program records, run again if the machine stood still for so long that a retransmit was due.
+    fn undisturbed(mut program: impl FnMut()) -> Vec<String> {
+        for _ in 0..20 {
+            let start = std::time::Instant::now();
+            let events = recorded::network_events_of(&mut program);
+            if start.elapsed() < Duration::from_millis(900) {
+                return events;
+            }
+        }
+        panic!("this machine is too slow to tell a lost segment from a late one");
+    }
+
     #[test]
     fn a_lost_segment_is_a_retransmit_in_the_trace_and_a_whole_link_has_none() {
-        let whole = recorded::network_events_of(|| send_over(|_, _| false));
-        assert_eq!(named(&whole, "tcp.retransmit"), [""; 0]);
+        assert_eq!(named(&undisturbed(|| send_over(|_, _| false)), "tcp.retransmit"), [""; 0]);
 
-        thread_local_reset();
         let lossy = recorded::network_events_of(|| send_over(loses_one_data_segment));
         let retransmits = named(&lossy, "tcp.retransmit");
         assert!(!retransmits.is_empty());
@@ -424,10 +434,6 @@ mod traced {
 
     std::thread_local! {
         static LOST: Cell<bool> = const { Cell::new(false) };
-    }
-
-    fn thread_local_reset() {
-        LOST.set(false);
     }
 
     /// The length of the TCP payload of an Ethernet frame that carries IPv4.
@@ -498,7 +504,7 @@ mod traced {
             let mut buffer = [0; 4000];
             while let Ok(1..) = stream.read(&mut buffer).await {}
         };
-        let events = recorded::network_events_of(|| {
+        let events = undisturbed(|| {
             pair(
                 other,
                 |device| device,

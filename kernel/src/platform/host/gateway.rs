@@ -29,7 +29,8 @@ use super::frames::{FrameReader, FrameWriter};
 pub(super) const MAX_CLIENTS: usize = 1024;
 const SOCKET_BUFFER_BYTES: usize = 64 * 1024;
 const MTU_BYTES: usize = 1514;
-/// How long the guest may take to answer a connection or acknowledge anything.
+/// How long the guest may take to accept a connection, and to acknowledge its end. In between a silent guest is no
+/// broken one, and a dead one takes its cable with it.
 const GUEST_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(30);
 const FIRST_LOCAL_PORT: u16 = 0xc000;
 const CABLE: u64 = u64::MAX;
@@ -253,6 +254,7 @@ impl Gateway {
                     socket.abort();
                 }
             }
+            socket.set_timeout(Some(GUEST_TIMEOUT));
             ending.push(client.socket);
             false
         });
@@ -278,7 +280,10 @@ impl Client {
                 State::SynSent => return Fate::Open,
                 // Refused, or nobody there.
                 State::Closed => return Fate::Reset,
-                _ => self.connected = true,
+                _ => {
+                    self.connected = true;
+                    socket.set_timeout(None);
+                }
             }
         }
         if self.carry_out(socket).is_err() || self.carry_in(socket).is_err() {
