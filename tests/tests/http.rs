@@ -57,6 +57,14 @@ impl Server {
         stream
     }
 
+    /// The processor time it has used, all threads together, in ticks of 10 ms.
+    fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // The command's name, in parentheses, may hold spaces.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
     /// Waits until the guest has ended by itself; what its trace says then.
     fn trace(mut self) -> Stats {
         let start = Instant::now();
@@ -194,4 +202,24 @@ fn what_is_no_request_is_refused_and_the_connection_ends() {
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
     assert_eq!(count(&server.trace(), "http.respond"), 3);
+}
+
+#[test]
+fn a_server_with_idle_connections_uses_no_processor() {
+    let server = Server::start(usize::MAX);
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = server.connect();
+            ask(&mut stream, "/");
+            assert_eq!(answer(&mut stream).0, 200);
+            stream
+        })
+        .collect();
+    // Delayed acknowledgements and the last levels of the queues are out by then.
+    std::thread::sleep(Duration::from_millis(200));
+    let before = server.cpu_ticks();
+    std::thread::sleep(Duration::from_secs(2));
+    // Ticks of 10 ms: one may have been begun.
+    assert!(server.cpu_ticks() - before <= 1, "{} ticks in two idle seconds", server.cpu_ticks() - before);
+    drop(clients);
 }

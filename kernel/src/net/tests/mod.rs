@@ -1,6 +1,4 @@
 //! Guests on cables: to each other, to the gateway and its ordinary clients, over links that lose frames.
-// Needs the host: cables between threads.
-#![cfg(feature = "host")]
 
 #[cfg(feature = "profiling")]
 mod recorded;
