@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use fata_model::objects::Verdict;
 use fata_model::query::Hit;
 use fata_model::stats::Stats;
 use fata_model::trace::Trace;
@@ -20,7 +21,7 @@ const MAX_HITS: usize = 100_000;
 pub(crate) struct Derived {
     /// Lanes that stay at the top, and all others.
     pub(crate) lanes: (Lanes, Lanes),
-    lanes_of: Option<(u64, u64)>,
+    lanes_of: Option<(u64, u64, bool)>,
     /// Names and colours.
     pub(crate) names: Names,
     /// What the search dims.
@@ -39,9 +40,11 @@ impl Derived {
     /// Brings everything up to date. `growing` says that more will come, so that what is dear may wait a second.
     pub(crate) fn refresh(&mut self, trace: &Trace, version: u64, state: &State, time: f64, growing: bool) {
         self.names.update(trace);
-        if self.lanes_of != Some((version, state.version())) {
-            self.lanes_of = Some((version, state.version()));
-            let alarmed = lanes::verdicts(trace);
+        if self.lanes_of != Some((version, state.version(), growing)) {
+            self.lanes_of = Some((version, state.version(), growing));
+            let mut alarmed = lanes::verdicts(trace);
+            // What is awaited while more comes may still be resolved; a lost signal stays lost.
+            alarmed.retain(|_, verdict| !growing || *verdict == Verdict::SignalLost);
             let choices = Choices { toggled: &state.toggled, pinned: &state.pinned, alarmed: &alarmed };
             self.lanes = lanes::build(trace, &self.names, &choices);
         }

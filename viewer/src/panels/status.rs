@@ -2,9 +2,11 @@
 
 use egui::{Align, Layout, RichText, Ui};
 use fata_model::live::Progress;
+use fata_model::objects::Verdict;
 
 use crate::app::{Action, Frame};
 use crate::commands::Command;
+use crate::view::display::Ink;
 use crate::view::format;
 
 /// Shows the line.
@@ -24,11 +26,18 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
         }
         ui.separator();
         discarded(ui, frame);
-        let still = fata_model::objects::Verdict::StillWaiting.text();
-        let lost = frame.stats.unresolved.iter().filter(|unresolved| unresolved.verdict != still).count();
+        let count = |verdict: Verdict| {
+            frame.stats.unresolved.iter().filter(|unresolved| unresolved.verdict == verdict.text()).count()
+        };
+        let (signals, others) = (count(Verdict::SignalLost), count(Verdict::NeverResolved));
+        let lost = signals + others;
         if lost > 0 && !frame.status.is_following() {
             ui.separator();
-            let text = RichText::new(format!("{lost} never resolved")).color(palette.alarm);
+            let text = RichText::new(format!("{lost} never resolved")).color(if signals > 0 {
+                palette.alarm
+            } else {
+                palette.ink(Ink::Ready)
+            });
             if ui.link(text).clicked() && !frame.state.panels.unresolved {
                 actions.push(Action::Do(Command::ToggleUnresolved));
             }
@@ -36,7 +45,12 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
         let warnings = &frame.stats.warnings;
         if !warnings.is_empty() {
             ui.separator();
-            let text = RichText::new(format!("{} warnings", warnings.len())).color(palette.alarm);
+            let text = RichText::new(format!(
+                "{} {}",
+                warnings.len(),
+                if warnings.len() == 1 { "warning" } else { "warnings" }
+            ))
+            .color(palette.alarm);
             ui.label(text).on_hover_text(warnings.join("\n"));
         }
         if let Some(ended) = &frame.status.ended {
@@ -55,7 +69,7 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
 /// What the source does, and the colour of that.
 fn state(frame: &Frame<'_>) -> (String, egui::Color32) {
     let palette = frame.palette;
-    let running = palette.ink(crate::view::display::Ink::Running);
+    let running = palette.ink(Ink::Running);
     match (&frame.status.progress, &frame.status.guest) {
         (Progress::Failed(why), _) => (why.clone(), palette.alarm),
         (Progress::Reading(_), Some(guest)) if frame.status.live => (guest.clone(), running),

@@ -16,7 +16,7 @@ const MAX_LEGS: usize = 3_000;
 /// Points of one packet that are followed.
 pub(super) const MAX_POINTS: usize = 64;
 /// Points of one pixel that count as a full one.
-const FULL_COLUMN: usize = 48;
+const FULL_COLUMN: u16 = 96;
 /// The height of a packet as a share of a span's.
 pub(super) const LEG_SHARE: f32 = 0.9;
 /// The height of one packet.
@@ -77,11 +77,13 @@ impl Layout<'_> {
         };
         let flows = self.scene.trace.flows();
         let columns = (0..width).map(|column| {
-            let mut ends = flows.arrows(edge(column), edge(column + 1)).take(FULL_COLUMN);
+            let mut ends = flows.arrows(edge(column), edge(column + 1)).take(usize::from(FULL_COLUMN));
             let Some((_, first)) = ends.next() else { return Column::EMPTY };
-            let share = (ends.count() + 1) * 255 / FULL_COLUMN;
+            let count = u16::try_from(ends.count() + 1).unwrap_or(FULL_COLUMN);
+            // Logarithmic, so that one packet is seen beside a hundred.
+            let share = f32::from(count).ln_1p() / f32::from(FULL_COLUMN).ln_1p();
             let ink = self.scene.names.callsite_ink(first.callsite);
-            Column { ink, share: u8::try_from(share).unwrap_or(u8::MAX), dim: self.scene.matches.is_some() }
+            Column { ink, share: super::rows::byte(share), dim: self.scene.matches.is_some() }
         });
         let columns: Vec<Column> = columns.collect();
         if columns.iter().any(|column| column.ink != Ink::Muted || column.share > 0) {

@@ -331,7 +331,7 @@ fn state_height(state: State) -> f32 {
 }
 
 /// A share as a byte; what is there at all never becomes nothing.
-fn byte(share: f32) -> u8 {
+pub(super) fn byte(share: f32) -> u8 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte")]
     let byte = (share * 255.0).clamp(1.0, 255.0) as u8;
     byte
