@@ -4,6 +4,15 @@
 //! the trace ring lies, so that the rest is recorded; then the clock, and the interrupt controllers, whose timer it measures.
 //!
 //! What the machine cannot be started with ends in a sentence on the console and the exit code 100.
+//!
+//! Boot parameters are the words `key=value` of the command line. The platform looks at these:
+//!
+//! | parameter | meaning |
+//! |---|---|
+//! | `name=` | what the guest is called in its ring; by default as its sample |
+//! | `tsc_hz=` | what the TSC counts in a second, where the host knows better than a measurement of 40 ms |
+//! | `ring_mib=` | length of the trace ring, rounded up to a power of two; 4 by default |
+//! | `virtio_mmio.device=` | where a device is; QEMU's own, on `-M microvm,acpi=off` |
 
 #![expect(unsafe_code, reason = "the loader's structure is an address, which the entry vouches for")]
 

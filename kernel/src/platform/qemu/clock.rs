@@ -1,6 +1,6 @@
 //! Time since boot, from the TSC; what a tick of it is worth, and what time of day it is.
 //!
-//! Invariant: time is 0 at the image's entry and never goes back. Until [`start`] has found the frequency, time stands at 0.
+//! Invariant: time is 0 at the image's entry and never goes back. Until boot has found the frequency, time stands at 0.
 //!
 //! The TSC must run at a constant rate. QEMU's emulation gives the host's TSC less a constant, so what the host measured
 //! over a long time is right here too: the boot parameter `tsc_hz=` takes precedence over all that the guest can measure.

@@ -1,7 +1,7 @@
 //! Sleeping without using the processor until an interrupt kicks, or a deadline comes.
 //!
 //! Invariant: a kick between two waits makes the second one return at once. The flag is looked at with interrupts off, and
-//! they go on in the same step in which the vCPU pauses (see [`cpu::enable_interrupts_and_pause`]), so an interrupt comes
+//! they go on in the same step in which the vCPU pauses (`sti; hlt`), so an interrupt comes
 //! either before the look, which then sees its kick, or after the pause began, which it ends.
 //!
 //! The deadline is one shot of the local timer, not a tick: a wait is as exact as the machine's timer.
