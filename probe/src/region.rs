@@ -245,8 +245,8 @@ impl Region {
 
     /// A region that no probe finds, for models.
     #[cfg(all(test, loom))]
-    pub(crate) fn bare(memory: *mut u8, bytes: u64, config: &Config<'_>) -> Self {
-        Region::new(memory, bytes, config).unwrap()
+    pub(crate) fn bare(memory: *mut u8, bytes: u64, config: &Config<'_>) -> Result<Self, RegionError> {
+        Region::new(memory, bytes, config)
     }
 
     /// The writer of stream 0, for models.

@@ -52,7 +52,7 @@ impl Guest {
         let layout = std::alloc::Layout::from_size_align(words * 8, 4096).unwrap();
         // SAFETY: the layout is not empty.
         let memory: *mut u64 = unsafe { std::alloc::alloc_zeroed(layout) }.cast();
-        let region = Box::into_raw(Box::new(Region::bare(memory.cast(), words as u64 * 8, &config)));
+        let region = Box::into_raw(Box::new(Region::bare(memory.cast(), words as u64 * 8, &config).unwrap()));
         Guest { region, memory, words }
     }
 
