@@ -147,10 +147,11 @@ impl Stack {
         if frames == FRAMES_PER_TURN {
             self.touch();
         }
-        self.tend_backlogs();
         self.driver.egress(now, &mut self.interface, &mut self.sockets);
         self.wake_acknowledged();
         self.reap();
+        // Timers may have ended connections, and sockets may have become free.
+        self.tend_backlogs();
         let gauge = self.gauge(now_nanos);
         let timer = self.interface.poll_at(now, &self.sockets).map(|at| {
             // "Now" means that the device is full: it wakes us.
