@@ -37,7 +37,7 @@ fn floor(events: u64) -> f64 {
     })
 }
 
-fn instants(events: u64) -> f64 {
+pub(crate) fn instants(events: u64) -> f64 {
     timed!(events, 1, |i| instant!("bench.instant");)
 }
 

@@ -9,6 +9,7 @@
 
 mod case;
 mod fata;
+mod full;
 mod hot;
 mod peers;
 mod report;
@@ -73,6 +74,7 @@ fn measure(request: &Request) -> Result<(), String> {
     }
     let mut cases = Vec::new();
     fata::cases(&mut cases)?;
+    full::cases(&mut cases)?;
     switch::cases(&mut cases)?;
     let skipped = peers::cases(&mut cases);
     for reason in &skipped {

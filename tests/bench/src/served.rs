@@ -32,7 +32,6 @@ impl Child {
     }
 
     /// This program again, serving `name`.
-    #[cfg(feature = "peers")]
     pub(crate) fn own(name: &str) -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
         Self::start(Command::new(program).args(["--serve", name]))

@@ -31,11 +31,16 @@ fn program(probed: bool) -> PathBuf {
     target.join("release/fata-bench")
 }
 
+/// Says so past the test's capture: a skip must be seen.
+fn skip(tool: &str, package: &str) {
+    let said = format!("SKIPPED: {tool} is not installed (package {package})\n");
+    std::io::stderr().write_all(said.as_bytes()).unwrap();
+}
+
 /// What `tool` says, or `None` where the machine does not have it.
 fn output(tool: &str, args: &[&str], program: &Path) -> Option<String> {
     let Ok(output) = Command::new(tool).args(args).arg(program).output() else {
-        // Past the test's capture: a skip must be seen.
-        writeln!(std::io::stderr(), "SKIPPED: {tool} is not installed (packages binutils, valgrind)").unwrap();
+        skip(tool, "binutils");
         return None;
     };
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -151,7 +156,7 @@ fn collected(program: &Path, name: &str, calls: u64) -> Option<u64> {
         .args(["--call", name, &calls.to_string()])
         .output();
     let Ok(result) = result else {
-        writeln!(std::io::stderr(), "SKIPPED: valgrind is not installed (package valgrind)").unwrap();
+        skip("valgrind", "valgrind");
         return None;
     };
     let said = String::from_utf8_lossy(&result.stderr).into_owned();

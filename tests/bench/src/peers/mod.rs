@@ -24,12 +24,13 @@ use crate::served::Child;
 use crate::served::Round;
 
 /// A round of some case, for a child.
-type Server = Box<dyn FnMut(u64) -> Result<Round, String>>;
+pub(crate) type Server = Box<dyn FnMut(u64) -> Result<Round, String>>;
 
 /// What a child of this program can be asked for.
 pub(crate) fn server(name: &str) -> Result<Server, String> {
     Ok(match name {
         "switch" => Box::new(|events| Ok((crate::switch::round(events), None))),
+        "full" => crate::full::server()?,
         #[cfg(not(feature = "profiling"))]
         "compiled_out" => Box::new(|events| Ok((crate::fata::compiled_out(events), None))),
         #[cfg(feature = "peers")]
