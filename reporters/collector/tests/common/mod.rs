@@ -172,3 +172,11 @@ pub(crate) fn babeltrace(dir: &Path) -> Option<(u64, u64)> {
     let events = output.stdout.iter().filter(|&&byte| byte == b'\n').count() as u64;
     Some((events, discarded))
 }
+
+/// Events as babeltrace2 counts them in a trace whose oldest files are gone.
+pub(crate) fn babeltrace_count(dir: &Path) -> Option<u64> {
+    let output = Command::new("babeltrace2").arg(dir).args(["--component", "sink.utils.counter"]).output().ok()?;
+    assert!(output.status.success(), "babeltrace2 refuses the trace");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().find_map(|line| line.trim().strip_suffix(" Event messages")?.trim().parse().ok())
+}
