@@ -1,7 +1,5 @@
 //! However fast a guest writes, the collector's own memory stays small. Alone in its file: the peak is the process's.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 #[cfg(test)]
 mod common;
 
