@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::collect::{Progress, by_cause};
 use crate::human;
-use crate::run::{Platform, host};
+use crate::run::{EndWithParent, Platform, host};
 use crate::signals::Stop;
 
 /// How long a guest may take until it answers: as a machine it is built and booted first.
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     eprintln!("The guest {} answers on http://127.0.0.1:{port}/.", running.guest.label());
     let load = load::Load::start(port);
     let result = if !args.headless && has_window() {
-        watch(&running.guest, recording, &output)
+        watch(&running, recording, &output, &stop)
     } else {
         record(&running.guest, recording, &output, args.seconds, &stop)
     };
@@ -104,7 +104,12 @@ impl Running {
                 command
             }
         };
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot start the guest")?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .end_with_parent()
+            .spawn()
+            .context("cannot start the guest")?;
         let deadline = Instant::now() + START[usize::from(platform == Platform::Qemu)];
         // From here on the guest is ended whatever happens.
         let mut starting = Starting(Some(child));
@@ -154,10 +159,17 @@ impl Drop for Starting {
 
 /// Asks a child to end and waits for it; a second time does nothing.
 fn end(child: &mut Child) {
-    if let (Ok(None), Some(pid)) = (child.try_wait(), i32::try_from(child.id()).ok().and_then(Pid::from_raw)) {
+    if let Ok(None) = child.try_wait() {
+        terminate(child.id());
+        let _ = child.wait();
+    }
+}
+
+/// Asks a process of ours to end.
+fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may end by itself in this moment.
         let _ = kill_process(pid, Signal::TERM);
-        let _ = child.wait();
     }
 }
 
@@ -181,14 +193,15 @@ fn parent_of(pid: u32) -> Option<u32> {
 
 /// Follows the guest in a window until that is closed.
 #[cfg(feature = "viewer")]
-fn watch(guest: &Guest, recording: DirectorySink, output: &Path) -> anyhow::Result<()> {
+fn watch(running: &Running, recording: DirectorySink, output: &Path, stop: &Stop) -> anyhow::Result<()> {
     eprintln!("Recording into {}.", output.display());
-    let live = crate::live::Live::collect(guest, Some(recording))?;
-    crate::view::follow(live, fata_viewer::Options { title: guest.label(), ..fata_viewer::Options::default() })
+    let child = running.child.id();
+    let live = crate::live::Live::collect(&running.guest, Some(recording), stop.clone(), move || terminate(child))?;
+    crate::view::follow(live, fata_viewer::Options { title: running.guest.label(), ..fata_viewer::Options::default() })
 }
 
 #[cfg(not(feature = "viewer"))]
-fn watch(_: &Guest, _: DirectorySink, _: &Path) -> anyhow::Result<()> {
+fn watch(_: &Running, _: DirectorySink, _: &Path, _: &Stop) -> anyhow::Result<()> {
     bail!("this fata was built without the viewer: use --headless")
 }
 

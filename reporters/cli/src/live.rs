@@ -20,8 +20,13 @@ use fata_collector::source::Guest;
 use fata_collector::{Collector, Options};
 use fata_wire::packet::metadata_packet;
 
+use crate::signals::Stop;
+
 /// How long a collector may take to leave its guest in order.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The exit code of a program that was asked to end, as shells have it for Ctrl-C.
+const INTERRUPTED: i32 = 130;
 
 /// Something said beside the trace.
 pub(crate) enum Said {
@@ -55,7 +60,15 @@ impl Live {
     }
 
     /// Collects from `guest`, and records into `recording` too if there is one.
-    pub(crate) fn collect(guest: &Guest, mut recording: Option<DirectorySink>) -> anyhow::Result<Self> {
+    ///
+    /// A window does not look at signals: when this program is asked to end, the collector leaves its guest in order, calls
+    /// `at_stop` and ends it.
+    pub(crate) fn collect(
+        guest: &Guest,
+        mut recording: Option<DirectorySink>,
+        asked: Stop,
+        at_stop: impl FnOnce() + Send + 'static,
+    ) -> anyhow::Result<Self> {
         let mut collector = Collector::attach(guest, &Options::default(), &[])?;
         Live::start(move |out, say, stop| {
             let mut stream = StreamSink::new(out, "the viewer");
@@ -66,7 +79,7 @@ impl Live {
                     // Whoever does not listen does not want to know.
                     let _ = say.send(Said::Guest(state.to_owned()));
                 }
-                !stop.load(Ordering::Relaxed)
+                !stop.load(Ordering::Relaxed) && !asked.is_asked()
             };
             let end = match &mut recording {
                 Some(recording) => collector.run(&mut Tee(recording, &mut stream), &mut report),
@@ -76,6 +89,15 @@ impl Live {
                 Ok(end) => end.to_string(),
                 Err(error) => error.to_string(),
             }));
+            drop(stream);
+            // The guest may have ended before; the window stays until somebody asks.
+            while !stop.load(Ordering::Relaxed) {
+                if asked.is_asked() {
+                    at_stop();
+                    std::process::exit(INTERRUPTED);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
         })
     }
 

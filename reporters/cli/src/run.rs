@@ -16,6 +16,7 @@ use clap::ValueEnum;
 
 use crate::human;
 pub(crate) use publish::Publish;
+pub(crate) use qemu::EndWithParent;
 
 /// Arguments of `fata run`.
 #[derive(Debug, clap::Args)]

@@ -16,6 +16,7 @@ use fata_viewer::PictureSize;
 use fata_viewer::live::{Note, Source};
 
 use crate::live::{Live, Said};
+use crate::signals::Stop;
 
 /// Arguments of `fata view`.
 #[derive(Debug, clap::Args)]
@@ -103,7 +104,10 @@ fn window(args: &Args, what: &What) -> anyhow::Result<ExitCode> {
     let options = fata_viewer::Options { title, from: args.from, to: args.to };
     match what {
         What::Path(path) => fata_viewer::run(Source::Path(path.clone()), options)?,
-        What::Guest(guest) => follow(Live::collect(guest, None)?, options)?,
+        What::Guest(guest) => {
+            let stop = Stop::listen().context("cannot listen to signals")?;
+            follow(Live::collect(guest, None, stop, || ())?, options)?;
+        }
         What::Socket(path) => follow(Live::connect_unix(path)?, options)?,
         What::Tcp(address) => {
             let socket = TcpStream::connect(address).with_context(|| format!("nobody serves a trace on {address}"))?;

@@ -149,7 +149,8 @@ fn ticks_per_second() -> u64 {
     u64::try_from(u128::from(ticks) * 1_000_000_000 / elapsed.as_nanos().max(1)).unwrap_or(0)
 }
 
-trait EndWithParent {
+/// For children that must not outlive this program.
+pub(crate) trait EndWithParent {
     /// The child is killed when the thread that started it ends, however that comes.
     fn end_with_parent(&mut self) -> &mut Self;
 }
