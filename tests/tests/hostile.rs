@@ -617,4 +617,14 @@ fn what_a_guest_lies_about_is_counted_as_refused_and_what_came_before_is_kept() 
     let refused = collector.totals().discarded[Cause::Refused as usize];
     assert!(refused >= 8, "{refused} refused");
     assert_eq!(sink.last.unwrap().2[Cause::Refused as usize], refused, "the trace says it too");
+    assert_eq!(collector.warnings(), Vec::<String>::new());
+    // A record that is none, and then a name twice.
+    for (record, said) in [(vec![0xff; 64], "damaged"), (encoded(&Record::Name { id: 4097, text: "x" }), "refused")] {
+        let path = guest(dir.path(), said);
+        let memory = Memory::new(&path, &small("liar", 64 << 10));
+        memory.describe([record.clone(), record].into_iter());
+        let mut collector = Collector::attach(&Guest::at(&path).unwrap(), &Options::default(), &[]).unwrap();
+        collector.leave(&mut Reading::new(None)).unwrap();
+        assert!(collector.warnings().iter().any(|warning| warning.contains(said)), "{:?}", collector.warnings());
+    }
 }

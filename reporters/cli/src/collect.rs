@@ -103,6 +103,9 @@ fn finish(
         !stop.is_asked()
     });
     progress.end();
+    for warning in collector.warnings() {
+        eprintln!("Warning: {warning}.");
+    }
     let totals = collector.totals();
     let written = format!(
         "{} events, {} in {target}; discarded {}",

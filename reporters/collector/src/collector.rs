@@ -425,6 +425,28 @@ impl Collector {
         sum
     }
 
+    /// What was refused of the guest besides its events, which [`totals`](Collector::totals) count: a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(description) = &self.description {
+            if let Some(damage) = description.damaged() {
+                warnings.push(format!("{damage}; events that are described after it were refused"));
+            }
+            if description.refused() > 0 {
+                let refused = description.refused();
+                warnings.push(format!("{refused} descriptions were refused: repeated, or more than a guest may have"));
+            }
+        }
+        let page = self.memory.header_page();
+        let unnamed = GuestStatus::parse(&page, self.memory.geometry()).names_refused;
+        if unnamed > 0 {
+            warnings
+                .push(format!("{unnamed} callsites and names found no room in the guest: they are shown by number"));
+        }
+        warnings
+    }
+
     /// The trace's identity.
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
