@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long)]
     snapshot: bool,
     /// Keep at most this much, the newest, such as 2G
-    #[arg(long, value_name = "SIZE", value_parser = human::parse_bytes, env = "FATA_KEEP")]
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_keep, env = "FATA_KEEP")]
     keep: Option<u64>,
     /// Stop after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = human::parse_seconds)]

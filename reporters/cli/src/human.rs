@@ -52,6 +52,17 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is more than 64 bits can count"))
 }
 
+/// The least that `--keep` may say: whole files are dropped, so a few must fit.
+const MIN_KEEP_BYTES: u64 = 4 << 20;
+
+/// A cap on a recording.
+pub(crate) fn parse_keep(text: &str) -> Result<u64, String> {
+    parse_bytes(text).and_then(|bytes| match bytes {
+        MIN_KEEP_BYTES.. => Ok(bytes),
+        _ => Err(format!("a recording needs room for a few files: keep at least {}", self::bytes(MIN_KEEP_BYTES))),
+    })
+}
+
 /// A number of seconds, with a fraction.
 pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
     let number = text.trim().trim_end_matches('s');
@@ -71,6 +82,8 @@ mod tests {
         for (text, bytes) in [("0", 0), ("123", 123), ("64k", 65536), ("2G", 2 << 30), ("1.", 0), ("3 MiB", 3 << 20)] {
             assert_eq!(parse_bytes(text).unwrap_or(0), bytes, "{text}");
         }
+        assert!(parse_keep("100k").unwrap_err().contains("at least"));
+        assert_eq!(parse_keep("2G"), Ok(2 << 30));
         assert!(parse_bytes("2 gallons").unwrap_err().contains("no unit"));
         assert!(parse_bytes("99999999T").unwrap_err().contains("64 bits"));
     }

@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Keep at most this much of the recording, the newest, such as 2G
-    #[arg(long, value_name = "SIZE", value_parser = human::parse_bytes, requires = "output")]
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_keep, requires = "output")]
     keep: Option<u64>,
     /// Record events up to this level: error, warn, info, debug, trace
     #[arg(long, value_parser = parse_level)]

@@ -162,3 +162,39 @@ fn a_text_at_the_end_of_a_packet_is_its_end_for_babeltrace2_too() {
         assert_eq!(seen, (5, 0));
     }
 }
+
+#[test]
+fn each_stream_of_a_guest_is_accounted_for_on_its_own() {
+    let dir = TempDir::new("streams");
+    let config = fata_probe::region::Config { streams: 3, ..small(8) };
+    let (path, region) = install(&dir.0, "streams", &config);
+    let out = dir.join("trace");
+    let mut sink = DirectorySink::open(&out, DirOptions::default()).unwrap();
+    let mut collector = Collector::attach(&guest(&path), &Options::default(), &[]).unwrap();
+    std::thread::scope(|scope| {
+        // Stream 1 never has a writer.
+        for (stream, events) in [(0, 30_000u64), (2, 20_000)] {
+            scope.spawn(move || {
+                let _attached = region.attach(stream).unwrap();
+                for i in 0..events {
+                    instant!("exact.streams", i = i);
+                    if i % 500 == 0 {
+                        std::thread::sleep(Duration::from_micros(200));
+                    }
+                }
+            });
+        }
+        for _ in 0..200 {
+            collector.poll(&mut sink).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    region.finish(State::Exited, "");
+    assert_eq!(collector.run(&mut sink, &mut |_| true).unwrap(), End::Exited);
+    let read = read_dir(&out);
+    assert_eq!(read.events + read.discarded_in_all(), 50_000);
+    assert!(out.join("stream_0").exists() && !out.join("stream_1").exists() && out.join("stream_2").exists());
+    if let Some(seen) = babeltrace(&out) {
+        assert_eq!(seen, (read.events, read.discarded_in_all()));
+    }
+}

@@ -1,7 +1,7 @@
 //! A memory image: finding the ring in it, whoever wrote it.
 //!
 //! A living guest's file is its memory, and [`locate`] finds the ring in it. A dead one's may be a core, in which memory is in
-//! pieces: [`open_image`] looks for the ring by address, and puts its pieces together.
+//! pieces: `open_image` looks for the ring by address, and puts its pieces together.
 //!
 //! The ring begins at some page with the inverted signature. Holes of a sparse file hold no ring and are skipped unread, so
 //! a virtual machine's gigabytes cost only the pages that it has touched.
