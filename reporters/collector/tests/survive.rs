@@ -261,7 +261,7 @@ fn records_that_a_dead_guest_had_begun_are_shown_as_unfinished() {
     let out = dir.join("trace");
     let mut sink = directory(&out);
     let end = attach(&guest(&path), None).run(&mut sink, &mut |_| true).unwrap();
-    assert_eq!(end, End::Killed(1));
+    assert_eq!(end, End::Image(State::Running, 1));
     let read = read_dir(&out);
     assert_eq!((read.events, read.unfinished), (11, 1));
     assert_eq!(read.values, (0..10).collect::<Vec<_>>());
