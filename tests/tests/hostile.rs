@@ -596,6 +596,28 @@ fn the_largest_description_area_stays_below_the_bound_whatever_fills_it() {
 }
 
 #[test]
+fn a_guest_that_cuts_its_own_file_ends_its_recording_and_not_the_collector() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    for kept_pages in (0..10).rev() {
+        let path = guest(dir.path(), &format!("cut{kept_pages}"));
+        let memory = Memory::new(&path, &small("cut", 4096));
+        let mut collector = Collector::attach(&Guest::at(&path).unwrap(), &Options::default(), &[]).unwrap();
+        let number = memory.youngest();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(kept_pages * PAGE_BYTES as u64).unwrap();
+        let mut sink = Reading::new(None);
+        for _ in 0..3 {
+            if let Poll::Ended(_) = collector.poll(&mut sink).unwrap() {
+                break;
+            }
+        }
+        collector.leave(&mut sink).unwrap();
+        assert!(sink.packets <= number + 3, "zeros were taken for packets");
+        assert!(peek::peek(&Guest::at(&path).unwrap()).is_err());
+    }
+}
+
+#[test]
 fn what_a_guest_lies_about_is_counted_as_refused_and_what_came_before_is_kept() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();

@@ -28,5 +28,6 @@ pub mod serve;
 pub mod shared;
 pub mod sink;
 pub mod source;
+mod truncated;
 
 pub use collector::{CollectError, Collector, Continue, End, Options, Status};

@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use crate::truncated::Guarded;
 use fata_wire::shared::{Geometry, PAGE_BYTES};
 use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
@@ -28,6 +29,8 @@ const KEEP_MAPPED_BYTES: usize = 16 << 20;
 /// The region of one guest. Holding one proves that `geometry`'s regions lie inside the mapping.
 #[derive(Debug)]
 pub struct SharedMemory {
+    // Before the mappings: they are guarded for as long as they live.
+    _guarded: (Guarded, Option<Guarded>),
     geometry: Geometry,
     len_bytes: usize,
     ring: MmapRaw,
@@ -47,7 +50,11 @@ impl SharedMemory {
         } else {
             None
         };
-        Ok(SharedMemory { geometry, len_bytes, ring, control })
+        let guarded = (
+            Guarded::new(ring.as_ptr(), len_bytes),
+            control.as_ref().map(|control| Guarded::new(control.as_ptr(), PAGE_BYTES)),
+        );
+        Ok(SharedMemory { _guarded: guarded, geometry, len_bytes, ring, control })
     }
 
     /// What lies where.
