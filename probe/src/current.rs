@@ -8,23 +8,27 @@ use crate::callsite::{Callsite, UNDESCRIBED};
 use crate::ring::Writer;
 use crate::value::FieldSet;
 
+/// The writer of who has none: a stand-in costs a probe less than a question.
+static NOBODY: Writer = Writer::unattached();
+
 #[cfg(feature = "std")]
 mod place {
     use core::cell::Cell;
 
+    use super::NOBODY;
     use crate::ring::Writer;
 
     std::thread_local! {
-        static CURRENT: Cell<Option<&'static Writer>> = const { Cell::new(None) };
+        static CURRENT: Cell<&'static Writer> = const { Cell::new(&NOBODY) };
     }
 
     #[inline(always)]
-    pub(crate) fn get() -> Option<&'static Writer> {
+    pub(crate) fn get() -> &'static Writer {
         CURRENT.with(Cell::get)
     }
 
     pub(crate) fn set(writer: Option<&'static Writer>) {
-        CURRENT.with(|current| current.set(writer));
+        CURRENT.with(|current| current.set(writer.unwrap_or(&NOBODY)));
     }
 }
 
@@ -34,20 +38,21 @@ mod place {
     use core::ptr;
     use core::sync::atomic::{AtomicPtr, Ordering};
 
+    use super::NOBODY;
     use crate::ring::Writer;
 
-    static CURRENT: AtomicPtr<Writer> = AtomicPtr::new(ptr::null_mut());
+    static CURRENT: AtomicPtr<Writer> = AtomicPtr::new((&raw const NOBODY).cast_mut());
 
     #[inline(always)]
-    pub(crate) fn get() -> Option<&'static Writer> {
+    pub(crate) fn get() -> &'static Writer {
         // Relaxed: there is one vCPU, and an interrupt on it sees its own stores.
-        let writer = CURRENT.load(Ordering::Relaxed);
-        // SAFETY: `set` stores null or a reference that lives for ever.
-        unsafe { writer.cast_const().as_ref() }
+        let writer = CURRENT.load(Ordering::Relaxed).cast_const();
+        // SAFETY: from the start, and whenever `set` stores, the pointer is a reference that lives for ever.
+        unsafe { &*writer }
     }
 
     pub(crate) fn set(writer: Option<&'static Writer>) {
-        CURRENT.store(writer.map_or(ptr::null_mut(), |writer| ptr::from_ref(writer).cast_mut()), Ordering::Relaxed);
+        CURRENT.store(ptr::from_ref(writer.unwrap_or(&NOBODY)).cast_mut(), Ordering::Relaxed);
     }
 }
 
@@ -56,7 +61,7 @@ pub(crate) use place::{get, set};
 /// Records an event of `callsite`, which is on with `template`. For the macros. Returns whether it was recorded.
 #[inline(always)]
 pub fn record<F: FieldSet>(callsite: &'static Callsite, template: u32, fields: F) -> bool {
-    let Some(writer) = get() else { return false };
+    let writer = get();
     if F::LEN > 0 && template & UNDESCRIBED != 0 {
         return describe_and_record(writer, callsite, fields);
     }

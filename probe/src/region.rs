@@ -324,9 +324,7 @@ impl Region {
     /// in a panic or exception handler: takes no lock and cannot fail.
     pub fn finish(&self, state: State, message: &str) {
         self.put_bytes(at::MESSAGE, message.as_bytes(), MESSAGE_BYTES);
-        if let Some(writer) = crate::current::get() {
-            writer.finish();
-        }
+        crate::current::get().finish();
         self.set_state(state);
     }
 

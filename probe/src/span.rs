@@ -26,10 +26,8 @@ impl Span {
     /// Records the end.
     #[inline(always)]
     pub fn end(self) {
-        if self.end != 0
-            && let Some(writer) = crate::current::get()
-        {
-            writer.record(self.end, crate::value::Nil);
+        if self.end != 0 {
+            crate::current::get().record(self.end, crate::value::Nil);
         }
     }
 
