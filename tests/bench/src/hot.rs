@@ -76,5 +76,13 @@ pub(crate) fn call(name: &str, times: u64) -> Result<(), String> {
     for i in 0..times {
         black_box(function)(i);
     }
+    black_box(RESULT.load(Ordering::Relaxed));
     Ok(())
+}
+
+/// Prints where each function lies: those of which the compiler made the same code may be one.
+pub(crate) fn print_addresses() {
+    for (name, function) in ALL {
+        println!("{name} {:p}", black_box(function));
+    }
 }

@@ -32,6 +32,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--serve", name] => served::serve(name),
+        ["--where"] => {
+            hot::print_addresses();
+            Ok(())
+        }
         ["--call", name, times] => {
             times.parse().map_err(|_| "--call NAME TIMES".into()).and_then(|times| hot_calls(name, times))
         }

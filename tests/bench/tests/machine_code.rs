@@ -46,15 +46,12 @@ fn output(tool: &str, args: &[&str], program: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The addresses of the functions of `src/hot.rs`.
-fn addresses(program: &Path) -> Option<BTreeMap<String, String>> {
-    let symbols = output("nm", &["-C"], program)?;
-    let function = |line: &str| {
-        let (address, rest) = line.split_once(' ')?;
-        let name = rest.strip_prefix("t fata_bench::hot::")?;
-        Some((name.to_owned(), address.to_owned()))
-    };
-    Some(symbols.lines().filter_map(function).collect())
+/// Where the functions of `src/hot.rs` lie, as the program itself says.
+fn addresses(program: &Path) -> BTreeMap<String, String> {
+    let said = Command::new(program).arg("--where").output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let pair = |line: &str| line.split_once(' ').map(|(name, address)| (name.to_owned(), address.to_owned()));
+    said.lines().filter_map(pair).collect()
 }
 
 /// The instructions of the function `name`, each as `mnemonic operands`.
@@ -73,9 +70,9 @@ fn disassembly(program: &Path, name: &str) -> Option<Vec<String>> {
 #[test]
 fn a_probe_that_is_compiled_out_leaves_no_trace_in_the_machine_code() {
     let program = program(false);
-    let Some(addresses) = addresses(&program) else { return };
+    let addresses = addresses(&program);
     for name in PROBED {
-        // A linker or compiler that finds two functions equal may keep one of them: then they are at one address.
+        // A compiler that finds the code of two functions equal may keep one of them: then they are at one address.
         if addresses[name] == addresses["bare"] {
             continue;
         }
@@ -83,8 +80,17 @@ fn a_probe_that_is_compiled_out_leaves_no_trace_in_the_machine_code() {
         let without = disassembly(&program, "bare").unwrap();
         assert_eq!(with, without, "{name} differs from the function without the macro");
     }
-    let symbols = output("nm", &["-C"], &program).unwrap_or_default();
+    let Some(symbols) = output("nm", &["-C"], &program) else { return };
+    assert!(symbols.contains("fata_bench::hot::bare"), "nm reads no symbols");
     assert!(!symbols.contains("CALLSITE"), "a callsite is in the program");
+}
+
+#[test]
+fn a_probe_that_is_compiled_in_is_seen_by_the_same_comparison() {
+    let addresses = addresses(&program(true));
+    for name in PROBED {
+        assert_ne!(addresses[name], addresses["bare"], "{name}");
+    }
 }
 
 #[test]
