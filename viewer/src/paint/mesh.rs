@@ -9,7 +9,7 @@ use egui::epaint::{CubicBezierShape, Vertex};
 use egui::{Color32, ColorImage, Mesh, Pos2, Rect, Shape, Stroke, TextureId, Vec2, pos2, vec2};
 
 use super::palette::{Palette, mix};
-use crate::view::display::{Arrow, Band, BandKind, Density, DisplayList, Hatch, Plot, Quad, Tick};
+use crate::view::display::{Arrow, Band, BandKind, Density, DisplayList, Hatch, Ink, Plot, Quad, Tick};
 
 /// The distance between the stripes over missing time.
 const HATCH_STEP: f32 = 9.0;
@@ -188,30 +188,52 @@ pub fn arrows(list: &[Arrow], canvas: Rect, palette: &Palette) -> Vec<Shape> {
     shapes
 }
 
+/// How many steps lie between an empty and a full column.
+const SHADES: u8 = 32;
+
+/// The shades of each ink, mixed once per picture and not once per pixel.
+struct Shades<'a> {
+    palette: &'a Palette,
+    known: Vec<(Ink, bool, [Color32; SHADES as usize])>,
+    last: usize,
+}
+
+impl Shades<'_> {
+    #[inline]
+    fn of(&mut self, ink: Ink, dim: bool, share: u8) -> Color32 {
+        let is = |(known, known_dim, _): &(Ink, bool, _)| *known == ink && *known_dim == dim;
+        if !self.known.get(self.last).is_some_and(is) {
+            self.last = self.known.iter().position(is).unwrap_or(self.known.len());
+        }
+        if self.last == self.known.len() {
+            let full = self.palette.ink(ink);
+            let full = if dim { self.palette.dimmed(full) } else { full };
+            let mut shades = [full; SHADES as usize];
+            for (shade, step) in shades.iter_mut().zip(0u8..) {
+                // Even a single short span in a column must be seen.
+                let share = 0.22 + 0.78 * f32::from(step) / f32::from(SHADES - 1);
+                *shade = mix(self.palette.canvas, full, share);
+            }
+            self.known.push((ink, dim, shades));
+        }
+        let step = usize::from(share / (u8::MAX / SHADES + 1));
+        self.known.get(self.last).and_then(|(_, _, shades)| shades.get(step)).copied().unwrap_or(self.palette.canvas)
+    }
+}
+
 /// The density rows as an image, one pixel per column and row.
 #[must_use]
 pub fn density_image(rows: &[Density], palette: &Palette) -> ColorImage {
     let width = rows.iter().map(|row| row.columns.len()).max().unwrap_or(0).max(1);
     let mut pixels = Vec::with_capacity(width * rows.len().max(1));
-    let mut remembered = None;
+    let mut shades = Shades { palette, known: Vec::new(), last: 0 };
     for row in rows {
         for column in &row.columns {
             if column.share == 0 {
                 pixels.push(Color32::TRANSPARENT);
                 continue;
             }
-            let full = match remembered {
-                Some((ink, dim, colour)) if ink == column.ink && dim == column.dim => colour,
-                _ => {
-                    let colour = palette.ink(column.ink);
-                    let colour = if column.dim { palette.dimmed(colour) } else { colour };
-                    remembered = Some((column.ink, column.dim, colour));
-                    colour
-                }
-            };
-            // Even a single short span in a column must be seen.
-            let share = 0.22 + 0.78 * f32::from(column.share) / 255.0;
-            pixels.push(mix(palette.canvas, full, share));
+            pixels.push(shades.of(column.ink, column.dim, column.share));
         }
         pixels.resize(pixels.len().next_multiple_of(width), Color32::TRANSPARENT);
     }

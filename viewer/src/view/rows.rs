@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever is at least a pixel wide is a quad; all that is narrower shares one density row per row.
 
-use fata_model::lod::Span;
+use fata_model::lod::{Span, View};
 use fata_model::tasks::{NO_NAME, State};
 use fata_model::trace::{TaskRef, TrackId, TrackKind};
 use fata_wire::field::Unit;
@@ -14,6 +14,8 @@ use super::layout::Layout;
 
 /// From this many members on a group shows only how many live, not what they do.
 const GROUP_STATES_UP_TO: usize = 1_000;
+/// So many members are asked at full resolution; with more, the columns of a group get wider, so that it costs the same.
+const GROUP_FULL_DETAIL: usize = 12;
 /// Instants nearer to each other than this, in points, are drawn as lines.
 const CROWDED: f32 = 7.0;
 
@@ -183,6 +185,8 @@ impl Layout<'_> {
         let mut change = vec![0i32; width + 2];
         let mut shares = vec![[0.0f32; 2]; width];
         let with_states = members.len() <= GROUP_STATES_UP_TO;
+        let widening = members.len().div_ceil(GROUP_FULL_DETAIL).next_power_of_two().min(32);
+        let coarse = u32::try_from(width / widening).unwrap_or(1).max(1);
         for &member in members {
             let Some(task) = self.scene.trace.task(member) else { continue };
             let from = task.spawned.unwrap_or(i64::MIN / 4);
@@ -198,8 +202,10 @@ impl Layout<'_> {
                 *slot -= 1;
             }
             if with_states {
-                self.query(task.states);
-                self.add_states(&mut shares, &column_of);
+                let mut visible = std::mem::take(&mut self.visible);
+                self.scene.trace.visible(task.states, &View { columns: coarse, ..view }, &mut visible);
+                self.visible = visible;
+                self.add_states(&mut shares, coarse, &column_of);
             }
         }
         self.group_states(&shares, y, dim);
@@ -207,15 +213,19 @@ impl Layout<'_> {
     }
 
     /// Adds the last query's running and ready time to the columns.
-    fn add_states(&self, shares: &mut [[f32; 2]], column_of: &dyn Fn(i64) -> usize) {
+    fn add_states(&self, shares: &mut [[f32; 2]], coarse: u32, column_of: &dyn Fn(i64) -> usize) {
         let slot_of = |key| match State::from_key(key) {
             State::Running => Some(0usize),
             State::Ready => Some(1),
             _ => None,
         };
+        let width = shares.len() as u64;
         for cell in &self.visible.cells {
-            let column = usize::try_from(cell.column).ok().and_then(|at| shares.get_mut(at));
-            if let Some(share) = slot_of(cell.key).and_then(|slot| column?.get_mut(slot)) {
+            let Some(slot) = slot_of(cell.key) else { continue };
+            // A coarse column stands for several of the screen's.
+            let edge = |column: u32| usize::try_from(u64::from(column) * width / u64::from(coarse)).unwrap_or(0);
+            let columns = shares.get_mut(edge(cell.column)..edge(cell.column + 1));
+            for share in columns.into_iter().flatten().filter_map(|column| column.get_mut(slot)) {
                 *share += cell.share;
             }
         }
