@@ -100,6 +100,7 @@ fn search(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
             (0, _) => "no such name".to_owned(),
             (1, 0) => "1 name".to_owned(),
             (names, 0) => format!("{names} names"),
+            (_, 1) => "1 event".to_owned(),
             (_, events) => format!("{} events", format::count(events as u64)),
         };
         let colour = if matches.names == 0 { frame.palette.alarm } else { frame.palette.muted };

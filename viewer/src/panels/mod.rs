@@ -33,6 +33,8 @@ pub fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions:
         Panel::right("side").frame(plain.inner_margin(10)).resizable(true).default_size(280.0).min_size(230.0).show(
             ui,
             |ui| {
+                // A panel that followed its contents would push the timeline about with every click.
+                ui.set_min_width(ui.available_width());
                 if panels.unresolved {
                     unresolved::show(ui, frame, actions);
                 }
