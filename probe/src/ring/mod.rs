@@ -155,6 +155,7 @@ impl Writer {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a stamp is the low half of the clock")]
     fn exchange(&self, state: u64, now: u64, words: usize) -> Option<Slot> {
+        crate::sync::interrupt_point();
         let packet = self.open.load(Ordering::Relaxed);
         if !compare_exchange_local(&self.state, state, state + ONE_EVENT + words as u64) {
             return None;

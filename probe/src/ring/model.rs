@@ -137,13 +137,13 @@ fn template(callsite: u16) -> u32 {
 }
 
 fn mark(writer: &Writer, value: u64) -> bool {
-    writer.record(template(MARK), &Cons(value, Nil))
+    writer.record(template(MARK), Cons(value, Nil))
 }
 
 /// Fills what a mark has left of a packet.
 fn filler(writer: &Writer) -> bool {
     let text = String::from_utf8(std::vec![b'x'; (BODY - 4) * 8 - 1]).unwrap();
-    writer.record(template(FILLER), &Cons(text.as_str(), Nil))
+    writer.record(template(FILLER), Cons(text.as_str(), Nil))
 }
 
 /// What a reader copied of slot 0, between two looks at its lock.
@@ -388,7 +388,7 @@ fn every_ordering_in_the_ring_is_needed() {
         .into_iter()
         .filter(|(file, _)| file.contains("ring") && !file.ends_with("model.rs") || file.ends_with("region.rs"))
         .collect();
-    assert!(ring.len() >= 8, "the models pass {ring:?}");
+    assert!(ring.len() >= 7, "the models pass {ring:?}");
     let mut needless = Vec::new();
     for site in &ring {
         model::weaken(Some(*site));
@@ -464,7 +464,7 @@ fn nested(mode: Mode, packets: u64, points: &[usize]) -> usize {
         let produced = produced.clone();
         move |level: u16| {
             produced.set(produced.get() + 1);
-            writer.record(template(MARK), &Cons(Small(level), Cons(produced.get(), Nil)));
+            writer.record(template(MARK), Cons(Small(level), Cons(produced.get(), Nil)));
         }
     };
     let (handler_produce, handler_produced) = (produce.clone(), produced.clone());

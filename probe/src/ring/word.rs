@@ -58,7 +58,7 @@ pub(crate) fn prefetch(word: *mut u64) {
 /// # Safety
 /// They are aligned and lie in a region's memory that is mapped writable.
 pub(crate) unsafe fn zero_words(start: *mut u64, count: usize) {
-    #[cfg(all(target_arch = "x86_64", feature = "std", not(miri)))]
+    #[cfg(all(target_arch = "x86_64", feature = "std", not(miri), not(loom)))]
     // SAFETY: by the contract all `count` words are valid for writes. The direction flag is clear, as the calling convention
     // has it. Each word is stored whole; in which order makes no difference, since the stores before are done before and
     // those after come after (Intel SDM 3, 9.2.4).
@@ -71,7 +71,7 @@ pub(crate) unsafe fn zero_words(start: *mut u64, count: usize) {
             options(nostack, preserves_flags),
         );
     }
-    #[cfg(not(all(target_arch = "x86_64", feature = "std", not(miri))))]
+    #[cfg(not(all(target_arch = "x86_64", feature = "std", not(miri), not(loom))))]
     for i in 0..count {
         // SAFETY: by the contract all `count` words are valid for writes.
         unsafe { store_word(start.add(i), 0) };
