@@ -251,7 +251,7 @@ fn the_stream_names_a_packet_that_is_there() {
 
 /// An interrupt seals the packet in which it found a record unfinished; the record's writer goes on while a reader copies.
 /// Two copies that are the same must not hold a payload without its header.
-fn a_record_is_finished_after_its_packet_was_sealed(silence: bool) {
+fn a_record_is_finished_after_its_packet_was_sealed(silence: bool, point: usize) {
     explore(2, move || {
         let guest = Guest::new();
         guest.attach();
@@ -266,9 +266,8 @@ fn a_record_is_finished_after_its_packet_was_sealed(silence: bool) {
                 assert!(first.header != 0 || first.payload == 0, "{first:?}: a payload without a header");
             }
         });
-        // Point 0 is before the exchange that reserves, point 1 after it.
         model::interrupt_at(
-            &[1],
+            &[point],
             Rc::new(move || {
                 model::interrupt_at(&[], Rc::new(|| ()));
                 assert!(filler(writer) && mark(writer, 1));
@@ -365,7 +364,10 @@ fn restart_of_the_reader(bytes_first: bool, number_order: Ordering) {
 fn all() {
     for silence in [false, true] {
         overwrite_while_reading(silence, false);
-        a_record_is_finished_after_its_packet_was_sealed(silence);
+        // Before the exchange that reserves, and after it.
+        for point in 1..=2 {
+            a_record_is_finished_after_its_packet_was_sealed(silence, point);
+        }
     }
     the_stream_names_a_packet_that_is_there();
     discard_while_full(false);
