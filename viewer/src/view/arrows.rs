@@ -3,13 +3,13 @@
 //! Invariant: at most [`MAX_ARROWS`] arrows are drawn, and no two at the same pixel between the same lanes; where there
 //! would be more, zooming in shows them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use fata_model::trace::{Actor, TaskRef};
 
 use super::display::{Arrow, Ink};
-use super::lanes::{Lane, LaneKey, Lanes, STATE_HEIGHT};
-use super::layout::{Layout, lane_of_task};
+use super::lanes::{Content, LaneKey, Lanes, STATE_HEIGHT};
+use super::layout::Layout;
 use super::pick::Pick;
 
 /// The most arrows of a picture.
@@ -17,21 +17,32 @@ const MAX_ARROWS: usize = 400;
 /// The most wakes that are looked at for a picture.
 const MAX_WAKES: usize = 200_000;
 
-/// Where lanes are, looked up once per actor.
-struct Places<'l> {
-    lanes: &'l Lanes,
-    scroll: f32,
+/// The middle of each actor's line; of a task in a folded group, the group's.
+struct Places {
+    tasks: HashMap<TaskRef, f32>,
+    cpus: HashMap<u32, f32>,
 }
 
-impl Places<'_> {
-    /// The middle of an actor's line.
-    fn y(&self, actor: Actor, cpu: u32) -> Option<f32> {
-        let of = |(top, _): (f32, &Lane)| top - self.scroll + STATE_HEIGHT * 0.55;
-        match actor {
-            Actor::Task(task) => lane_of_task(self.lanes, task).map(of),
-            Actor::Scheduler | Actor::Interrupt => {
-                self.lanes.top_of(&LaneKey::Cpu(cpu)).map(|top| top - self.scroll + STATE_HEIGHT * 0.55)
+impl Places {
+    fn of(lanes: &Lanes, scroll: f32) -> Self {
+        let mut places = Self { tasks: HashMap::new(), cpus: HashMap::new() };
+        for (top, lane) in lanes.tops.iter().zip(&lanes.list) {
+            let y = top - scroll + STATE_HEIGHT * 0.55;
+            match (&lane.content, &lane.key) {
+                // Its own lane comes after the group's and takes its place.
+                (Content::Task { task, .. }, _) => drop(places.tasks.insert(*task, y)),
+                (Content::Group(members), _) => places.tasks.extend(members.iter().map(|&member| (member, y))),
+                (_, LaneKey::Cpu(cpu)) => drop(places.cpus.insert(*cpu, y)),
+                _ => {}
             }
+        }
+        places
+    }
+
+    fn y(&self, actor: Actor, cpu: u32) -> Option<f32> {
+        match actor {
+            Actor::Task(task) => self.tasks.get(&task).copied(),
+            Actor::Scheduler | Actor::Interrupt => self.cpus.get(&cpu).copied(),
             Actor::Unknown => None,
         }
     }
@@ -41,7 +52,7 @@ impl Layout<'_> {
     /// All arrows of the picture.
     pub(super) fn arrows(&mut self, lanes: &Lanes, scroll: f32, height: f32) {
         let Some(pick) = self.scene.selection else { return };
-        let places = Places { lanes, scroll };
+        let places = Places::of(lanes, scroll);
         let is_flow = matches!(pick, Pick::Flow { .. });
         if let Some(task) = pick.task(self.scene.trace).filter(|_| !is_flow) {
             self.spawns(task, &places, height);
@@ -58,7 +69,7 @@ impl Layout<'_> {
         }
     }
 
-    fn spawns(&mut self, task: TaskRef, places: &Places<'_>, height: f32) {
+    fn spawns(&mut self, task: TaskRef, places: &Places, height: f32) {
         let trace = self.scene.trace;
         let own = trace.task(task).map(|known| (task, known));
         let children = (0u32..).map(TaskRef).zip(trace.tasks()).filter(|(_, known)| known.parent == Some(task));
@@ -79,7 +90,7 @@ impl Layout<'_> {
         }
     }
 
-    fn wakes(&mut self, task: TaskRef, places: &Places<'_>, height: f32) {
+    fn wakes(&mut self, task: TaskRef, places: &Places, height: f32) {
         let trace = self.scene.trace;
         let mut columns = HashSet::new();
         for stream in trace.streams() {
@@ -90,13 +101,13 @@ impl Layout<'_> {
                 let x = self.scene.projection.x_from_nanos(wake.time);
                 #[expect(clippy::cast_possible_truncation, reason = "a pixel's number")]
                 let column = x.round() as i32;
-                if !columns.insert((column, wake.to, wake.from)) {
-                    continue;
-                }
                 let (Some(from), Some(to)) = (places.y(wake.from, wake.cpu), places.y(Actor::Task(wake.to), wake.cpu))
                 else {
                     continue;
                 };
+                if !columns.insert((column, from.to_bits(), to.to_bits())) {
+                    continue;
+                }
                 self.arrow((x, from), (x, to), Ink::WakeArrow, height);
                 if self.list.arrows.len() >= MAX_ARROWS {
                     return;
@@ -106,7 +117,7 @@ impl Layout<'_> {
     }
 
     /// The way of the packet whose event is selected.
-    fn flow(&mut self, pick: Pick, places: &Places<'_>) {
+    fn flow(&mut self, pick: Pick, places: &Places) {
         let trace = self.scene.trace;
         let point = match pick {
             Pick::Flow { point } => Some(point),

@@ -12,7 +12,7 @@ use fata_wire::packet::Cause;
 
 use super::display::{Band, BandKind, DisplayList, Hatch, Ink, Label, Quad, TextStyle};
 use super::format;
-use super::lanes::{Content, LANE_PADDING, Lane, LaneKey, Lanes, ROW_HEIGHT, STATE_HEIGHT};
+use super::lanes::{Content, LANE_PADDING, Lane, Lanes, ROW_HEIGHT, STATE_HEIGHT};
 use super::names::Names;
 use super::pick::Pick;
 use super::projection::Projection;
@@ -187,14 +187,4 @@ pub fn cause_text(cause: Cause) -> &'static str {
         Cause::Overwritten => "overwritten by newer ones",
         Cause::Refused => "refused, not readable as events",
     }
-}
-
-/// The lane that stands for a task: its own, or that of its group.
-pub(super) fn lane_of_task(lanes: &Lanes, task: TaskRef) -> Option<(f32, &Lane)> {
-    let own = lanes.list.iter().position(|lane| lane.key == LaneKey::Task(task));
-    let grouped = || {
-        lanes.list.iter().position(|lane| matches!(&lane.content, Content::Group(members) if members.contains(&task)))
-    };
-    let at = own.or_else(grouped)?;
-    Some((*lanes.tops.get(at)?, lanes.list.get(at)?))
 }
