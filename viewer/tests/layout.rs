@@ -182,3 +182,30 @@ fn pins_move_a_lane_to_the_top_and_folds_hide_what_is_below() {
     assert_eq!(top.list.len(), 1);
     assert!(rest.list.iter().all(|lane| !matches!(lane.key, LaneKey::Task(_) | LaneKey::Cpu(_))));
 }
+
+#[test]
+fn the_list_grows_with_the_pixels_and_not_with_the_events() {
+    let synthetic = fata_model::synthetic::Synthetic { spans: 300_000, tasks: 3, ..Default::default() };
+    let mut ingest = fata_model::ingest::Ingest::new(fata_model::ingest::Limits::default());
+    ingest.metadata(&synthetic.metadata()).unwrap();
+    synthetic.packets(|packet| ingest.packet(packet).is_ok());
+    let trace = ingest.finish();
+    let mut names = Names::default();
+    names.update(&trace);
+    let (toggled, alarmed) = (HashSet::new(), HashMap::new());
+    let (_, lanes) = lanes::build(&trace, &names, &Choices { toggled: &toggled, pinned: &[], alarmed: &alarmed });
+    let columns = 800.0f32;
+    for zoom in [1.0, 10.0, 100.0, 1_000.0, 100_000.0] {
+        #[expect(clippy::cast_precision_loss, reason = "a range of time")]
+        let window = Window::new(1_000.0, trace.end() as f64 / zoom);
+        let projection = Projection::new(window, 0.0, columns);
+        let scene = Scene { trace: &trace, names: &names, matches: None, selection: None, projection, scale: 1.0 };
+        let list = layout(&scene, &lanes, 0.0, 5_000.0);
+        // At most 3 × 8 rows of tasks, and a dozen of the vCPU, the heap and the counter.
+        let most = 36 * 800;
+        let drawn = list.quads.len() + list.ticks.len() + list.plots.iter().map(|plot| plot.steps.len()).sum::<usize>();
+        assert!(drawn < most, "zoom {zoom}: {drawn}");
+        assert!(list.densities.iter().all(|row| row.columns.len() == 800));
+        assert!(list.labels.len() < 36 * 20, "zoom {zoom}: {} labels", list.labels.len());
+    }
+}
