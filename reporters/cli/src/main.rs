@@ -93,8 +93,27 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("fata: {error:#}");
+            eprintln!("fata: {}", sentence(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The error and its causes, without those that a sentence before has told already.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
+        "" => cause,
+        _ if told.contains(&cause) => told,
+        _ => format!("{told}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_cause_is_told_once() {
+        let inner = std::io::Error::other("no room");
+        let error = anyhow::Error::new(inner).context("x: no room").context("cannot write");
+        assert_eq!(super::sentence(&error), "cannot write: x: no room");
     }
 }
