@@ -1,6 +1,6 @@
 //! The rows for people and for programs.
 
-use crate::case::Row;
+use crate::case::{Row, Unit};
 
 /// Nanoseconds per event of the floor.
 fn floor(rows: &[Row]) -> f64 {
@@ -44,6 +44,12 @@ pub(crate) fn table(rows: &[Row], seconds: u64) {
             row.median / floor,
             row.rounds
         );
+    }
+    let of = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.median);
+    if let Some(own) = of("fata.span").map(|event| 2.0 * event) {
+        let peers = rows.iter().filter(|row| row.unit == Unit::Span);
+        let times: Vec<_> = peers.map(|peer| format!("{} {:.1} times", peer.name, peer.median / own)).collect();
+        println!("\nThe same work, a span: fata {own:.1} ns; {} that.", times.join(", "));
     }
     println!(
         "\nMedians over rounds that took turns for {seconds} s. A span is a begin and an end, two readings of the clock; ours \
