@@ -8,7 +8,6 @@ pub(crate) enum Unit {
     /// One change of a task's state.
     Change,
     /// A begin and its end: what such a tracer's users count, and two readings of the clock.
-    #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "only peers count so"))]
     Span,
 }
 
