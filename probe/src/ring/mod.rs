@@ -13,7 +13,7 @@
 //! makes the `cmpxchg` fail, so stamps grow in ring order, which CTF needs to extend them to 64 bits.
 //!
 //! The short way of an event has no call and saves no register: whatever is unusual is one call of its own
-//! ([`Writer::record_slowly`]). What it costs besides the clock is memory: a ring is longer than the near caches, so each
+//! (`record_slowly`). What it costs besides the clock is memory: a ring is longer than the near caches, so each
 //! event asks for the line that its successor in the next packet will need. The numbers are `tests/bench`'s.
 //!
 //! ```text
