@@ -19,7 +19,7 @@ use smoltcp::phy::{self, DeviceCapabilities};
 use smoltcp::time::Instant;
 use smoltcp::wire::IpAddress;
 
-use super::{IpEndpoint, Net, NetError, Nic, SEND_BYTES};
+use super::{IpEndpoint, Net, NetError, Nic, SEND_BYTES, TcpStream};
 use crate::platform::net::{Device, Publish, forward};
 use crate::{Boot, Guest, LocalBoxFuture, name};
 
@@ -358,6 +358,16 @@ impl<T: phy::TxToken> phy::TxToken for LossyTx<T> {
     }
 }
 
+/// Connects to port 7 of the other guest of a [`pair`], which may not listen yet.
+async fn connect_to_other(guest: &Guest, net: &Net) -> TcpStream {
+    loop {
+        match net.tcp_connect(IpEndpoint::new(IpAddress::v4(10, 0, 2, 16), 7)).await {
+            Ok(stream) => break stream,
+            Err(_) => guest.sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
 /// Sends 60 kB over a link that loses what `is_lost` says, to a guest that counts them.
 fn send_over(is_lost: fn(u32, &[u8]) -> bool) {
     let other = |_guest: Guest, net: Net| async move {
@@ -374,14 +384,7 @@ fn send_over(is_lost: fn(u32, &[u8]) -> bool) {
     let wrap = move |device| Lossy { device, sent: Rc::new(Cell::new(0)), is_lost };
     pair(other, wrap, |guest, net| {
         Box::pin(async move {
-            let remote = IpEndpoint::new(IpAddress::v4(10, 0, 2, 16), 7);
-            // The other guest may not listen yet.
-            let stream = loop {
-                match net.tcp_connect(remote).await {
-                    Ok(stream) => break stream,
-                    Err(_) => guest.sleep(Duration::from_millis(5)).await,
-                }
-            };
+            let stream = connect_to_other(&guest, &net).await;
             stream.write_all(&bytes(9, 60_000)).await.unwrap();
             stream.close();
             let mut answer = [0; 10];
@@ -463,12 +466,7 @@ mod traced {
                 |device| device,
                 |guest, net| {
                     Box::pin(async move {
-                        let stream = loop {
-                            match net.tcp_connect(IpEndpoint::new(IpAddress::v4(10, 0, 2, 16), 7)).await {
-                                Ok(stream) => break stream,
-                                Err(_) => guest.sleep(Duration::from_millis(5)).await,
-                            }
-                        };
+                        let stream = connect_to_other(&guest, &net).await;
                         stream.write_all(b"ping").await.unwrap();
                         let mut buffer = [0; 10];
                         assert_eq!(stream.read(&mut buffer).await, Ok(4));
@@ -508,12 +506,7 @@ mod traced {
                 |device| device,
                 |guest, net| {
                     Box::pin(async move {
-                        let stream = loop {
-                            match net.tcp_connect(IpEndpoint::new(IpAddress::v4(10, 0, 2, 16), 7)).await {
-                                Ok(stream) => break stream,
-                                Err(_) => guest.sleep(Duration::from_millis(5)).await,
-                            }
-                        };
+                        let stream = connect_to_other(&guest, &net).await;
                         stream.write_all(&bytes(0, 100_000)).await.unwrap();
                         stream.flush_acked().await.unwrap();
                     })
