@@ -1,1 +1,50 @@
 //! Where log records go: one trait, and the reporters that implement it.
+//!
+//! 1. **Reporting is apart from generation.** A record was made, stamped and numbered in the guest; here it only travels.
+//!    The application installs reporters, a library never does.
+//! 2. **Every buffer is bounded in bytes**, and what does not fit is counted where it was lost: one [`Loss`] in the place of
+//!    the records, shown by every reporter. Produced = reported + discarded, exactly.
+//! 3. **No text is trusted.** Guests, users and peers wrote it; it is escaped for whatever will show it.
+//! 4. **A reporter cannot hurt the program**: one that logs, panics, blocks or forgets is held off by the front before it.
+//!
+//! | module | |
+//! |---|---|
+//! | [`record`] | one log record: time, level, target, spans, typed fields |
+//! | [`loss`] | what is shown in the place of records that were discarded |
+//! | [`reporter`] | the trait, as callers see it: ready, report, done |
+//! | [`console`] | a record as a line for people |
+//! | [`text`] | untrusted bytes as text that no terminal interprets; texts of bounded length |
+//! | [`time`] | when: wall time, or time since the guest's start |
+//!
+//! Without the feature `std` the crate is `no_std` and does not allocate: a guest's own console task uses it.
+//!
+//! ```
+//! use fata_reporters::console::Console;
+//! use fata_reporters::record::{Field, Record, Value};
+//! use fata_reporters::reporter::Item;
+//! use fata_reporters::time::Time;
+//! use fata_wire::field::Level;
+//!
+//! let fields = [Field { name: "message", value: Value::Str(b"link up") }, Field { name: "mtu", value: Value::U64(1500) }];
+//! let time = Time::since_start(1_500_000_000);
+//! let record = Record { time, level: Level::Info, target: "net", fields: &fields, ..Record::BLANK };
+//! let mut line = String::new();
+//! Console::plain().write(&mut line, &Item::Record(record)).unwrap();
+//! assert_eq!(line.trim_start(), "+1.500000s INFO  net: link up mtu=1500\n");
+//! ```
+#![no_std]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+pub mod console;
+pub mod loss;
+pub mod record;
+pub mod reporter;
+pub mod text;
+pub mod time;
+
+pub use fata_wire::field::Level;
+pub use loss::Loss;
+pub use record::{Field, Record, Value};
+pub use reporter::{Item, ReportError, Reporter};

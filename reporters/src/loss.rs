@@ -1,0 +1,289 @@
+//! What is shown in the place of records that were discarded: why, where, how many of each level, from when to when.
+//!
+//! Invariant: losses add up. Whoever merges two, or passes one on, keeps every count; so at the end of the chain the records
+//! that arrived and the counts of the losses that arrived sum to the records that were produced.
+//!
+//! ```
+//! use fata_reporters::loss::{Cause, Counts, Loss};
+//! use fata_reporters::time::Time;
+//! use fata_reporters::Level;
+//! let mut loss = Loss::new(Cause::Full, "the queue to syslog", Time::wall(0));
+//! loss.add(Level::Debug, 40, Time::wall(0));
+//! loss.add(Level::Warn, 60, Time::wall(1_500_000_000));
+//! assert_eq!(loss.counts.total(), 2);
+//! assert_eq!(loss.to_string(), "discarded 2 records (1 WARN, 1 DEBUG; 100 bytes) within 1.500 s: the queue to syslog was full");
+//! ```
+
+use core::fmt;
+
+use fata_wire::field::Level;
+
+use crate::text::Escaped;
+use crate::time::Time;
+
+/// Why records were discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// No room, and the oldest were to be kept.
+    Full,
+    /// No room, and the newest were to be kept.
+    Overwritten,
+    /// A record longer than the whole buffer.
+    TooBig,
+    /// A callsite made more than its share.
+    Limited,
+    /// Made by a reporter while it was reporting, which would never end.
+    Nested,
+    /// The destination did not take them.
+    Failed,
+    /// The reporter did not come back in time.
+    Stuck,
+    /// The program ended before they could be written.
+    Closed,
+    /// They were written over or became unreadable while they were read.
+    Damaged,
+    /// Several of these, which had to be added up to stay within bounds.
+    Various,
+}
+
+impl Cause {
+    /// Every cause, in the order of [`Cause::number`].
+    pub const ALL: [Cause; 10] = [
+        Cause::Full,
+        Cause::Overwritten,
+        Cause::TooBig,
+        Cause::Limited,
+        Cause::Nested,
+        Cause::Failed,
+        Cause::Stuck,
+        Cause::Closed,
+        Cause::Damaged,
+        Cause::Various,
+    ];
+
+    /// The word that stands for it in records for machines.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Cause::Full => "full",
+            Cause::Overwritten => "overwritten",
+            Cause::TooBig => "too_big",
+            Cause::Limited => "limited",
+            Cause::Nested => "nested",
+            Cause::Failed => "failed",
+            Cause::Stuck => "stuck",
+            Cause::Closed => "closed",
+            Cause::Damaged => "damaged",
+            Cause::Various => "various",
+        }
+    }
+
+    /// Its place in [`Cause::ALL`].
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// What happened to the place, as the end of a sentence that begins with it.
+    const fn predicate(self) -> &'static str {
+        match self {
+            Cause::Full => "was full",
+            Cause::Overwritten => "was full, and kept the newest",
+            Cause::TooBig => "was too small for a record",
+            Cause::Limited => "limits how often one line of the program is shown",
+            Cause::Nested => "was reporting when its own reporter logged",
+            Cause::Failed => "did not take them",
+            Cause::Stuck => "did not answer in time",
+            Cause::Closed => "ended before they were written",
+            Cause::Damaged => "was written over while it was read",
+            Cause::Various => "and others discarded them for several reasons",
+        }
+    }
+}
+
+/// How many records of each level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By the level's number.
+    pub by_level: [u64; 6],
+    /// Records whose level nobody saw.
+    pub unknown: u64,
+}
+
+impl Counts {
+    /// One record more.
+    pub const fn add(&mut self, level: Level) {
+        self.by_level[level as usize] = self.by_level[level as usize].saturating_add(1);
+    }
+
+    /// The records of `other` too.
+    pub fn merge(&mut self, other: &Counts) {
+        for (count, more) in self.by_level.iter_mut().zip(other.by_level) {
+            *count = count.saturating_add(more);
+        }
+        self.unknown = self.unknown.saturating_add(other.unknown);
+    }
+
+    /// Records of `level`.
+    #[must_use]
+    pub const fn of(&self, level: Level) -> u64 {
+        self.by_level[level as usize]
+    }
+
+    /// All records.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_level.iter().fold(self.unknown, |sum, &count| sum.saturating_add(count))
+    }
+
+    /// The most severe level of which there is a record; `None` where none is known.
+    #[must_use]
+    pub fn worst(&self) -> Option<Level> {
+        let severe = [Level::Error, Level::Warn, Level::App, Level::Info, Level::Debug, Level::Trace];
+        severe.into_iter().find(|&level| self.of(level) > 0)
+    }
+}
+
+/// What is shown in the place of records that were discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss<'a> {
+    /// Why.
+    pub cause: Cause,
+    /// Where in the chain: "the ring", "the queue to file:x.log".
+    pub place: &'a str,
+    /// Whose records; empty for this program's, or of several guests.
+    pub guest: &'a str,
+    /// How many.
+    pub counts: Counts,
+    /// How long they were, where they lay.
+    pub bytes: u64,
+    /// When the first of them was made, as far as that is known.
+    pub first: Time,
+    /// When the last of them was made.
+    pub last: Time,
+}
+
+impl<'a> Loss<'a> {
+    /// Nothing lost yet, at `time`.
+    #[must_use]
+    pub const fn new(cause: Cause, place: &'a str, time: Time) -> Self {
+        let counts = Counts { by_level: [0; 6], unknown: 0 };
+        Loss { cause, place, guest: "", counts, bytes: 0, first: time, last: time }
+    }
+
+    /// One record more.
+    pub fn add(&mut self, level: Level, bytes: u64, time: Time) {
+        self.counts.add(level);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.first = self.first.min(time);
+        self.last = self.last.max(time);
+    }
+
+    /// The records of `other` too, whatever its place was.
+    pub fn merge(&mut self, other: &Loss<'_>) {
+        self.counts.merge(&other.counts);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+    }
+
+    /// As what a reporter that knows only records shows it: a loss of warnings is itself worth a look.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self.counts.worst() {
+            Some(Level::Error) => Level::Error,
+            _ => Level::Warn,
+        }
+    }
+}
+
+/// The sentence that stands in the place of the records.
+impl fmt::Display for Loss<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total = self.counts.total();
+        write!(f, "discarded {} {} (", Grouped(total), if total == 1 { "record" } else { "records" })?;
+        let mut separator = "";
+        for &level in Level::ALL {
+            if self.counts.of(level) > 0 {
+                write!(f, "{separator}{} {}", Grouped(self.counts.of(level)), level_word(level))?;
+                separator = ", ";
+            }
+        }
+        if self.counts.unknown > 0 {
+            write!(f, "{separator}{} of unknown level", Grouped(self.counts.unknown))?;
+            separator = "; ";
+        } else if total > 0 {
+            separator = "; ";
+        }
+        write!(f, "{separator}{} bytes)", Grouped(self.bytes))?;
+        let within = self.last.nanos.saturating_sub(self.first.nanos).unsigned_abs() / 1_000_000;
+        if within > 0 {
+            write!(f, " within {}.{:03} s", Grouped(within / 1000), within % 1000)?;
+        }
+        write!(f, ": {} {}", Escaped(self.place.as_bytes()), self.cause.predicate())
+    }
+}
+
+/// The word for a level in lines for people.
+#[must_use]
+pub const fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::App => "APP",
+        Level::Error => "ERROR",
+        Level::Warn => "WARN",
+        Level::Info => "INFO",
+        Level::Debug => "DEBUG",
+        Level::Trace => "TRACE",
+    }
+}
+
+/// A number with a comma between thousands.
+struct Grouped(u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1000 {
+            return write!(f, "{}", self.0);
+        }
+        write!(f, "{},{:03}", Grouped(self.0 / 1000), self.0 % 1000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn merged_losses_keep_every_count_and_the_whole_stretch_of_time() {
+        let mut a = Loss::new(Cause::Full, "a", Time::wall(50));
+        a.add(Level::Error, 10, Time::wall(50));
+        let mut b = Loss::new(Cause::Full, "b", Time::wall(20));
+        b.add(Level::Trace, 5, Time::wall(20));
+        b.counts.unknown = 7;
+        a.merge(&b);
+        assert_eq!((a.counts.total(), a.bytes, a.first, a.last), (9, 15, Time::wall(20), Time::wall(50)));
+        assert_eq!(a.level(), Level::Error);
+    }
+
+    #[test]
+    fn a_loss_reads_as_a_sentence_with_its_numbers() {
+        let mut loss = Loss::new(Cause::Overwritten, "the ring\x1b", Time::wall(0));
+        loss.counts = Counts { by_level: [0, 0, 12, 0, 1_222_000, 0], unknown: 3 };
+        loss.bytes = 91_238;
+        assert_eq!(
+            loss.to_string(),
+            "discarded 1,222,015 records (12 WARN, 1,222,000 DEBUG, 3 of unknown level; 91,238 bytes): \
+             the ring\\x1b was full, and kept the newest"
+        );
+        let none = Loss::new(Cause::Closed, "the file", Time::wall(0));
+        assert_eq!(none.to_string(), "discarded 0 records (0 bytes): the file ended before they were written");
+    }
+
+    #[test]
+    fn the_causes_are_numbered_in_their_order() {
+        for (i, cause) in Cause::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(cause.number()), i);
+        }
+    }
+}
