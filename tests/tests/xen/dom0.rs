@@ -1,0 +1,245 @@
+//! A real Xen with a real Linux as dom0, in QEMU, booted once for all tests of a run.
+//!
+//! ```ignore
+//! let Some(dom0) = dom0() else { return };              // boots at the first call
+//! assert!(dom0.sh("xl list").contains("Domain-0"));     // any script, run by busybox's shell in dom0; must end with 0
+//! let ended = dom0.start("sleep 2; exit 3").wait(Duration::from_secs(10));
+//! assert_eq!(ended.code, 3);
+//! fs::write(dom0.share().join("a-file"), b"for dom0")?; // is /share/a-file there
+//! ```
+//! Scripts run beside one another, each with `/share` as its working directory. A channel tells an agent in dom0 (the end of
+//! `init.sh`) which to run; what they print and their ends come back as files in the shared folder. When the test program
+//! ends, however it does, QEMU is killed.
+
+#![expect(unsafe_code, reason = "asking that QEMU ends with the tests")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::image::{self, Image};
+
+const QEMU: &str = "qemu-system-x86_64";
+/// Until dom0 is ready. It takes 8 s on a machine that does nothing else.
+const BOOT: Duration = Duration::from_secs(150);
+/// A script that takes longer has gone wrong.
+const SCRIPT: Duration = Duration::from_secs(90);
+
+/// The machine. It lives as long as the test program.
+pub(crate) struct Dom0 {
+    share: PathBuf,
+    agent: Mutex<UnixStream>,
+    serial: Arc<Mutex<Vec<u8>>>,
+    scripts: AtomicU32,
+}
+
+/// A script that has been started in dom0.
+pub(crate) struct Running<'a> {
+    dom0: &'a Dom0,
+    number: u32,
+    script: String,
+}
+
+/// A script that has come to its end.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    /// What it printed, errors too.
+    pub(crate) text: String,
+}
+
+/// The one dom0 of this test program, booted at the first call; `None` in the quick tests, which boot no machine.
+///
+/// # Panics
+/// Says why where it cannot be booted: the tests fail then.
+pub(crate) fn dom0() -> Option<&'static Dom0> {
+    static DOM0: OnceLock<Result<Dom0, String>> = OnceLock::new();
+    if std::env::var("FATA_TEST_QUICK").is_ok_and(|quick| !quick.is_empty()) {
+        return None;
+    }
+    let booted = DOM0.get_or_init(|| std::panic::catch_unwind(Dom0::boot).map_err(|reason| said(&*reason)));
+    Some(booted.as_ref().unwrap_or_else(|reason| panic!("there is no dom0: {reason}")))
+}
+
+fn said(reason: &(dyn std::any::Any + Send)) -> String {
+    let text = reason.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| reason.downcast_ref().copied()).unwrap_or("a panic without words").to_owned()
+}
+
+impl Dom0 {
+    fn boot() -> Self {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
+        let cache = target.join("xen");
+        fs::create_dir_all(&cache).unwrap();
+        let cache = cache.canonicalize().unwrap();
+        let start = Instant::now();
+        let image = image::build(&cache);
+        println!("measured: packages and dom0's image took {:.1} s", start.elapsed().as_secs_f64());
+        // Two test programs may run at the same time.
+        remove_shares_of_the_dead(&cache);
+        let share = cache.join(format!("share-{}", std::process::id()));
+        fs::create_dir_all(share.join("run")).unwrap();
+        let socket = share.join("agent");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let serial = Arc::new(Mutex::new(Vec::new()));
+        let (start, sink) = (Instant::now(), Arc::clone(&serial));
+        {
+            let (share, socket) = (share.clone(), socket.clone());
+            // QEMU dies with the thread that started it, and this one lives as long as the program.
+            std::thread::spawn(move || serve(&image, &share, &socket, &sink));
+        }
+        listener.set_nonblocking(true).unwrap();
+        let agent = loop {
+            if let Ok((stream, _)) = listener.accept() {
+                break stream;
+            }
+            let elapsed = start.elapsed();
+            assert!(elapsed < Duration::from_secs(20), "QEMU does not start: {}", text_of(&serial));
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let dom0 = Dom0 { share, agent: Mutex::new(agent), serial, scripts: AtomicU32::new(0) };
+        while !dom0.serial().contains("dom0 is ready") {
+            assert!(start.elapsed() < BOOT, "dom0 does not boot; the serial line: {}", dom0.serial());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        println!("measured: Xen and dom0 were ready after {:.1} s", start.elapsed().as_secs_f64());
+        dom0
+    }
+
+    /// The folder that is `/share` in dom0.
+    pub(crate) fn share(&self) -> &Path {
+        &self.share
+    }
+
+    /// All that Xen, dom0's kernel and guests with the debug port have written.
+    pub(crate) fn serial(&self) -> String {
+        text_of(&self.serial)
+    }
+
+    /// Starts a script.
+    pub(crate) fn start(&self, script: &str) -> Running<'_> {
+        let number = self.scripts.fetch_add(1, Ordering::Relaxed);
+        fs::write(self.share.join(format!("run/{number}.sh")), script).unwrap();
+        writeln!(self.agent.lock().unwrap(), "{number}").unwrap();
+        Running { dom0: self, number, script: script.to_owned() }
+    }
+
+    /// Runs a script and returns what it printed.
+    ///
+    /// # Panics
+    /// Where it does not end with 0, or not at all.
+    pub(crate) fn sh(&self, script: &str) -> String {
+        let Ended { code, text } = self.start(script).wait(SCRIPT);
+        assert_eq!(code, 0, "this script failed in dom0:\n{script}\nand printed:\n{text}");
+        text
+    }
+}
+
+impl Running<'_> {
+    /// What the script has printed so far.
+    pub(crate) fn text(&self) -> String {
+        let bytes = fs::read(self.file("out")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits for the script's end.
+    pub(crate) fn wait(self, at_most: Duration) -> Ended {
+        let start = Instant::now();
+        let code = loop {
+            if let Ok(code) = fs::read_to_string(self.file("rc")) {
+                break code.trim().parse().unwrap();
+            }
+            assert!(
+                start.elapsed() < at_most,
+                "this script does not end in dom0:\n{}\nand has printed:\n{}\nthe serial line:\n{}",
+                self.script,
+                self.text(),
+                self.dom0.serial()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Ended { code, text: self.text() }
+    }
+
+    fn file(&self, extension: &str) -> PathBuf {
+        self.dom0.share.join(format!("run/{}.{extension}", self.number))
+    }
+}
+
+fn remove_shares_of_the_dead(cache: &Path) {
+    for entry in fs::read_dir(cache).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("share-");
+        if owner.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // Another test program may be about to do the same.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn text_of(serial: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&serial.lock().unwrap()).replace('\r', "")
+}
+
+/// Runs QEMU and keeps what it says, until the program ends.
+fn serve(image: &Image, share: &Path, socket: &Path, serial: &Mutex<Vec<u8>>) {
+    let mut qemu = match start(image, share, socket) {
+        Ok(qemu) => qemu,
+        Err(error) => {
+            let sentence = format!("{QEMU} does not start: {error} (package qemu-system-x86)");
+            serial.lock().unwrap().extend(sentence.bytes());
+            return;
+        }
+    };
+    let errors = qemu.stderr.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| keep(errors, serial));
+        keep(qemu.stdout.take().unwrap(), serial);
+    });
+    let status = qemu.wait();
+    serial.lock().unwrap().extend(format!("\nQEMU has ended: {status:?}\n").bytes());
+}
+
+fn keep(mut from: impl Read, serial: &Mutex<Vec<u8>>) {
+    let mut bytes = [0; 4096];
+    while let Ok(len @ 1..) = from.read(&mut bytes) {
+        serial.lock().unwrap().extend(&bytes[..len]);
+    }
+}
+
+/// The measured command line: of all that QEMU emulates, the part that Xen and a PVH guest run on. (`+npt`: Debian's Xen has no
+/// shadow paging; `+rdrand`: dom0 would wait seconds for chance; no processor with `smap` or `mwait`, which break on it.)
+fn start(image: &Image, share: &Path, socket: &Path) -> std::io::Result<Child> {
+    let Image { xen, kernel, initramfs } = image;
+    let modules = format!("{} console=hvc0 quiet panic=-1,{}", kernel.display(), initramfs.display());
+    let mut qemu = Command::new(QEMU);
+    qemu.args(["-M", "q35", "-accel", "tcg", "-cpu", "qemu64,+svm,+npt,+rdrand", "-m", "1024", "-smp", "2"])
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"])
+        .args(["-serial", "stdio"])
+        .arg("-kernel")
+        .arg(xen)
+        .args(["-append", "console=com1 com1=115200,8n1 dom0_mem=384M,max:384M dom0_max_vcpus=1 ucode=no loglvl=warning guest_loglvl=all"])
+        .args(["-initrd", &modules])
+        .args(["-virtfs", &format!("local,path={},mount_tag=share,security_model=none,id=share", share.display())])
+        .args(["-device", "virtio-serial-pci", "-chardev", &format!("socket,id=agent,path={}", socket.display())])
+        .args(["-device", "virtserialport,chardev=agent,name=agent"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // SAFETY: between fork and exec, only a system call that touches no memory.
+    unsafe {
+        qemu.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        })
+    };
+    qemu.spawn()
+}

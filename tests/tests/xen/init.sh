@@ -1,0 +1,41 @@
+#!/bin/busybox sh
+# dom0, from its first process to the agent that runs what the tests ask for. See dom0.rs.
+/bin/busybox --install -s /bin
+touch /etc/xen/xl.conf
+export PATH=/bin HOME=/root LD_LIBRARY_PATH=/lib
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmp /dev/shm
+ln -sf /var/run /run/run
+while read -r module; do insmod "/modules/$module" || echo "dom0: no module $module"; done </modules/order
+mount -t xenfs xenfs /proc/xen
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=131072 share /share || echo "dom0: no share"
+ulimit -c 0
+xenstored --pid-file /var/run/xenstored.pid || echo "dom0: no xenstored"
+xen-init-dom0 >/var/log/xen/init-dom0.log 2>&1 || cat /var/log/xen/init-dom0.log
+xenconsoled --log=all --pid-file=/var/run/xenconsoled.pid || echo "dom0: no xenconsoled"
+ip link set lo up
+brctl addbr xenbr0
+brctl setfd xenbr0 0
+brctl stp xenbr0 off
+ip addr add 10.0.2.2/24 dev xenbr0
+ip link set xenbr0 up
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name")" = agent ] && agent=/dev/$(basename "$port")
+done
+# One line is the number of a script in the share. Its end is announced by the appearance of N.rc.
+exec 3<"$agent"
+echo "dom0 is ready"
+while read -r number <&3; do
+    (
+        cd /share || exit
+        sh "/share/run/$number.sh" >"/share/run/$number.out" 2>&1 </dev/null 3<&-
+        echo $? >"/share/run/$number.new"
+        mv "/share/run/$number.new" "/share/run/$number.rc"
+    ) &
+done
+# The tests are over, or gone.
+poweroff -f
