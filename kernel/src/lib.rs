@@ -26,6 +26,7 @@ extern crate alloc;
 #[cfg(any(feature = "host", test))]
 extern crate std;
 
+mod control;
 mod cost;
 pub mod executor;
 mod guest;

@@ -1,8 +1,14 @@
-//! What the host asks for: categories, level, mode, freeze.
+//! What the host asks for: categories, level, mode, freeze; and requests, which are lines of text.
 //!
-//! A probe never looks at the control page. The guest does when a packet opens, and when its scheduler calls [`poll`]; what
-//! it finds is folded into the callsites' own flags. Nothing there is believed beyond what it can mean: a wrong mode is
-//! overwrite, a wrong category bit belongs to nobody.
+//! A probe never looks at the control page. The guest does when a packet opens, and when its scheduler calls [`poll`] and
+//! [`serve`]; what it finds is folded into the callsites' own flags. Nothing there is believed beyond what it can mean: a
+//! wrong mode is overwrite, a wrong category bit belongs to nobody.
+//!
+//! The page is the collector's, and says what is wanted as a whole. A request changes one thing ([`answer`]), and holds
+//! until another request takes it back, whatever collectors come and go: a callsite is on where both want it.
+
+mod answer;
+mod mailbox;
 
 use core::sync::atomic::Ordering;
 
@@ -11,6 +17,9 @@ use fata_wire::shared::{Mode, control};
 
 use crate::callsite::{self, Callsite};
 use crate::region::{self, Region};
+
+pub use answer::answer;
+pub use mailbox::{Reply, is_asked, serve};
 
 /// Categories beyond the 63rd share the last bit.
 const MAX_CATEGORIES: usize = 64;
@@ -46,40 +55,64 @@ pub fn generation() -> u32 {
     if !crate::ENABLED {
         return 0;
     }
-    region::all().fold(0, |sum, region| sum.wrapping_add(region.generation().load(Ordering::Relaxed)))
+    let dumps = answer::dumps();
+    region::all().fold(dumps, |sum, region| sum.wrapping_add(region.generation().load(Ordering::Relaxed)))
 }
 
 pub(crate) fn poll_region(region: &Region) {
-    if let Some(Asked { categories, level, frozen }) = look(region) {
-        apply(|callsite| !frozen && callsite.level as u32 <= level && bit_of(callsite.category) & categories != 0);
+    if let Some(asked) = look(region) {
+        asked.apply();
     }
 }
 
-/// What a host asks of the callsites.
+/// What a host asks of the callsites, as a whole.
 pub(crate) struct Asked {
     categories: u64,
     level: u32,
     pub(crate) frozen: bool,
 }
 
+impl Asked {
+    /// What is asked where no host has said anything: all categories, up to [`Level::Info`].
+    const DEFAULT: Asked = Asked { categories: u64::MAX, level: Level::Info as u32, frozen: false };
+
+    /// Turns on what is asked for and what no request has turned off.
+    fn apply(&self) {
+        let requested = answer::requested(self.level);
+        let categories = (self.categories | requested.enabled) & !requested.disabled;
+        let on = !self.frozen && !requested.stopped;
+        apply(|callsite| on && callsite.level as u32 <= requested.level && bit_of(callsite.category) & categories != 0);
+    }
+}
+
 /// Takes over the mode, and says what else is asked for, if the host has changed anything.
 pub(crate) fn look(region: &Region) -> Option<Asked> {
-    #[expect(clippy::cast_possible_truncation, reason = "the low and the high half of a word")]
-    let split = |word: u64| (word as u32, (word >> 32) as u32);
     let (generation, mode) = split(region.control_word(control::GENERATION));
     if generation == region.generation().load(Ordering::Relaxed) {
         return None;
     }
     region.generation().store(generation, Ordering::Relaxed);
     region.set_mode(if mode == Mode::Discard as u32 { Mode::Discard } else { Mode::Overwrite });
-    let categories = region.control_word(control::CATEGORIES);
-    let (level, freeze) = split(region.control_word(control::LEVEL));
-    Some(Asked { categories, level, frozen: freeze == 1 })
+    Some(asked(region))
 }
 
-/// Turns on what is on where no host has said anything: all categories, up to [`Level::Info`].
+/// What the control page says now, whether it has changed or not.
+fn asked(region: &Region) -> Asked {
+    if region.generation().load(Ordering::Relaxed) == 0 {
+        return Asked::DEFAULT;
+    }
+    let (level, freeze) = split(region.control_word(control::LEVEL));
+    Asked { categories: region.control_word(control::CATEGORIES), level, frozen: freeze == 1 }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low and the high half of a word")]
+fn split(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
+}
+
+/// Turns on what is on in a region that no host has seen yet.
 pub(crate) fn apply_defaults() {
-    apply(|callsite| callsite.level <= Level::Info);
+    Asked::DEFAULT.apply();
 }
 
 fn apply(on: impl Fn(&Callsite) -> bool) {

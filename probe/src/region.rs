@@ -18,6 +18,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::describe::{MAX_RECORD_BYTES, Record};
 use fata_wire::packet::{Cause, Discarded};
+use fata_wire::request;
 use fata_wire::shared::{
     Clock, Geometry, MAX_STREAMS, MESSAGE_BYTES, Mode, NAME_BYTES, PAGE_BYTES, Platform, STORED_MAGIC, State, at,
     control,
@@ -124,6 +125,8 @@ pub struct Region {
     mode: AtomicU32,
     /// The control page's generation that was last looked at.
     generation: AtomicU32,
+    /// The sequence number of the request that was last answered.
+    answered: AtomicU32,
     /// How much of the description area is filled.
     described_bytes: AtomicU64,
     /// The region that was installed before this one.
@@ -176,6 +179,7 @@ impl Region {
             attached: [const { AtomicBool::new(false) }; MAX_STREAMS as usize],
             mode: AtomicU32::new(Mode::Overwrite as u32),
             generation: AtomicU32::new(0),
+            answered: AtomicU32::new(0),
             described_bytes: AtomicU64::new(0),
             older: AtomicPtr::new(core::ptr::null_mut()),
         })
@@ -267,6 +271,7 @@ impl Region {
         self.word(at::DESCRIPTION_OFFSET).store(geometry.description_offset, Ordering::Relaxed);
         self.word(at::DESCRIPTION_CAPACITY).store(geometry.description_capacity, Ordering::Relaxed);
         self.word(at::CONTROL_OFFSET).store(geometry.control_offset, Ordering::Relaxed);
+        self.word(at::REPLY_OFFSET).store(geometry.reply_offset, Ordering::Relaxed);
         self.word(at::STREAMS_OFFSET).store(geometry.streams_offset, Ordering::Relaxed);
         let counts = u64::from(geometry.stream_count) | u64::from(geometry.packets_per_stream) << 32;
         self.word(at::STREAM_COUNT).store(counts, Ordering::Relaxed);
@@ -396,6 +401,27 @@ impl Region {
 
     pub(crate) fn generation(&self) -> &AtomicU32 {
         &self.generation
+    }
+
+    /// The sequence number of the request that was last answered.
+    pub(crate) fn answered(&self) -> u32 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Answers the request of this number.
+    pub(crate) fn put_reply(&self, sequence: u32, text: &str) {
+        let reply = index(self.geometry.reply_offset);
+        self.put_bytes(reply + request::TEXT, text.as_bytes(), request::MAX_TEXT_BYTES);
+        self.answered.store(sequence, Ordering::Relaxed);
+        let slip = request::Slip { sequence, len_bytes: u32::try_from(text.len()).unwrap_or(0) };
+        // Release: pairs with the host's Acquire of the slip; the text is there.
+        self.word(reply).store(slip.pack(), Ordering::Release);
+    }
+
+    /// Events that `stream` has recorded, and those that it has discarded.
+    pub(crate) fn recorded(&self, stream: u32) -> (u64, u64) {
+        let recorded = self.writers.get(stream as usize).map_or(0, Writer::recorded);
+        (recorded, self.discarded(stream).iter().sum())
     }
 
     /// A word of the control page, which the host writes: never trusted, only compared.

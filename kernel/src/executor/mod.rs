@@ -32,9 +32,9 @@ use core::task::Poll;
 
 use fata_probe::{Name, span};
 
-use crate::heap;
 use crate::numbers::Numbers;
-use crate::platform::{clock, idle};
+use crate::platform::clock;
+use crate::{control, heap};
 use census::Census;
 pub use join::JoinHandle;
 use join::Joint;
@@ -116,7 +116,7 @@ impl Executor {
             }
             polls = 0;
             say_pending(&mut unsaid_pending);
-            fata_probe::control::poll();
+            control::poll();
             heap::report_sometimes();
             self.take_census();
             self.timers.fire(clock::now());
@@ -198,7 +198,7 @@ impl Executor {
         let deadline = self.timers.next_deadline();
         if self.incoming.prepare_sleep() {
             let _span = span!("cpu.idle");
-            idle::wait(deadline);
+            control::wait(deadline);
         }
         self.incoming.end_sleep();
     }

@@ -67,6 +67,22 @@ impl Writer {
         }
     }
 
+    /// Seals the open packet if there is anything in it, and goes on in the next. In overwrite mode that may cost the oldest
+    /// packet, as a full one does. On the writer's own CPU.
+    pub(crate) fn flush(&self) {
+        let state = self.state.load(Ordering::Relaxed);
+        if (HEADER_WORDS as u64 + 1..FINISHED).contains(&(state & OFFSET)) {
+            self.switch(state);
+        }
+    }
+
+    /// Events recorded so far.
+    pub(crate) fn recorded(&self) -> u64 {
+        let state = self.state.load(Ordering::Relaxed);
+        let open = if state & OFFSET < FINISHED { state >> 16 & 0xffff } else { 0 };
+        self.events_before.load(Ordering::Relaxed) + open
+    }
+
     /// Seals the open packet for good: nothing is recorded afterwards. For a guest's last moment.
     pub(crate) fn finish(&self) {
         let state = self.state.load(Ordering::Relaxed);

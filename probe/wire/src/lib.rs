@@ -13,6 +13,7 @@
 //! | [`field`] | kinds, levels, field types, units, and where a field's value lies |
 //! | [`describe`] | the append-only description area: callsites, names, environment |
 //! | [`shared`] | the shared memory: header page, control page, ring pages |
+//! | [`request`] | what a host may ask of a guest, and the mailboxes for it |
 //! | [`metadata`] | the same description as CTF's TSDL text, written and read back |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod field;
 pub mod metadata;
 pub mod packet;
 pub mod repair;
+pub mod request;
 pub mod shared;
 
 /// The format's version: `major << 16 | minor`. A reader refuses another major and accepts any minor.

@@ -2,9 +2,10 @@
 //!
 //! | region | written by | holds |
 //! |---|---|---|
-//! | header page | guest | signature, geometry, clock, state, and per stream what was recorded and discarded |
-//! | control page | host | consumed position per stream, enabled categories, mode, freeze |
+//! | header page | guest | signature, geometry, clock, state, per stream what was recorded and discarded |
+//! | control page | host | consumed position per stream, enabled categories, mode, freeze, requests |
 //! | description area | guest, append-only | callsites and names ([`describe`](crate::describe)) |
+//! | reply page | guest | the reply to the host's last request ([`request`](crate::request)) |
 //! | ring pages | guest | per stream, `packets_per_stream` packets |
 //!
 //! Trust is one-way per region. The guest reads the control page and nothing else that the host writes; the host maps the
@@ -53,6 +54,8 @@ pub mod at {
     pub const PROBE_COST_PICOS: usize = 136;
     pub const PID: usize = 144;
     pub const NAMES_REFUSED: usize = 152;
+    /// u64: where the reply page begins; 0 in a guest that answers no requests.
+    pub const REPLY_OFFSET: usize = 176;
     pub const NAME: usize = 192;
     pub const MESSAGE: usize = 256;
     pub const STREAMS: usize = 1024;
@@ -213,6 +216,8 @@ pub struct Geometry {
     pub description_capacity: u64,
     /// Where the control page begins.
     pub control_offset: u64,
+    /// Where the reply page begins; 0 where the guest has none.
+    pub reply_offset: u64,
     /// Where stream 0's first packet begins; all packets of all streams follow one another.
     pub streams_offset: u64,
     /// How many streams.
@@ -260,7 +265,8 @@ impl core::fmt::Display for SharedError {
 }
 
 impl Geometry {
-    /// The geometry of a region with these rings, laid out without gaps: header page, control page, description, rings.
+    /// The geometry of a region with these rings, laid out without gaps: header page, control page, description,
+    /// reply page, rings.
     #[must_use]
     pub const fn lay_out(
         uuid: [u8; 16],
@@ -271,7 +277,8 @@ impl Geometry {
         packet_bytes: u32,
     ) -> Self {
         let description_offset = 2 * PAGE_BYTES as u64;
-        let streams_offset = description_offset + description_capacity.next_multiple_of(PAGE_BYTES as u64);
+        let reply_offset = description_offset + description_capacity.next_multiple_of(PAGE_BYTES as u64);
+        let streams_offset = reply_offset + PAGE_BYTES as u64;
         Geometry {
             uuid,
             platform,
@@ -279,6 +286,7 @@ impl Geometry {
             description_offset,
             description_capacity,
             control_offset: PAGE_BYTES as u64,
+            reply_offset,
             streams_offset,
             stream_count,
             packets_per_stream,
@@ -310,6 +318,7 @@ impl Geometry {
             description_offset: u64_at(page, at::DESCRIPTION_OFFSET),
             description_capacity: u64_at(page, at::DESCRIPTION_CAPACITY),
             control_offset: u64_at(page, at::CONTROL_OFFSET),
+            reply_offset: u64_at(page, at::REPLY_OFFSET),
             streams_offset: u64_at(page, at::STREAMS_OFFSET),
             stream_count: u32_at(page, at::STREAM_COUNT),
             packets_per_stream: u32_at(page, at::PACKETS_PER_STREAM),
@@ -341,6 +350,7 @@ impl Geometry {
         refuse(self.description_capacity > MAX_DESCRIPTION_BYTES, "description length")?;
         refuse(!fits(self.description_offset, self.description_capacity), "description area")?;
         refuse(!fits(self.control_offset, page), "control page")?;
+        refuse(self.reply_offset != 0 && !fits(self.reply_offset, page), "reply page")?;
         let rings = self.stream_bytes() * u64::from(self.stream_count);
         refuse(!fits(self.streams_offset, rings), "ring area")
     }
@@ -453,6 +463,7 @@ mod tests {
         put_u64(&mut page, at::DESCRIPTION_OFFSET, geometry.description_offset);
         put_u64(&mut page, at::DESCRIPTION_CAPACITY, geometry.description_capacity);
         put_u64(&mut page, at::CONTROL_OFFSET, geometry.control_offset);
+        put_u64(&mut page, at::REPLY_OFFSET, geometry.reply_offset);
         put_u64(&mut page, at::STREAMS_OFFSET, geometry.streams_offset);
         put_u32(&mut page, at::STREAM_COUNT, 2);
         put_u32(&mut page, at::PACKETS_PER_STREAM, 8);
@@ -461,7 +472,7 @@ mod tests {
         page
     }
 
-    const MAPPED: u64 = 2 * 4096 + 65536 + 2 * 8 * 4096;
+    const MAPPED: u64 = 3 * 4096 + 65536 + 2 * 8 * 4096;
 
     #[test]
     fn a_layout_is_accepted_by_its_own_check() {
@@ -472,12 +483,13 @@ mod tests {
 
     #[test]
     fn every_lie_about_the_geometry_is_named() {
-        let lies: [(usize, u64, &str); 7] = [
+        let lies: [(usize, u64, &str); 8] = [
             (at::TOTAL_BYTES, MAPPED + 1, "total length"),
             (at::DESCRIPTION_CAPACITY, u64::MAX, "description length"),
             (at::DESCRIPTION_OFFSET, u64::MAX - 4095, "description area"),
             (at::DESCRIPTION_OFFSET, 4097, "description area"),
             (at::CONTROL_OFFSET, 0, "control page"),
+            (at::REPLY_OFFSET, MAPPED, "reply page"),
             (at::STREAMS_OFFSET, MAPPED - 4096, "ring area"),
             (at::STREAM_COUNT, 17 | 8 << 32, "stream count"),
         ];

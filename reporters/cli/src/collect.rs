@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap_complete::engine::ArgValueCandidates;
 use fata_collector::collector::discarded_in_all;
 use fata_collector::sink::Sink;
 use fata_collector::sink::directory::{self, DirectorySink};
@@ -25,7 +26,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The guest: its name, `name.pid`, process id, or the path of a memory file
-    #[arg(required_unless_present = "from_memory")]
+    #[arg(required_unless_present = "from_memory", add = ArgValueCandidates::new(crate::completions::guests))]
     guest: Option<String>,
     /// Read the ring of a dead guest from an image of its memory: raw, or an ELF core
     #[arg(long, value_name = "FILE", conflicts_with = "guest")]

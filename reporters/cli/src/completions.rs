@@ -1,9 +1,34 @@
-//! `fata completions`: the completion script for a shell, on standard output.
+//! `fata completions`: what a shell needs to complete our arguments, on standard output.
+//!
+//! The script asks `fata` itself at every Tab, so that it knows the guests that run now and the categories that they have.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-use clap_complete::Shell;
+use anyhow::Context;
+use clap::{CommandFactory, ValueEnum};
+use clap_complete::CompleteEnv;
+use clap_complete::engine::CompletionCandidate;
+use clap_complete::env::Shells;
+use fata_collector::description::Description;
+use fata_collector::source::{self, Guest};
+use fata_wire::describe::Record;
+use fata_wire::metadata::Line;
+use fata_wire::request::REQUESTS;
+use fata_wire::shared::Status;
+
+/// The variable by which a shell's script says that it wants candidates.
+const VARIABLE: &str = "FATA_COMPLETE";
+
+/// A shell that there is a script for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
 
 /// Arguments of `fata completions`.
 #[derive(Debug, clap::Args)]
@@ -12,8 +37,84 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "all commands have one signature")]
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    clap_complete::generate(args.shell, &mut crate::Cli::command(), "fata", &mut std::io::stdout());
+    let name = args.shell.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let shells = Shells::builtins();
+    let shell = shells.completer(&name).with_context(|| format!("no completions for {name}"))?;
+    // By its name, so that the script finds whichever `fata` the person has in the path.
+    let mut script = Vec::new();
+    shell.write_registration(VARIABLE, "fata", "fata", "fata", &mut script).context("the completion script")?;
+    std::io::stdout().write_all(&script).context("standard output")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Gives candidates and ends, if it is a shell's script that has started us.
+pub(crate) fn answer_the_shell() {
+    CompleteEnv::with_factory(crate::Cli::command).var(VARIABLE).complete();
+}
+
+/// Every guest, by the shortest name that means it.
+pub(crate) fn guests() -> Vec<CompletionCandidate> {
+    candidates(|_| true)
+}
+
+/// The guests that can answer.
+pub(crate) fn living_guests() -> Vec<CompletionCandidate> {
+    candidates(Guest::is_alive)
+}
+
+fn candidates(wanted: impl Fn(&Guest) -> bool) -> Vec<CompletionCandidate> {
+    // A directory that cannot be read has no guests to offer; the command itself will say why.
+    let guests: Vec<Guest> = source::list().unwrap_or_default().into_iter().filter(wanted).collect();
+    let is_alone = |guest: &Guest| guests.iter().filter(|other| other.name == guest.name).count() == 1;
+    guests
+        .iter()
+        .map(|guest| CompletionCandidate::new(if is_alone(guest) { guest.name.clone() } else { guest.label() }))
+        .collect()
+}
+
+/// What can stand at this place of a request: the requests, or what belongs to the one that was begun.
+pub(crate) fn requests() -> Vec<CompletionCandidate> {
+    let words: Vec<String> = std::env::args().collect();
+    let after_ctl: Vec<&str> = words
+        .iter()
+        .skip_while(|word| *word != "ctl")
+        .skip(1)
+        .map(String::as_str)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let (guest, request) = match after_ctl.as_slice() {
+        [guest, request, _, ..] => (guest, *request),
+        _ => {
+            return REQUESTS
+                .iter()
+                .map(|(word, _, about)| CompletionCandidate::new(*word).help(Some((*about).into())))
+                .collect();
+        }
+    };
+    let values = match request {
+        "mode" => vec!["overwrite".to_owned(), "discard".to_owned()],
+        "level" => fata_wire::field::Level::ALL.iter().map(|level| level.text().to_owned()).collect(),
+        "enable" | "disable" => categories(guest),
+        _ => Vec::new(),
+    };
+    values.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// The categories of a guest, as it describes itself; none where there is no such guest.
+fn categories(wanted: &str) -> Vec<String> {
+    let Ok(memory) = source::find(wanted).and_then(|guest| guest.open(false)) else { return Vec::new() };
+    let clock = Status::parse(&memory.header_page(), memory.geometry()).clock;
+    let mut description = Description::new(memory.geometry().uuid, &clock, &[]);
+    description.refresh(&memory);
+    description
+        .text()
+        .lines()
+        .filter_map(|line| match Line::parse(line) {
+            Some(Line::Record(Record::Env { key, value })) if key.starts_with(fata_wire::request::CATEGORY_KEY) => {
+                Some(value.to_owned())
+            }
+            _ => None,
+        })
+        .collect()
 }

@@ -11,6 +11,7 @@
 
 mod collect;
 mod completions;
+mod ctl;
 mod demo;
 mod dump;
 mod guest;
@@ -58,6 +59,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         _rest: Vec<String>,
     },
+    /// Ask a guest for something while it runs: to stop recording, to turn a category on, to mark this moment
+    Ctl(ctl::Args),
     /// Say what a trace says in numbers
     Stats(stats::Args),
     /// Print one line per event
@@ -72,6 +75,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    completions::answer_the_shell();
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::List(args) => list::run(&args),
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
              `fata stats` and `fata dump`"
         )),
         Command::Demo(args) => demo::run(&args),
+        Command::Ctl(args) => ctl::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -19,6 +19,7 @@ use crate::signals::Stop;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The guest: its name, `name.pid`, process id, or the path of a memory file
+    #[arg(add = clap_complete::engine::ArgValueCandidates::new(crate::completions::guests))]
     guest: String,
     /// The Unix socket; by default `<guest>.sock` in the ring directory
     #[arg(long, value_name = "PATH", env = "FATA_SOCKET")]

@@ -35,6 +35,12 @@ impl Place {
         Ends(self.fata(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
+    /// A web server on some free port.
+    fn web(&self, name: &str) -> Ends {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        self.guest(&["run", "http", "--name", name, "--publish", &format!("{port}:80")])
+    }
+
     fn wait_until_listed(&self, text: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
@@ -228,11 +234,91 @@ fn the_never_resolved_promise_of_lost_wakeup_is_named() {
     assert!(unresolved.iter().all(|name| text.contains(name.trim_matches('"'))), "{unresolved:?} in {text}");
 }
 
+/// What the shell would offer for the last of `words`.
+fn completions(place: &Place, words: &[&str]) -> Vec<String> {
+    let mut command = place.fata(&[&["--", "fata"], words].concat());
+    let index = words.len().to_string();
+    command.env("FATA_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", index).env("_CLAP_IFS", "\n");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text_of(&output.stderr));
+    text_of(&output.stdout).lines().map(str::to_owned).collect()
+}
+
 #[test]
-fn the_completion_script_knows_every_command() {
+fn a_shell_is_offered_every_command_the_guests_that_run_and_their_categories() {
     let place = Place::new("completions");
-    let script = text_of(&place.run(&["completions", "bash"]).stdout);
-    for command in ["run", "list", "collect", "serve", "view", "stats", "dump", "demo"] {
-        assert!(script.contains(&format!("fata,{command})")), "{command}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = text_of(&place.run(&["completions", shell]).stdout);
+        assert!(script.contains("FATA_COMPLETE") && !script.contains("target/"), "{shell}: {script}");
     }
+    let commands = completions(&place, &[""]);
+    for command in ["run", "list", "collect", "serve", "view", "stats", "dump", "demo", "ctl"] {
+        assert!(commands.iter().any(|known| known == command), "{command} in {commands:?}");
+    }
+    place.guest(&["run", "hello", "--name", "dead"]).0.wait().unwrap();
+    let _guest = place.web("alive");
+    place.wait_until_listed("running");
+    assert_eq!(
+        completions(&place, &["ctl", ""]).iter().filter(|word| !word.starts_with('-')).collect::<Vec<_>>(),
+        ["alive"]
+    );
+    assert!(completions(&place, &["collect", "d"]).contains(&"dead".to_owned()));
+    assert!(completions(&place, &["ctl", "alive", "fr"]).contains(&"freeze".to_owned()));
+    assert_eq!(completions(&place, &["ctl", "alive", "mode", "o"]), ["overwrite"]);
+    let categories = completions(&place, &["ctl", "alive", "enable", ""]);
+    assert!(["net", "task", "http"].iter().all(|known| categories.iter().any(|c| c == known)), "{categories:?}");
+}
+
+#[test]
+fn a_guest_does_what_it_is_asked_and_who_cannot_answer_is_told_apart() {
+    let place = Place::new("ctl");
+    let said = |args: &[&str]| {
+        let output = place.run(args);
+        (output.status.success(), text_of(&output.stdout) + &text_of(&output.stderr))
+    };
+    let sentence = |args: &[&str], part: &str| {
+        let (good, said) = said(args);
+        assert!(!good && said.starts_with("fata: ") && said.contains(part), "{args:?} says {said:?}");
+    };
+    sentence(&["ctl", "nobody", "ping"], "no guest \"nobody\"");
+    place.guest(&["run", "hello", "--name", "ended"]).0.wait().unwrap();
+    sentence(&["ctl", "ended", "ping"], "has ended");
+
+    let guest = place.web("web");
+    place.wait_until_listed("running");
+    let asked = Instant::now();
+    for _ in 0..10 {
+        let (good, said) = said(&["ctl", "web", "ping"]);
+        assert!(good && said.starts_with("ok: up "), "{said}");
+    }
+    println!("measured: an idle host guest answers in {:?}, command and all", asked.elapsed() / 10);
+    sentence(&["ctl", "web", "dance"], "there is no request \"dance\"");
+    sentence(&["ctl", "web", "enable", "nothing"], "it has ");
+    for request in ["mode discard", "mode overwrite", "disable heap", "enable heap", "level debug", "flush"] {
+        let words: Vec<&str> = ["ctl", "web"].into_iter().chain(request.split(' ')).collect();
+        let (good, said) = said(&words);
+        assert!(good && said.starts_with("ok: "), "{request}: {said}");
+    }
+    assert!(said(&["ctl", "web", "mark", "here", "it", "is"]).0);
+    assert!(said(&["ctl", "web", "freeze"]).0);
+    sentence(&["ctl", "web", "mark", "nowhere"], "`start` first");
+    let (_, dump) = said(&["ctl", "web", "dump"]);
+    assert!(dump.contains("stopped, overwrite") && dump.contains("categories:"), "{dump}");
+    assert!(place.run(&["collect", "web", "-o", "trace", "--snapshot"]).status.success());
+    let events = text_of(&place.run(&["dump", "trace"]).stdout);
+    assert!(events.contains("here it is") && !events.contains("nowhere"), "{events}");
+
+    // Stopped as a debugger would: it lives, and gives no answer.
+    let stat = place.wait_until_listed("running");
+    let pid: i32 = stat.split_once("web.").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    sentence(&["ctl", "web", "--timeout", "0.3", "start"], "has not answered within 0.3 s");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    // What nobody waited for was not done.
+    let (_, dump) = said(&["ctl", "web", "dump"]);
+    assert!(dump.contains("stopped"), "{dump}");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    drop(guest);
+    sentence(&["ctl", "web", "ping"], "is gone without a word");
 }

@@ -18,12 +18,14 @@
 //! | [`sink`] | directories and streams |
 //! | [`frames`], [`serve`] | live viewers on a socket |
 //! | [`peek`] | one look from afar, for lists |
+//! | [`request`] | asking a guest for something |
 
 pub mod collector;
 pub mod description;
 pub mod drain;
 pub mod frames;
 pub mod peek;
+pub mod request;
 pub mod serve;
 pub mod shared;
 pub mod sink;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use fata_collector::sink::stream::StreamSink;
 use fata_collector::source::Guest;
-use fata_collector::{Collector, Options};
+use fata_collector::{Collector, Options, request};
 use fata_wire::describe::{Record, Records};
 use fata_wire::packet::{Packet, metadata_packet};
 use fata_wire::shared::{Geometry, MESSAGE_BYTES, State, Status, at, text_at};
@@ -133,6 +133,11 @@ impl Machine {
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// What the guest answers to a request.
+    pub(crate) fn ask(&self, line: &str) -> String {
+        request::ask(&Guest::at(&self.memory).unwrap(), line, request::PATIENCE).unwrap()
     }
 
     /// The ring as it is now, while the guest runs.

@@ -1,0 +1,50 @@
+//! What the host asks of the guest while it runs: looked at by the scheduler, every round and at a tick when idle.
+//!
+//! Invariant: a request is answered within [`TICK_NANOS`] of an idle guest's time, or within one round of a busy one; only a
+//! task that never gives way keeps it waiting, and then the host says that the guest is stuck. A tick that finds nothing is
+//! no event and wakes no task. Without `profiling` there is nothing to ask and no tick.
+
+use core::fmt::Write;
+
+use fata_probe::control::{self, Reply};
+
+use crate::heap;
+use crate::platform::{clock, idle};
+
+/// How long an idle guest may leave a request unseen where no interrupt announces it.
+const TICK_NANOS: u64 = 50_000_000;
+
+/// Does what was asked since the last look.
+pub(crate) fn poll() {
+    control::poll();
+    control::serve(answer);
+}
+
+/// Sleeps until a kick, the deadline, or something that the host asks.
+pub(crate) fn wait(deadline: Option<u64>) {
+    if !fata_probe::ENABLED {
+        return idle::wait(deadline);
+    }
+    loop {
+        let tick = clock::now().saturating_add(TICK_NANOS);
+        idle::wait(Some(deadline.map_or(tick, |deadline| deadline.min(tick))));
+        // Earlier than the tick: somebody kicked, or the platform does not know better; the scheduler looks for work.
+        let now = clock::now();
+        if now < tick || deadline.is_some_and(|deadline| deadline <= now) || control::is_asked() {
+            return;
+        }
+    }
+}
+
+/// Answers one request: what the probes cannot know is said here, all else they answer.
+pub(crate) fn answer(line: &str, reply: &mut Reply) {
+    control::answer(line, reply);
+    let up_millis = clock::now() / 1_000_000;
+    let up = format_args!("up {}.{:03} s", up_millis / 1000, up_millis % 1000);
+    // A reply takes what fits.
+    let _ = match (line.trim(), reply.text().starts_with("ok")) {
+        ("ping", true) => write!(reply, ": {up}"),
+        ("dump", true) => write!(reply, "\n{up}, {} bytes on the heap", heap::levels().live_bytes),
+        _ => Ok(()),
+    };
+}
