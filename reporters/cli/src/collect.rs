@@ -16,8 +16,9 @@ use fata_collector::{Collector, Options, Status};
 use fata_wire::field::Level;
 use fata_wire::packet::{Cause, Discarded};
 
-use crate::human;
+use crate::output::say;
 use crate::signals::Stop;
+use crate::{human, nothing};
 
 /// Where nobody rewrites the line, it is printed this seldom.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -79,14 +80,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         let mut collector = Collector::attach(&guest, &options, &[])?;
         let mut sink = StreamSink::new(std::io::stdout().lock(), "standard output");
-        return finish(&mut collector, &mut sink, &stop, &mut progress, "standard output");
+        return finish(&mut collector, &mut sink, &stop, &mut progress, "standard output", false);
     }
     let mut sink = DirectorySink::open(&args.output, directory::Options { keep_bytes: args.keep })?;
+    let continued = sink.earlier().is_some();
     let mut collector = Collector::attach(&guest, &options, sink.earlier().map(std::slice::from_ref).unwrap_or(&[]))?;
-    let code = finish(&mut collector, &mut sink, &stop, &mut progress, &args.output.display().to_string())?;
+    let code = finish(&mut collector, &mut sink, &stop, &mut progress, &args.output.display().to_string(), continued)?;
     let dropped = sink.dropped();
     if dropped.files > 0 && !args.quiet {
-        eprintln!("Dropped the oldest {} to stay below --keep.", human::bytes(dropped.bytes));
+        say!("Dropped the oldest {} to stay below --keep.", human::bytes(dropped.bytes));
     }
     Ok(code)
 }
@@ -98,6 +100,7 @@ fn finish(
     stop: &Stop,
     progress: &mut Progress,
     target: &str,
+    continued: bool,
 ) -> anyhow::Result<ExitCode> {
     let result = collector.run(sink, &mut |status| {
         progress.show(status);
@@ -105,7 +108,7 @@ fn finish(
     });
     progress.end();
     for warning in collector.warnings() {
-        eprintln!("Warning: {warning}.");
+        say!("Warning: {warning}.");
     }
     let totals = collector.totals();
     let written = format!(
@@ -118,12 +121,18 @@ fn finish(
     let end = match result {
         Ok(end) => end,
         Err(error) => {
-            eprintln!("{written}.");
+            say!("{written}.");
             return Err(error.into());
         }
     };
+    if totals.events == 0
+        && !continued
+        && let Some(nothing) = nothing::recorded(&collector.guest().label(), &end)
+    {
+        return Err(nothing);
+    }
     if !progress.quiet {
-        eprintln!("{written}; {end}.");
+        say!("{written}; {end}.");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -189,7 +198,7 @@ impl Progress {
     /// Leaves the line as it is and goes on below it.
     pub(crate) fn end(&mut self) {
         if self.shown && self.rewrite {
-            eprintln!();
+            say!("");
         }
         self.shown = false;
     }

@@ -2,7 +2,6 @@
 //!
 //! The script asks `fata` itself at every Tab, so that it knows the guests that run now and the categories that they have.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // By its name, so that the script finds whichever `fata` the person has in the path.
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "fata", "fata", "fata", &mut script).context("the completion script")?;
-    std::io::stdout().write_all(&script).context("standard output")?;
+    crate::output::print("the script", |out| out.write_all(&script))?;
     Ok(ExitCode::SUCCESS)
 }
 

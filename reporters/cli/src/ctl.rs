@@ -17,7 +17,7 @@ use fata_collector::request::{self, PATIENCE};
 use fata_collector::source;
 use fata_wire::request::REQUESTS;
 
-use crate::{completions, human};
+use crate::{completions, human, output};
 
 /// Arguments of `fata ctl`.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(refused) = answer.strip_prefix("error:") {
         bail!("{}: {}", guest.label(), refused.trim_start());
     }
-    println!("{answer}");
+    output::print("the answer", |out| writeln!(out, "{answer}"))?;
     Ok(ExitCode::SUCCESS)
 }
 

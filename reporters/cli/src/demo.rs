@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::collect::{Progress, by_cause};
 use crate::human;
+use crate::output::say;
 use crate::run::{EndWithParent, Platform, host};
 use crate::signals::Stop;
 
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let port =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("no free port")?.port();
     let mut running = Running::start(args.platform, port, &stop)?;
-    eprintln!("The guest {} answers on http://127.0.0.1:{port}/.", running.guest.label());
+    say!("The guest {} answers on http://127.0.0.1:{port}/.", running.guest.label());
     let load = load::Load::start(port);
     let result = if !args.headless && has_window() {
         watch(&running, recording, &output, &stop)
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (requests, failures) = load.stop();
     running.stop();
     result?;
-    eprintln!("{requests} requests were answered, {failures} failed.");
+    say!("{requests} requests were answered, {failures} failed.");
     if failures > requests / 100 {
         bail!("more than one request in a hundred failed");
     }
@@ -194,7 +195,7 @@ fn parent_of(pid: u32) -> Option<u32> {
 /// Follows the guest in a window until that is closed.
 #[cfg(feature = "viewer")]
 fn watch(running: &Running, recording: DirectorySink, output: &Path, stop: &Stop) -> anyhow::Result<()> {
-    eprintln!("Recording into {}.", output.display());
+    say!("Recording into {}.", output.display());
     let child = running.child.id();
     let live = crate::live::Live::collect(&running.guest, Some(recording), stop.clone(), move || terminate(child))?;
     crate::view::follow(live, fata_viewer::Options { title: running.guest.label(), ..fata_viewer::Options::default() })
@@ -220,7 +221,7 @@ fn record(guest: &Guest, mut sink: DirectorySink, output: &Path, time: Duration,
     crate::stats::tables(&Stats::of(&trace), false, &mut std::io::stdout().lock())
         .context("cannot print the statistics")?;
     drop(trace);
-    eprintln!(
+    say!(
         "\n{} events, {} in {}; discarded {}; {end}.",
         totals.events,
         human::bytes(totals.bytes),
@@ -237,13 +238,13 @@ fn draw(output: &Path) -> anyhow::Result<()> {
     file.push(".png");
     let file = PathBuf::from(file);
     crate::view::write_picture(output, "demo", (None, None), fata_viewer::PictureSize::default(), &file)?;
-    eprintln!("The picture is {}.", file.display());
+    say!("The picture is {}.", file.display());
     Ok(())
 }
 
 #[cfg(not(feature = "viewer"))]
 #[expect(clippy::unnecessary_wraps, reason = "with the viewer it can fail")]
 fn draw(_: &Path) -> anyhow::Result<()> {
-    eprintln!("No picture: this fata was built without the viewer.");
+    say!("No picture: this fata was built without the viewer.");
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! `fata list`: every ring on this machine, what its guest is and how much it says.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use fata_collector::peek::{Peek, peek};
 use fata_collector::source;
 use serde::Serialize;
 
-use crate::human;
+use crate::{human, output};
 
 /// How long the rate is measured over.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -73,29 +73,38 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
         })
         .collect();
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows).context("the list as JSON")?);
-    } else if rows.is_empty() {
-        println!("No guest has a ring in {}. `fata run SAMPLE` starts one.", source::ring_dir().display());
-    } else {
-        println!(
-            "{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}",
-            "GUEST", "PLATFORM", "STATE", "EVENTS", "EVENTS/S", "DISCARDED"
-        );
-        for row in rows {
-            let attached = if row.collector == 0 { String::new() } else { format!("  collected by {}", row.collector) };
-            println!(
-                "{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}{attached}",
-                row.label,
-                row.platform,
-                row.state,
-                human::count(row.events),
-                human::count(row.events_per_second),
-                human::count(row.discarded)
-            );
-        }
-    }
+    output::print("the list", |out| if args.json { json(&rows, out) } else { table(&rows, out) })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn json(rows: &[Row], out: &mut dyn Write) -> std::io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, rows)?;
+    writeln!(out)
+}
+
+fn table(rows: &[Row], out: &mut dyn Write) -> std::io::Result<()> {
+    if rows.is_empty() {
+        return writeln!(out, "No guest has a ring in {}. `fata run SAMPLE` starts one.", source::ring_dir().display());
+    }
+    writeln!(
+        out,
+        "{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}",
+        "GUEST", "PLATFORM", "STATE", "EVENTS", "EVENTS/S", "DISCARDED"
+    )?;
+    for row in rows {
+        let attached = if row.collector == 0 { String::new() } else { format!("  collected by {}", row.collector) };
+        writeln!(
+            out,
+            "{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}{attached}",
+            row.label,
+            row.platform,
+            row.state,
+            human::count(row.events),
+            human::count(row.events_per_second),
+            human::count(row.discarded)
+        )?;
+    }
+    Ok(())
 }
 
 /// What the guest says of itself, unless it died before it could.

@@ -19,6 +19,8 @@ mod human;
 mod list;
 #[cfg(feature = "viewer")]
 mod live;
+mod nothing;
+mod output;
 mod run;
 mod serve;
 mod signals;
@@ -28,6 +30,7 @@ mod view;
 
 use std::process::ExitCode;
 
+use crate::output::say;
 use clap::{Parser, Subcommand};
 
 /// See inside a running unikernel.
@@ -76,6 +79,8 @@ enum Command {
 
 fn main() -> ExitCode {
     completions::answer_the_shell();
+    // A limit on the length of files is a full disk, and not the end of this program.
+    signals::survive_long_files();
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::List(args) => list::run(&args),
@@ -98,7 +103,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("fata: {}", sentence(&error));
+            say!("fata: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }

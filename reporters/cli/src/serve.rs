@@ -13,6 +13,7 @@ use fata_wire::field::Level;
 
 use crate::collect::{Progress, parse_level};
 use crate::human;
+use crate::output::say;
 use crate::signals::Stop;
 
 /// Arguments of `fata serve`.
@@ -54,9 +55,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut server = Server::new(&guest.name, collector.platform().text(), collector.uuid());
     let socket = args.socket.clone().unwrap_or_else(|| source::ring_dir().join(format!("{}.sock", guest.label())));
     server.listen_unix(&socket)?;
-    eprintln!("Serving {} on {}: `fata view {}` looks on.", guest.label(), socket.display(), socket.display());
+    say!("Serving {} on {}: `fata view {}` looks on.", guest.label(), socket.display(), socket.display());
     if let Some(address) = args.tcp {
-        eprintln!("Serving on {} too.", server.listen_tcp(address)?);
+        say!("Serving on {} too.", server.listen_tcp(address)?);
     }
     let mut progress = Progress::new(args.quiet);
     let mut report = |status: &fata_collector::Status| {
@@ -77,11 +78,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         0 => String::new(),
         lost => format!("; {lost} packets were left out for viewers that read too slowly"),
     };
-    eprintln!(
-        "{} events; discarded {}{lost}; {}.",
-        totals.events,
-        crate::collect::by_cause(&totals.discarded),
-        result?
-    );
+    say!("{} events; discarded {}{lost}; {}.", totals.events, crate::collect::by_cause(&totals.discarded), result?);
     Ok(ExitCode::SUCCESS)
 }

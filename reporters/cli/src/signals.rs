@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 /// Set once somebody asked this program to end.
 #[derive(Clone, Debug)]
@@ -26,4 +26,11 @@ impl Stop {
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// From now on a write beyond the longest file that this process may make (`ulimit -f`) is an error like that of a full disk,
+/// instead of the end.
+pub(crate) fn survive_long_files() {
+    // It has a handler, and nobody looks at what that notes. Without one the process ends, as it would have anyway.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }

@@ -1,16 +1,17 @@
 //! `fata stats`: what a trace says in numbers, as tables for people or one JSON object for scripts.
 
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::source;
 use fata_model::stats::Stats;
 use fata_model::text::{duration, number};
 use fata_wire::field::Unit;
 use serde::Serialize;
+
+use crate::{nothing, output};
 
 /// So many rows of a table are shown unless all are asked for.
 const ROWS: usize = 40;
@@ -43,26 +44,27 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let result = source::read_into(&mut source::open(&args.trace)?, &mut ingest);
     let trace = ingest.finish();
     let stats = Stats::of(&trace);
-    if result.is_ok() || stats.packets > 0 {
-        let mut out = BufWriter::new(std::io::stdout().lock());
-        let printed = if args.json { json(&stats, &mut out) } else { tables(&stats, args.all, &mut out) };
-        match printed.and_then(|()| out.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-            printed => printed.context("cannot print the statistics")?,
-        }
+    if stats.events_total > 0 {
+        output::print(
+            "the statistics",
+            |out| if args.json { json(&stats, out) } else { tables(&stats, args.all, out) },
+        )?;
     }
     result?;
+    if stats.events_total == 0 {
+        return Err(nothing::in_trace(&args.trace, stats.discarded.total));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn json(stats: &Stats, out: &mut impl Write) -> std::io::Result<()> {
+fn json(stats: &Stats, out: &mut dyn Write) -> std::io::Result<()> {
     let json = Json { stats, discarded_total: stats.discarded.total, missing_packets: stats.discarded.missing_packets };
     serde_json::to_writer_pretty(&mut *out, &json)?;
     writeln!(out)
 }
 
 /// The tables, those that say most first.
-pub(crate) fn tables(stats: &Stats, all: bool, out: &mut impl Write) -> std::io::Result<()> {
+pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::Result<()> {
     let limit = if all { usize::MAX } else { ROWS };
     writeln!(out, "{} events in {}, {} packets", stats.events_total, duration(stats.duration_ns), stats.packets)?;
     writeln!(out, "discarded {}", discarded(stats))?;
@@ -145,7 +147,7 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut impl Write) -> std::io:
     Ok(())
 }
 
-fn tasks(stats: &Stats, limit: usize, out: &mut impl Write) -> std::io::Result<()> {
+fn tasks(stats: &Stats, limit: usize, out: &mut dyn Write) -> std::io::Result<()> {
     if stats.tasks.is_empty() {
         return Ok(());
     }
@@ -193,7 +195,7 @@ fn discarded(stats: &Stats) -> String {
     text
 }
 
-fn rest(rows: usize, limit: usize, out: &mut impl Write) -> std::io::Result<()> {
+fn rest(rows: usize, limit: usize, out: &mut dyn Write) -> std::io::Result<()> {
     if rows > limit { writeln!(out, "… and {} more: --all shows them", rows - limit) } else { Ok(()) }
 }
 

@@ -12,10 +12,12 @@ use fata_collector::source::{self as guests, Guest};
 use fata_collector::{Collector, Options};
 use fata_model::ingest::Limits;
 use fata_model::source;
+use fata_model::stats::Stats;
 use fata_viewer::PictureSize;
 use fata_viewer::live::{Note, Source};
 
 use crate::live::{Live, Said};
+use crate::nothing;
 use crate::signals::Stop;
 
 /// Arguments of `fata view`.
@@ -103,7 +105,10 @@ fn window(args: &Args, what: &What) -> anyhow::Result<ExitCode> {
     let title = args.what.clone().unwrap_or_default();
     let options = fata_viewer::Options { title, from: args.from, to: args.to };
     match what {
-        What::Path(path) => fata_viewer::run(Source::Path(path.clone()), options)?,
+        What::Path(path) => {
+            nothing::refuse(path)?;
+            fata_viewer::run(Source::Path(path.clone()), options)?;
+        }
         What::Guest(guest) => {
             let stop = Stop::listen().context("cannot listen to signals")?;
             follow(Live::collect(guest, None, stop, || ())?, options)?;
@@ -173,8 +178,11 @@ pub(crate) fn write_picture(
     size: PictureSize,
     file: &Path,
 ) -> anyhow::Result<()> {
-    let trace = source::load(trace, Limits::default())?;
-    let png = fata_viewer::screenshot(trace, title, from, to, size)?;
+    let loaded = source::load(trace, Limits::default())?;
+    if loaded.events_total() == 0 {
+        return Err(nothing::in_trace(trace, Stats::of(&loaded).discarded.total));
+    }
+    let png = fata_viewer::screenshot(loaded, title, from, to, size)?;
     std::fs::write(file, png).with_context(|| format!("the picture cannot be written to {}", file.display()))
 }
 

@@ -2,76 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod common;
+
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A ring directory of its own, and everything in it.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("fata-cli-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(dir.join("rings")).unwrap();
-        Place(dir)
-    }
-
-    fn fata(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fata"));
-        command.args(args).current_dir(&self.0).env("FATA_DIR", self.0.join("rings"));
-        command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.fata(args).output().unwrap()
-    }
-
-    /// A guest that ends with the test.
-    fn guest(&self, args: &[&str]) -> Ends {
-        Ends(self.fata(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-
-    /// A web server on some free port.
-    fn web(&self, name: &str) -> Ends {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        self.guest(&["run", "http", "--name", name, "--publish", &format!("{port}:80")])
-    }
-
-    fn wait_until_listed(&self, text: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let list = text_of(&self.run(&["list"]).stdout);
-            if list.contains(text) {
-                return list;
-            }
-            assert!(Instant::now() < deadline, "no {text:?} in {list}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-struct Ends(Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn text_of(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use common::{Ends, Place, get, json, text_of};
 
 #[test]
 fn every_failure_is_a_sentence_that_says_what_to_do_and_an_exit_code() {
@@ -157,21 +96,6 @@ fn a_host_guest_is_listed_collected_and_counted_as_babeltrace2_counts() {
     }
 }
 
-fn json(place: &Place, args: &[&str]) -> serde_json::Value {
-    let output = place.run(args);
-    assert!(output.status.success(), "{}", text_of(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// One request on one connection.
-fn get(port: u16) -> bool {
-    let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    socket.write_all(b"GET / HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
-}
-
 fn babeltrace(dir: &Path) -> Option<(u64, u64)> {
     let Ok(output) = Command::new("babeltrace2").arg(dir).output() else {
         assert!(std::env::var_os("CI").is_none(), "babeltrace2 is missing");
@@ -201,21 +125,6 @@ fn a_stream_down_a_pipe_says_the_same_as_a_directory() {
     assert_eq!(piped, json(&place, &["stats", "--json", "trace"]));
     let list = json(&place, &["list", "--json"]);
     assert_eq!((&list[0]["name"], &list[0]["state"]), (&"pipe".into(), &"exited".into()));
-}
-
-#[test]
-fn a_trace_cut_at_every_byte_is_read_up_to_the_cut_or_refused_in_a_sentence() {
-    let place = Place::new("cut");
-    place.guest(&["run", "hello", "--name", "cut"]).0.wait().unwrap();
-    let stream = place.run(&["collect", "cut", "-o", "-", "--snapshot", "--quiet"]).stdout;
-    // The model's own tests cut at every byte; the command is tried at some.
-    for cut in (0..stream.len()).step_by(stream.len() / 40 + 1) {
-        std::fs::write(place.0.join("stream"), &stream[..cut]).unwrap();
-        let output = place.run(&["stats", "stream"]);
-        let said = text_of(&output.stderr) + &text_of(&output.stdout);
-        assert!(!said.is_empty() && !said.contains("panicked"), "cut at {cut}: {said}");
-        assert!(output.status.success() || text_of(&output.stderr).starts_with("fata: "), "cut at {cut}: {said}");
-    }
 }
 
 #[test]

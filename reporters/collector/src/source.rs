@@ -262,7 +262,7 @@ pub fn find(wanted: &str) -> Result<Guest, SourceError> {
         ([one], _) | ([], [one]) => Ok((*one).clone()),
         ([], []) => {
             let known = if guests.is_empty() {
-                "there is none at all; `fata run SAMPLE` starts one".to_owned()
+                "there is none at all, and one that was built without the feature `profiling` has no ring; `fata run SAMPLE` starts one".to_owned()
             } else {
                 format!("there are {}", labels(&guests.iter().collect::<Vec<_>>()))
             };

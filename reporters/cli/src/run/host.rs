@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Context;
 
 use super::Args;
+use crate::output::say;
 
 /// Becomes the guest; returns only if that fails.
 pub(super) fn run(args: &Args, sample: &str) -> anyhow::Result<ExitCode> {
@@ -29,7 +30,7 @@ impl Args {
             .iter()
             .map(|publish| {
                 let publish = publish.with_free_port()?;
-                eprintln!("Publishing port {} of the guest on 127.0.0.1:{}.", publish.guest, publish.host);
+                say!("Publishing port {} of the guest on 127.0.0.1:{}.", publish.guest, publish.host);
                 Ok(format!("publish={}:{}", publish.host, publish.guest))
             })
             .collect()

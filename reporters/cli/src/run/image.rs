@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::output::say;
 use anyhow::{Context, bail};
 
 /// Builds the image, or finds that nothing has changed, and says where it is.
@@ -15,7 +16,7 @@ pub(super) fn build() -> anyhow::Result<PathBuf> {
     };
     let manifest = root.join("kernel/image/Cargo.toml");
     let target = target_dir(&root);
-    eprintln!("Building the bootable image…");
+    say!("Building the bootable image…");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--release", "--quiet", "--manifest-path"])
         .arg(&manifest)

@@ -17,6 +17,7 @@ use fata_collector::source;
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use super::{Args, Publish};
+use crate::output::say;
 use crate::signals::Stop;
 
 /// The program, and the package of Debian and Ubuntu that holds it.
@@ -36,7 +37,7 @@ pub(super) fn run(args: &Args, image: &Path, default_name: &str, sample: Option<
     let name = args.guest_name(default_name);
     let publish = args.publish.iter().map(|publish| publish.with_free_port()).collect::<anyhow::Result<Vec<_>>>()?;
     for publish in &publish {
-        eprintln!("Publishing port {} of the guest on 127.0.0.1:{}.", publish.guest, publish.host);
+        say!("Publishing port {} of the guest on 127.0.0.1:{}.", publish.guest, publish.host);
     }
     let dir = source::make_ring_dir().context("no place for the guest's memory")?;
     let starting = dir.join(format!(".{name}.{}.starting", std::process::id()));

@@ -78,6 +78,9 @@ impl DirectorySink {
     /// [`SinkError::Occupied`] if the directory holds something that is no recording of ours.
     pub fn open(dir: &Path, options: Options) -> Result<Self, SinkError> {
         let io = |source| SinkError::io(dir, source);
+        if std::fs::metadata(dir).is_ok_and(|metadata| !metadata.is_dir()) {
+            return Err(SinkError::Occupied { path: dir.to_owned(), what: "is no directory" });
+        }
         std::fs::create_dir_all(dir).map_err(io)?;
         let mut sink = DirectorySink {
             dir: dir.to_owned(),
