@@ -5,7 +5,7 @@
 //! answers acknowledges this one with its next request at the latest. A client that does not wait ("pipelining") gets a
 //! task for each request that overlaps another, since spans nest per task.
 //!
-//! `requests=N` ends the guest after so many. A head beyond 8 KiB and a body beyond 1 MiB are refused; how many pipelined
+//! `requests=N` ends the guest after so many; otherwise it serves until it is ended from outside. A head beyond 8 KiB and a body beyond 1 MiB are refused; how many pipelined
 //! requests are open is bounded by the send buffer, which their answers share.
 
 use alloc::format;
@@ -14,10 +14,10 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::time::Duration;
 
-use fata_kernel::net::{NetError, TcpStream};
+use fata_kernel::net::{Listener, NetError, TcpStream};
 use fata_kernel::sync::{Condition, Resolver, oneshot};
 use fata_kernel::{Guest, Name, name};
-use fata_probe::{SpanGuard, instant, span};
+use fata_probe::{Small, SpanGuard, instant, span};
 
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -33,36 +33,48 @@ pub(crate) async fn main(guest: Guest) {
         guest: guest.clone(),
         begun: Cell::new(0),
         ended: Cell::new(0),
-        limit: guest.arg("requests").and_then(|text| text.parse().ok()).unwrap_or(u64::MAX),
-        limit_reached: Condition::new(name!("http.limit")),
+        limit: guest.arg("requests").and_then(|text| text.parse().ok()).map(Limit::new),
     });
-    let accepting = Rc::clone(&server);
-    guest.clone().spawn(name!("http.accept"), async move {
-        loop {
-            let stream = listener.accept().await;
-            let connection = Connection { server: Rc::clone(&accepting), stream, input: RefCell::new(Vec::new()) };
-            guest.spawn(name!("http.connection"), Rc::new(connection).serve());
-        }
-    });
-    while server.ended.get() < server.limit {
-        server.limit_reached.wait().await;
+    let Some(limit) = &server.limit else { return accept(guest, listener, Rc::clone(&server)).await };
+    guest.clone().spawn(name!("http.accept"), accept(guest, listener, Rc::clone(&server)));
+    while server.ended.get() < limit.requests {
+        limit.reached.wait().await;
+    }
+}
+
+async fn accept(guest: Guest, listener: Listener, server: Rc<Server>) {
+    loop {
+        let stream = listener.accept().await;
+        let connection = Connection { server: Rc::clone(&server), stream, input: RefCell::new(Vec::new()) };
+        guest.spawn(name!("http.connection"), Rc::new(connection).serve());
     }
 }
 
 struct Server {
     guest: Guest,
-    /// Requests so far: the last one's id.
-    begun: Cell<u64>,
+    /// The last request's id: 15 bits, which cost a traced request no further word.
+    begun: Cell<u16>,
     /// Requests whose answers were acknowledged.
     ended: Cell<u64>,
-    limit: u64,
-    limit_reached: Condition,
+    limit: Option<Limit>,
+}
+
+/// When the server is to end.
+struct Limit {
+    requests: u64,
+    reached: Condition,
+}
+
+impl Limit {
+    fn new(requests: u64) -> Self {
+        Limit { requests, reached: Condition::new(name!("http.limit")) }
+    }
 }
 
 impl Server {
     fn begin(&self) -> SpanGuard {
-        self.begun.set(self.begun.get() + 1);
-        span!("http.request", id = self.begun.get())
+        self.begun.set((self.begun.get() + 1) & 0x7fff);
+        span!("http.request", id = Small(self.begun.get()))
     }
 
     fn end(&self, request: SpanGuard) {
@@ -71,8 +83,10 @@ impl Server {
         if self.ended.get() == 1 {
             instant!("boot.first_request");
         }
-        if self.ended.get() >= self.limit {
-            self.limit_reached.broadcast();
+        if let Some(limit) = &self.limit
+            && self.ended.get() >= limit.requests
+        {
+            limit.reached.broadcast();
         }
     }
 }
@@ -158,7 +172,7 @@ impl Connection {
     async fn answer(&self) -> Result<Answer, NetError> {
         let request = loop {
             let parsed = {
-                let _span = span!("http.parse");
+                let _span = span!(level: Debug, "http.parse");
                 Request::parse(&self.input.borrow())
             };
             match parsed {
@@ -201,7 +215,7 @@ impl Connection {
             _ => ("Bad Request", b"this is not HTTP\n"),
         };
         let keep_alive = request.keep_alive;
-        let _span = span!("http.respond", path = request.route.path(), status = request.status, bytes = body.len());
+        instant!("http.respond", path = request.route.path(), status = request.status);
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let head = format!(
             "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",

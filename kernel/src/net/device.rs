@@ -31,6 +31,12 @@ pub trait Nic: phy::Device {
 
     /// Sends what was transmitted since the last call, where the device collects frames.
     fn flush(&mut self) {}
+
+    /// Records how full the device's queues are, where that has changed since the last call; whether it has. The stack asks
+    /// at most every millisecond.
+    fn gauge(&mut self) -> bool {
+        false
+    }
 }
 
 /// A device of any type, wrapped and traced.
@@ -41,6 +47,8 @@ pub(super) trait Driver {
     fn egress(&mut self, now: Instant, interface: &mut Interface, sockets: &mut SocketSet<'static>);
     /// See [`Nic::set_waker`].
     fn set_waker(&mut self, waker: &Waker);
+    /// See [`Nic::gauge`].
+    fn gauge(&mut self) -> bool;
 }
 
 /// A device whose frames are traced.
@@ -61,6 +69,10 @@ impl<D: Nic> Driver for Traced<D> {
 
     fn set_waker(&mut self, waker: &Waker) {
         self.device.set_waker(waker);
+    }
+
+    fn gauge(&mut self) -> bool {
+        self.device.gauge()
     }
 }
 

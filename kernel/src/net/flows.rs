@@ -2,19 +2,21 @@
 //! the task that writes it down to the device.
 //!
 //! ```text
-//!   in    net.rx ────────► net.rx.tcp ────────► net.read        out   net.write ───────► net.tx
-//!         device           stack is done        a task has it         a task wrote       device
+//!   in    net.rx ──────────────────► net.read             out   net.write ─────────────────► net.tx
+//!         device                     a task has it              a task wrote                 device
+//!   debug        net.rx.ip  net.rx.tcp                    debug            net.tx.tcp  net.tx.ip
+//!                ports      stack is done                                  payload     ports
 //! ```
 //! That is what is on by default, and it is little, because a probe per packet is paid for by every packet: one that
 //! carries no data (an acknowledgement) is `net.rx` or `net.tx` alone, and so is a segment that carries what was left of an
-//! earlier write. The level debug adds `net.rx.ip`, `net.tx.tcp` and `net.tx.ip` with the ports. The number has 15 bits and
-//! is reused. What segments say of their connection beside that (retransmits, closed windows) is told here too.
+//! earlier write. The level debug adds a step per layer. The number has 15 bits and is reused. What segments say of their connection beside that (retransmits, closed windows) is told here too.
 //!
 //! Bounded: a connection remembers [`REMEMBERED`] packets that its task has not read; the oldest is let go as
 //! `net.rx.tcp` when there are more. A connection is remembered from [`Flows::open`] to [`Flows::close`], so there are no
 //! more of them than sockets.
 
 use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
@@ -27,12 +29,15 @@ use super::header::{Connection, Direction, Header, Segment};
 const REMEMBERED: usize = 8;
 /// Packet numbers are 1 to this.
 const LAST_PACKET: u16 = 0x7fff;
+/// Every segment is looked up, and a search in a tree would cost more than all the events of its packet.
+const RECENT: usize = 256;
 
 /// What the tracer knows; shared by the device's wrapper and the sockets.
-#[derive(Default)]
 pub(super) struct Flows {
     last: Cell<u16>,
-    connections: RefCell<BTreeMap<Connection, Traced>>,
+    connections: RefCell<BTreeMap<Connection, Rc<Traced>>>,
+    /// Connections that were looked for lately, each where [`recent_index`] says.
+    recent: [RefCell<Option<Known>>; RECENT],
     /// Datagrams that were received and not read, by port.
     datagrams: RefCell<BTreeMap<u16, Unread>>,
     /// Ports whose backlog is full.
@@ -41,45 +46,66 @@ pub(super) struct Flows {
     overflows: Cell<u64>,
 }
 
-/// One connection.
+type Known = (Connection, Rc<Traced>);
+
+/// One connection; its socket's tasks and the device's wrapper share it.
 #[derive(Default)]
-struct Traced {
+pub(super) struct Traced {
     /// The end of everything sent so far.
-    sent: Option<TcpSeqNumber>,
+    sent: Cell<Option<TcpSeqNumber>>,
     /// The end of what the peer has acknowledged.
-    acked: Option<TcpSeqNumber>,
+    acked: Cell<Option<TcpSeqNumber>>,
     /// The peer can take nothing now.
-    peer_full: bool,
+    peer_full: Cell<bool>,
     /// We can take nothing now.
-    self_full: bool,
+    self_full: Cell<bool>,
     /// The packet that a task's write began, until a segment carries it.
-    written: Option<Packet>,
+    written: Cell<Option<Packet>>,
     unread: Unread,
 }
 
 /// The packets that wait for a task to read them, oldest first.
 #[derive(Default)]
 struct Unread {
-    packets: [Packet; REMEMBERED],
-    len: usize,
+    packets: [Cell<Packet>; REMEMBERED],
+    len: Cell<usize>,
 }
 
 impl Unread {
     /// Adds the newest; gives the oldest if there is no room for both.
-    fn push(&mut self, packet: Packet) -> Option<Packet> {
-        let oldest = (self.len == REMEMBERED).then_some(self.packets[0]);
-        if oldest.is_some() {
-            self.packets.rotate_left(1);
-            self.len -= 1;
-        }
-        self.packets[self.len] = packet;
-        self.len += 1;
+    fn push(&self, packet: Packet) -> Option<Packet> {
+        let oldest = (self.len.get() == REMEMBERED).then(|| self.pop()).flatten();
+        self.packets[self.len.get()].set(packet);
+        self.len.set(self.len.get() + 1);
         oldest
     }
 
-    fn take(&mut self) -> impl Iterator<Item = Packet> {
-        let len = core::mem::take(&mut self.len);
-        self.packets.into_iter().take(len)
+    fn pop(&self) -> Option<Packet> {
+        let rest = self.len.get().checked_sub(1)?;
+        let oldest = self.packets[0].get();
+        for index in 0..rest {
+            self.packets[index].swap(&self.packets[index + 1]);
+        }
+        self.len.set(rest);
+        Some(oldest)
+    }
+
+    fn take(&self) -> impl Iterator<Item = Packet> {
+        self.packets.iter().take(self.len.take()).map(Cell::get)
+    }
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Flows {
+            last: Cell::new(0),
+            connections: RefCell::default(),
+            recent: [const { RefCell::new(None) }; RECENT],
+            datagrams: RefCell::default(),
+            full_ports: RefCell::default(),
+            retransmits: Cell::new(0),
+            overflows: Cell::new(0),
+        }
     }
 }
 
@@ -93,15 +119,28 @@ impl Flows {
     /// A socket has this connection from now on.
     pub(super) fn open(&self, connection: Connection) {
         if fata_probe::ENABLED {
-            self.connections.borrow_mut().insert(connection, Traced::default());
+            self.connections.borrow_mut().insert(connection, Rc::default());
         }
     }
 
     /// No socket has it any more.
     pub(super) fn close(&self, connection: &Connection) {
-        if fata_probe::ENABLED {
-            self.connections.borrow_mut().remove(connection);
+        self.connections.borrow_mut().remove(connection);
+        self.recent[recent_index(connection)].take();
+    }
+
+    /// What is known of an open connection.
+    pub(super) fn find(&self, connection: &Connection) -> Option<Rc<Traced>> {
+        self.connections.borrow().get(connection).cloned()
+    }
+
+    #[inline(always)]
+    fn with<R>(&self, connection: &Connection, use_it: impl FnOnce(&Traced) -> R) -> Option<R> {
+        let recent = &self.recent[recent_index(connection)];
+        if !matches!(&*recent.borrow(), Some((other, _)) if other == connection) {
+            recent.replace(Some((*connection, self.find(connection)?)));
         }
+        recent.borrow().as_ref().map(|(_, traced)| use_it(traced))
     }
 
     /// A socket is bound to this UDP port from now on.
@@ -157,78 +196,65 @@ impl Flows {
         }
         let packet = self.next();
         flow_begin!("net.rx", id = packet, bytes = frame.len());
-        let header = Header::parse(frame, Direction::In);
-        trace_ip(packet, Direction::In, &header);
-        let result = deliver(frame);
-        match header {
-            Header::Tcp(segment) => self.segment_in(packet, &segment),
-            Header::Udp { local_port, .. } => match self.datagrams.borrow_mut().get_mut(&local_port) {
-                Some(unread) => {
-                    flow_step!("net.rx.udp", id = packet);
-                    if let Some(oldest) = unread.push(packet) {
-                        flow_end!("net.rx.udp", id = oldest);
-                    }
-                }
-                None => flow_end!("net.rx.udp", id = packet),
-            },
+        if let Some(segment) = Segment::of_plain_ipv4(frame, Direction::In) {
+            self.segment_received(packet, &segment, || deliver(frame))
+        } else {
+            self.other_received(packet, frame, deliver)
+        }
+    }
+
+    #[inline(always)]
+    fn segment_received<R>(&self, packet: Packet, segment: &Segment<'_>, deliver: impl FnOnce() -> R) -> R {
+        let Connection { local_port, remote_port, .. } = segment.connection;
+        flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+        let result = deliver();
+        self.with(&segment.connection, |traced| traced.segment_in(packet, segment));
+        result
+    }
+
+    #[inline(never)]
+    fn other_received<R>(&self, packet: Packet, frame: &[u8], deliver: impl FnOnce(&[u8]) -> R) -> R {
+        match Header::parse(frame, Direction::In) {
+            Header::Tcp(segment) => return self.segment_received(packet, &segment, || deliver(frame)),
+            Header::Udp { local_port, remote_port } => {
+                flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+                let result = deliver(frame);
+                self.datagram_received(packet, local_port);
+                return result;
+            }
             Header::Icmp => flow_end!("net.rx.icmp", id = packet),
             Header::Arp => flow_end!("net.rx.arp", id = packet),
             Header::Other => flow_end!("net.rx.other", id = packet),
         }
-        result
+        deliver(frame)
     }
 
-    /// What an incoming segment brings, and what it says of what the peer has and can take.
-    fn segment_in(&self, packet: Packet, segment: &Segment) {
-        let mut connections = self.connections.borrow_mut();
-        let Some(traced) = connections.get_mut(&segment.connection) else { return };
-        if segment.payload_bytes > 0 {
-            flow_step!("net.rx.tcp", id = packet);
-            if let Some(oldest) = traced.unread.push(packet) {
-                flow_end!("net.rx.tcp", id = oldest);
+    fn datagram_received(&self, packet: Packet, local_port: u16) {
+        match self.datagrams.borrow().get(&local_port) {
+            Some(unread) => {
+                flow_step!(level: Debug, "net.rx.udp", id = packet);
+                if let Some(oldest) = unread.push(packet) {
+                    flow_end!("net.rx.udp", id = oldest);
+                }
             }
-        }
-        if let Some(ack) = segment.ack {
-            traced.acked = Some(traced.acked.map_or(ack, |acked| acked.max(ack)));
-        }
-        let full = segment.window == 0 && !segment.rst;
-        if full && !traced.peer_full {
-            let Connection { local_port, remote_port, .. } = segment.connection;
-            instant!("tcp.zero_window", remote = true, local_port = local_port, remote_port = remote_port);
-        }
-        traced.peer_full = full;
-    }
-
-    /// A task has read what the connection had for it.
-    pub(super) fn read(&self, connection: &Connection) {
-        if fata_probe::ENABLED
-            && let Some(traced) = self.connections.borrow_mut().get_mut(connection)
-        {
-            for packet in traced.unread.take() {
-                flow_end!("net.read", id = packet);
-            }
+            None => flow_end!("net.rx.udp", id = packet),
         }
     }
 
     /// A task has read a datagram.
     pub(super) fn read_datagram(&self, port: u16) {
-        if let Some(unread) = self.datagrams.borrow_mut().get_mut(&port)
-            && unread.len > 0
+        if let Some(unread) = self.datagrams.borrow().get(&port)
+            && let Some(oldest) = unread.pop()
         {
-            flow_end!("net.read", id = unread.packets[0]);
-            unread.packets.rotate_left(1);
-            unread.len -= 1;
+            flow_end!("net.read", id = oldest);
         }
     }
 
     /// A task has written to the connection: the packet begins that will carry the first of it.
-    pub(super) fn write(&self, connection: &Connection) {
-        if fata_probe::ENABLED
-            && let Some(traced) = self.connections.borrow_mut().get_mut(connection)
-            && traced.written.is_none()
-        {
+    pub(super) fn write(&self, traced: &Traced) {
+        if fata_probe::ENABLED && traced.written.get().is_none() {
             let packet = self.next();
-            traced.written = Some(packet);
+            traced.written.set(Some(packet));
             flow_begin!("net.write", id = packet);
         }
     }
@@ -239,48 +265,63 @@ impl Flows {
         if !fata_probe::ENABLED {
             return;
         }
+        if let Some(segment) = Segment::of_plain_ipv4(frame, Direction::Out) {
+            self.segment_sent(&segment, frame.len());
+        } else {
+            self.other_sent(frame);
+        }
+    }
+
+    /// Whoever has a number first begins a flow, so that no arrow comes from the last packet of that number.
+    #[inline(always)]
+    fn segment_sent(&self, segment: &Segment<'_>, bytes: usize) {
+        let Connection { local_port, remote_port, .. } = segment.connection;
+        if let Some(packet) = self.with(&segment.connection, |traced| self.segment_out(traced, segment)).flatten() {
+            flow_step!(level: Debug, "net.tx.tcp", id = packet, payload_bytes = segment.payload_bytes);
+            flow_step!(level: Debug, "net.tx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+            flow_end!("net.tx", id = packet, bytes = bytes);
+        } else {
+            let packet = self.next();
+            flow_begin!("net.tx", id = packet, bytes = bytes);
+            flow_step!(level: Debug, "net.tx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+        }
+    }
+
+    #[inline(never)]
+    fn other_sent(&self, frame: &[u8]) {
         let header = Header::parse(frame, Direction::Out);
-        let written = match &header {
-            Header::Tcp(segment) => self.segment_out(segment),
-            _ => None,
-        };
-        // Whoever has a number first begins a flow, so that no arrow comes from the last packet of that number.
-        match written {
-            Some(packet) => flow_end!("net.tx", id = packet, bytes = frame.len()),
-            None => {
-                let packet = self.next();
-                flow_begin!("net.tx", id = packet, bytes = frame.len());
-                trace_ip(packet, Direction::Out, &header);
-            }
+        if let Header::Tcp(segment) = &header {
+            return self.segment_sent(segment, frame.len());
+        }
+        let packet = self.next();
+        flow_begin!("net.tx", id = packet, bytes = frame.len());
+        if let Some((local_port, remote_port)) = header.ports() {
+            flow_step!(level: Debug, "net.tx.ip", id = packet, local_port = local_port, remote_port = remote_port);
         }
     }
 
     /// The packet that a task's write began, if this segment carries the first of it.
-    fn segment_out(&self, segment: &Segment) -> Option<Packet> {
-        let mut connections = self.connections.borrow_mut();
-        let traced = connections.get_mut(&segment.connection)?;
+    #[inline(always)]
+    fn segment_out(&self, traced: &Traced, segment: &Segment<'_>) -> Option<Packet> {
         self.say(traced, segment);
-        let packet = traced.written.take_if(|_| segment.payload_bytes > 0)?;
-        flow_step!(level: Debug, "net.tx.tcp", id = packet, payload_bytes = segment.payload_bytes);
-        trace_ip(packet, Direction::Out, &Header::Tcp(*segment));
-        Some(packet)
+        if segment.payload_bytes == 0 { None } else { traced.written.take() }
     }
 
     /// What an outgoing segment says of its connection.
-    fn say(&self, traced: &mut Traced, segment: &Segment) {
+    fn say(&self, traced: &Traced, segment: &Segment<'_>) {
         let (local_port, remote_port) = (segment.connection.local_port, segment.connection.remote_port);
-        let full = segment.window == 0 && !segment.rst;
-        if full && !traced.self_full {
+        let full = segment.closes_window();
+        if full && !traced.self_full.get() {
             instant!("tcp.zero_window", remote = false, local_port = local_port, remote_port = remote_port);
         }
-        traced.self_full = full;
+        traced.self_full.set(full);
         let len = segment.len();
-        let end = segment.seq + len;
-        match traced.sent {
-            Some(sent) if len > 0 && segment.seq < sent && end <= sent => {
-                if traced.acked == Some(sent) && segment.payload_bytes <= 1 {
+        let end = segment.seq() + len;
+        match traced.sent.get() {
+            Some(sent) if len > 0 && segment.seq() < sent && end <= sent => {
+                if traced.acked.get() == Some(sent) && segment.payload_bytes <= 1 {
                     instant!(level: Debug, "tcp.keep_alive", local_port = local_port, remote_port = remote_port);
-                } else if traced.peer_full && segment.payload_bytes == 1 {
+                } else if traced.peer_full.get() && segment.payload_bytes == 1 {
                     instant!(level: Debug, "tcp.window_probe", local_port = local_port, remote_port = remote_port);
                 } else {
                     self.retransmits.set(self.retransmits.get() + 1);
@@ -288,26 +329,45 @@ impl Flows {
                     counter!("tcp.retransmits", count = self.retransmits.get());
                 }
             }
-            Some(sent) => traced.sent = Some(sent.max(end)),
-            None if len > 0 => traced.sent = Some(end),
+            Some(sent) => traced.sent.set(Some(sent.max(end))),
+            None if len > 0 => traced.sent.set(Some(end)),
             None => {}
         }
     }
 }
 
-/// The packet in the IP layer, for whoever asks for that much.
-fn trace_ip(packet: Packet, direction: Direction, header: &Header) {
-    let (local_port, remote_port) = match header {
-        Header::Tcp(Segment { connection, .. }) => (connection.local_port, connection.remote_port),
-        Header::Udp { local_port, remote_port } => (*local_port, *remote_port),
-        Header::Icmp | Header::Arp | Header::Other => return,
-    };
-    match direction {
-        Direction::In => {
-            flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
-        }
-        Direction::Out => {
-            flow_step!(level: Debug, "net.tx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+impl Traced {
+    /// A task has read what the connection had for it.
+    pub(super) fn read(&self) {
+        if fata_probe::ENABLED {
+            for packet in self.unread.take() {
+                flow_end!("net.read", id = packet);
+            }
         }
     }
+
+    /// What an incoming segment brings, and what it says of what the peer has and can take.
+    fn segment_in(&self, packet: Packet, segment: &Segment<'_>) {
+        if segment.payload_bytes > 0 {
+            flow_step!(level: Debug, "net.rx.tcp", id = packet);
+            if let Some(oldest) = self.unread.push(packet) {
+                flow_end!("net.rx.tcp", id = oldest);
+            }
+        }
+        if let Some(ack) = segment.ack() {
+            self.acked.set(Some(self.acked.get().map_or(ack, |acked| acked.max(ack))));
+        }
+        let full = segment.closes_window();
+        if full && !self.peer_full.get() {
+            let Connection { local_port, remote_port, .. } = segment.connection;
+            instant!("tcp.zero_window", remote = true, local_port = local_port, remote_port = remote_port);
+        }
+        self.peer_full.set(full);
+    }
+}
+
+/// Clients count their ports up, so that neighbours in time are neighbours here.
+#[inline(always)]
+fn recent_index(connection: &Connection) -> usize {
+    usize::from(connection.remote_port ^ connection.local_port) % RECENT
 }

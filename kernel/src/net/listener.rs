@@ -129,7 +129,7 @@ impl Listener {
             match accepted {
                 Some((handle, connection)) => {
                     stack.hand_over(handle);
-                    Poll::Ready(TcpStream::new(&self.stack, handle, connection))
+                    Poll::Ready(TcpStream::new(&self.stack, &stack.flows, handle, connection))
                 }
                 None => Poll::Pending,
             }

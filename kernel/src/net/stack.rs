@@ -326,7 +326,7 @@ impl Stack {
         }
     }
 
-    /// Records how much the sockets hold, if that has changed; the time to look again, if it is too early now.
+    /// Records how much the sockets and the device hold, if that has changed; the time to look again, if it is too early now.
     fn gauge(&mut self, now_nanos: u64) -> Option<u64> {
         if !fata_probe::ENABLED {
             return None;
@@ -341,7 +341,8 @@ impl Stack {
         if send_bytes != self.gauges.send_bytes {
             counter!("tcp.tx_queue", bytes = send_bytes);
         }
-        if (receive_bytes, send_bytes) != (self.gauges.receive_bytes, self.gauges.send_bytes) {
+        let device_changed = self.driver.gauge();
+        if device_changed || (receive_bytes, send_bytes) != (self.gauges.receive_bytes, self.gauges.send_bytes) {
             self.gauges = Gauges { receive_bytes, send_bytes, next_nanos: now_nanos + GAUGE_NANOS };
         }
         None

@@ -18,6 +18,7 @@ use smoltcp::socket::tcp::{RecvError, State};
 use smoltcp::wire::IpEndpoint;
 
 use super::error::NetError;
+use super::flows::{Flows, Traced};
 use super::header::Connection;
 use super::stack::Stack;
 use super::wait;
@@ -28,13 +29,15 @@ pub struct TcpStream {
     stack: Rc<RefCell<Stack>>,
     handle: SocketHandle,
     connection: Connection,
+    traced: Rc<Traced>,
     /// Bytes handed to the stack so far.
     written: Rc<Cell<u64>>,
 }
 
 impl TcpStream {
-    pub(super) fn new(stack: &Rc<RefCell<Stack>>, handle: SocketHandle, connection: Connection) -> Self {
-        TcpStream { stack: Rc::clone(stack), handle, connection, written: Rc::new(Cell::new(0)) }
+    pub(super) fn new(stack: &Rc<RefCell<Stack>>, flows: &Flows, handle: SocketHandle, connection: Connection) -> Self {
+        let traced = flows.find(&connection).unwrap_or_default();
+        TcpStream { stack: Rc::clone(stack), handle, connection, traced, written: Rc::new(Cell::new(0)) }
     }
 
     pub(super) async fn connect(
@@ -44,7 +47,7 @@ impl TcpStream {
     ) -> Result<Self, NetError> {
         let limit = smoltcp::time::Duration::from_micros(u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
         let (handle, connection) = stack.borrow_mut().connect(remote, limit)?;
-        let stream = TcpStream::new(stack, handle, connection);
+        let stream = TcpStream::new(stack, &stack.borrow().flows, handle, connection);
         let begun = crate::platform::clock::now();
         let mut waiting = wait::For::new(wait::CONNECT);
         poll_fn(|cx| {
@@ -91,7 +94,7 @@ impl TcpStream {
                 }
                 Ok(len) => {
                     // The window may be worth announcing.
-                    stack.flows.read(&self.connection);
+                    self.traced.read();
                     stack.touch();
                     Poll::Ready(Ok(len))
                 }
@@ -136,7 +139,7 @@ impl TcpStream {
                 }
                 Ok(len) => {
                     self.written.set(self.written.get() + u64::try_from(len).unwrap_or(0));
-                    stack.flows.write(&self.connection);
+                    stack.flows.write(&self.traced);
                     stack.touch();
                     Poll::Ready(Ok(len))
                 }

@@ -488,7 +488,7 @@ mod traced {
         };
         // 14 + 20 + 20 bytes of headers.
         assert_eq!(path(&id("net.write")), ["net.write ", "net.tx bytes=58"]);
-        assert_eq!(path(&id("net.read")), ["net.rx bytes=58", "net.rx.tcp ", "net.read "]);
+        assert_eq!(path(&id("net.read")), ["net.rx bytes=58", "net.read "]);
     }
 
     #[test]

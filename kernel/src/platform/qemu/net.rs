@@ -89,6 +89,8 @@ pub struct Device {
     free: Vec<Buffer>,
     /// Somebody was refused leave to send since there was a free buffer.
     full: bool,
+    /// The most frames that waited at once since that was recorded.
+    most_arrived: usize,
     /// The counters as they were emitted last: frames that wait, frames to be sent.
     counted: (usize, usize),
 }
@@ -104,8 +106,19 @@ impl Device {
         send.interrupt(false);
         transport.finish_init();
         let arrived = VecDeque::with_capacity(BUFFERS);
-        let mut device =
-            Device { transport, mac, header_bytes, receive, arrived, taken, send, free, full: false, counted: (0, 0) };
+        let mut device = Device {
+            transport,
+            mac,
+            header_bytes,
+            receive,
+            arrived,
+            taken,
+            send,
+            free,
+            full: false,
+            most_arrived: 0,
+            counted: (0, 0),
+        };
         device.give_back_taken();
         line.connect();
         Ok(device)
@@ -121,7 +134,6 @@ impl Device {
 
     /// Takes what the device has received.
     fn take_arrived(&mut self) {
-        let before = self.arrived.len();
         while let Some((buffer, len)) = self.receive.take() {
             if (self.header_bytes..=BUFFER_BYTES).contains(&len) {
                 self.arrived.push_back(Arrived { buffer, end: len });
@@ -130,9 +142,7 @@ impl Device {
                 self.taken.push(buffer);
             }
         }
-        if self.arrived.len() > before {
-            self.count_arrived();
-        }
+        self.most_arrived = self.most_arrived.max(self.arrived.len());
     }
 
     /// Takes back what the device has sent.
@@ -159,13 +169,6 @@ impl Device {
         }
         !self.full
     }
-
-    fn count_arrived(&mut self) {
-        let frames = self.arrived.len();
-        if mem::replace(&mut self.counted.0, frames) != frames {
-            counter!("virtio.rx_queue", frames = frames);
-        }
-    }
 }
 
 impl Nic for Device {
@@ -185,11 +188,17 @@ impl Nic for Device {
     fn flush(&mut self) {
         self.send.tell(&mut self.transport);
         self.take_sent();
-        self.count_arrived();
-        let frames = BUFFERS - self.free.len();
-        if mem::replace(&mut self.counted.1, frames) != frames {
-            counter!("virtio.tx_queue", frames = frames);
+    }
+
+    fn gauge(&mut self) -> bool {
+        let (arrived, sending) = (mem::replace(&mut self.most_arrived, self.arrived.len()), BUFFERS - self.free.len());
+        if arrived != self.counted.0 {
+            counter!("virtio.rx_queue", frames = arrived);
         }
+        if sending != self.counted.1 {
+            counter!("virtio.tx_queue", frames = sending);
+        }
+        mem::replace(&mut self.counted, (arrived, sending)) != (arrived, sending)
     }
 }
 
