@@ -89,8 +89,8 @@ pub struct Device {
     free: Vec<Buffer>,
     /// Somebody was refused leave to send since there was a free buffer.
     full: bool,
-    /// The most frames that waited at once since that was recorded.
-    most_arrived: usize,
+    /// The most frames that waited at once, and that were to be sent at once, since that was recorded.
+    most: (usize, usize),
     /// The counters as they were emitted last: frames that wait, frames to be sent.
     counted: (usize, usize),
 }
@@ -116,7 +116,7 @@ impl Device {
             send,
             free,
             full: false,
-            most_arrived: 0,
+            most: (0, 0),
             counted: (0, 0),
         };
         device.give_back_taken();
@@ -142,7 +142,7 @@ impl Device {
                 self.taken.push(buffer);
             }
         }
-        self.most_arrived = self.most_arrived.max(self.arrived.len());
+        self.most.0 = self.most.0.max(self.arrived.len());
     }
 
     /// Takes back what the device has sent.
@@ -150,6 +150,11 @@ impl Device {
         while let Some((buffer, _)) = self.send.take() {
             self.free.push(buffer);
         }
+    }
+
+    /// Frames that the device has not sent yet, as far as we know.
+    fn sending(&self) -> usize {
+        BUFFERS - self.free.len()
     }
 
     /// Whether a frame may be sent. Once it may not, the device interrupts when that changes.
@@ -187,11 +192,14 @@ impl Nic for Device {
 
     fn flush(&mut self) {
         self.send.tell(&mut self.transport);
+        let sending = self.sending();
+        self.most.1 = self.most.1.max(sending);
         self.take_sent();
     }
 
     fn gauge(&mut self) -> bool {
-        let (arrived, sending) = (mem::replace(&mut self.most_arrived, self.arrived.len()), BUFFERS - self.free.len());
+        let now = (self.arrived.len(), self.sending());
+        let (arrived, sending) = mem::replace(&mut self.most, now);
         if arrived != self.counted.0 {
             counter!("virtio.rx_queue", frames = arrived);
         }
