@@ -13,6 +13,11 @@
 //! | [`loss`] | what is shown in the place of records that were discarded |
 //! | [`reporter`] | the trait, as callers see it: ready, report, done |
 //! | [`console`] | a record as a line for people |
+//! | [`json`] | a record as a line for programs |
+//! | [`combine`] | reporters made of reporters: tee, filter, threshold, fallback |
+//! | [`front`] | what stands before a reporter: a bounded queue and a thread of its own |
+//! | [`lines`], [`file`] | lines to a pipe or terminal; to a file that is rotated |
+//! | [`spec`] | reporters as words of a command line |
 //! | [`text`] | untrusted bytes as text that no terminal interprets; texts of bounded length |
 //! | [`time`] | when: wall time, or time since the guest's start |
 //!
@@ -37,10 +42,24 @@
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+#[cfg(feature = "std")]
+mod codec;
+pub mod combine;
 pub mod console;
+#[cfg(feature = "std")]
+pub mod file;
+#[cfg(feature = "std")]
+pub mod front;
+pub mod json;
+#[cfg(feature = "std")]
+pub mod lines;
 pub mod loss;
+#[cfg(feature = "std")]
+pub mod queue;
 pub mod record;
 pub mod reporter;
+#[cfg(feature = "std")]
+pub mod spec;
 pub mod text;
 pub mod time;
 
@@ -48,3 +67,5 @@ pub use fata_wire::field::Level;
 pub use loss::Loss;
 pub use record::{Field, Record, Value};
 pub use reporter::{Item, ReportError, Reporter};
+#[cfg(feature = "std")]
+pub use spec::open;

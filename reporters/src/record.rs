@@ -122,6 +122,13 @@ impl<'a> Record<'a> {
         self.fields.iter().filter(|field| !(field.name == MESSAGE && matches!(field.value, Value::Str(_))))
     }
 
+    /// How long its texts and numbers are together, as a measure of what is lost with it.
+    #[must_use]
+    pub fn least_bytes(&self) -> u64 {
+        let fields = self.spans.iter().flat_map(|span| span.fields).chain(self.fields);
+        fields.map(|field| if let Value::Str(text) = field.value { text.len() as u64 } else { 8 }).sum()
+    }
+
     /// Whether it has a share of memory of its own wherever records wait: what the program tells its user, and everything
     /// that a person should look at.
     #[must_use]

@@ -141,6 +141,11 @@ pub trait Reporter {
     fn poll_done(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ReportError>> {
         Poll::Ready(Ok(()))
     }
+
+    /// The most memory that its buffers ever take, so that the worst case of a whole chain is one number.
+    fn worst_case_bytes(&self) -> usize {
+        0
+    }
 }
 
 macro_rules! forward {
@@ -154,6 +159,9 @@ macro_rules! forward {
             }
             fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReportError>> {
                 (**self).poll_done(cx)
+            }
+            fn worst_case_bytes(&self) -> usize {
+                (**self).worst_case_bytes()
             }
         }
     )+ };
@@ -177,6 +185,32 @@ pub async fn submit<R: Reporter + ?Sized>(reporter: &mut R, item: &Item<'_>) -> 
 /// Those of the reporter.
 pub async fn done<R: Reporter + ?Sized>(reporter: &mut R) -> Result<(), ReportError> {
     poll_fn(|cx| reporter.poll_done(cx)).await
+}
+
+/// Blocks this thread until all that `reporter` has taken has arrived, at most for `time`.
+///
+/// # Errors
+/// Those of the reporter; and [`ReportError::Later`] when the time is over.
+#[cfg(feature = "std")]
+pub fn finish<R: Reporter + ?Sized>(reporter: &mut R, time: std::time::Duration) -> Result<(), ReportError> {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let end = std::time::Instant::now() + time;
+    loop {
+        if let Poll::Ready(result) = reporter.poll_done(&mut Context::from_waker(&waker)) {
+            return result;
+        }
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return Err(ReportError::later(format_args!("not everything has arrived after {} s", time.as_secs())));
+        }
+        std::thread::park_timeout(left);
+    }
 }
 
 /// Waits for room, hands `item` over, and waits until it has arrived.

@@ -1,0 +1,320 @@
+//! Reporters as words of a command line: `--to file:/var/log/http.log,level=info,rotate=10M,compress`.
+//!
+//! Invariant: a word that nobody knows is named, with what would be right; nothing is guessed.
+//!
+//! | destination | options of its own |
+//! |---|---|
+//! | `console` | `color=auto\|always\|never` |
+//! | `json` | |
+//! | `file:PATH` | `json`, `rotate=BYTES`, `age=TIME`, `keep=N`, `compress`, `fsync=never\|done\|always` |
+//!
+//! Every destination takes `level=LEVEL` (records of this level and more severe ones). All but the first two, which are as
+//! slow as whoever reads them, stand behind a bounded queue: `buffer=BYTES`, `policy=oldest|newest|block` say how much waits
+//! and what goes when that is full. `A else B` goes to `B` while `A` fails.
+//!
+//! ```
+//! use fata_reporters::spec;
+//! assert!(spec::open("console,level=warn").is_ok());
+//! assert_eq!(
+//!     spec::open("console,level=loud").err().unwrap().to_string(),
+//!     "`level=loud`: a level is one of app, error, warn, info, debug, trace"
+//! );
+//! ```
+
+use std::boxed::Box;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::string::{String, ToString};
+use std::time::Duration;
+use std::vec::Vec;
+
+use fata_wire::field::Level;
+
+use crate::combine::{Fallback, Threshold};
+use crate::console::Console;
+use crate::file::{self, Fsync};
+use crate::front::{Front, Options};
+use crate::lines::{Format, Lines};
+use crate::queue::Policy;
+use crate::reporter::Reporter;
+
+/// What a command line asked for cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A destination that nobody knows.
+    #[error("`{0}`: a destination is one of {KINDS}")]
+    UnknownDestination(String),
+    /// A destination whose place is missing.
+    #[error("`{0}`: {1}")]
+    Incomplete(String, &'static str),
+    /// An option that this destination does not have.
+    #[error("`{option}`: {kind} has no such option, only {known}")]
+    UnknownOption {
+        /// The word.
+        option: String,
+        /// The destination.
+        kind: String,
+        /// What it has.
+        known: String,
+    },
+    /// A value that the option does not take.
+    #[error("`{0}`: {1}")]
+    BadValue(String, &'static str),
+    /// The file cannot be written.
+    #[error(transparent)]
+    File(#[from] file::OpenError),
+    /// No thread for the reporter.
+    #[error("no thread for {0}: {1}")]
+    Thread(String, io::Error),
+}
+
+/// A reporter that may go to another thread.
+pub type Boxed = Box<dyn Reporter + Send>;
+
+const KINDS: &str = "console, json, file:PATH";
+
+/// Opens the reporters that `spec` asks for.
+///
+/// # Errors
+/// See [`OpenError`]; each names the word.
+pub fn open(spec: &str) -> Result<Boxed, OpenError> {
+    let mut chain = None::<Boxed>;
+    let parts: Vec<_> = spec.split(" else ").collect();
+    for part in parts.into_iter().rev() {
+        let reporter = open_one(part.trim(), chain.is_some())?;
+        chain = Some(match chain {
+            None => reporter,
+            Some(fallback) => Box::new(Fallback::new(reporter, fallback)),
+        });
+    }
+    chain.ok_or_else(|| OpenError::UnknownDestination(spec.into()))
+}
+
+/// A destination and its options, taken apart.
+struct Words<'a> {
+    kind: &'a str,
+    place: &'a str,
+    options: Vec<(&'a str, &'a str)>,
+}
+
+const COMMON: &[&str] = &["level", "buffer", "policy"];
+
+impl<'a> Words<'a> {
+    /// A part after a comma belongs to the place unless it is an option's word, so that paths may have commas.
+    fn parse(spec: &'a str, known: impl Fn(&str) -> &'static [&'static str]) -> Result<Self, OpenError> {
+        let kind = spec.split([':', ',']).next().unwrap_or_default();
+        let known: Vec<_> = COMMON.iter().chain(known(kind)).copied().collect();
+        let mut rest = &spec[kind.len()..];
+        let mut options = Vec::new();
+        while let Some((before, last)) = rest.rsplit_once(',') {
+            let (name, value) = last.split_once('=').unwrap_or((last, ""));
+            if !known.contains(&name) {
+                if rest.starts_with(',') || last.contains('=') {
+                    let known = known.join(", ");
+                    return Err(OpenError::UnknownOption { option: last.into(), kind: kind.into(), known });
+                }
+                break;
+            }
+            options.push((name, value));
+            rest = before;
+        }
+        Ok(Words { kind, place: rest.strip_prefix(':').unwrap_or(rest), options })
+    }
+
+    /// Reads the option `name`, if it is there.
+    fn get<T>(
+        &self,
+        name: &str,
+        should: &'static str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, OpenError> {
+        let Some((_, value)) = self.options.iter().find(|(option, _)| *option == name) else { return Ok(None) };
+        let word = || if value.is_empty() { name.to_string() } else { std::format!("{name}={value}") };
+        read(value).map(Some).ok_or_else(|| OpenError::BadValue(word(), should))
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, OpenError> {
+        Ok(self.get(name, "takes no value", |value| value.is_empty().then_some(()))?.is_some())
+    }
+
+    fn place(&self, should: &'static str) -> Result<&'a str, OpenError> {
+        if self.place.is_empty() { Err(OpenError::Incomplete(self.kind.into(), should)) } else { Ok(self.place) }
+    }
+}
+
+fn options_of(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "console" => &["color"],
+        "file" => &["json", "rotate", "age", "keep", "compress", "fsync"],
+        _ => &[],
+    }
+}
+
+fn open_one(spec: &str, has_fallback: bool) -> Result<Boxed, OpenError> {
+    let words = Words::parse(spec, options_of)?;
+    let reporter: Boxed = match words.kind {
+        "console" => Box::new(Lines::new(io::stdout(), "standard output", console_format(&words)?)),
+        "json" => Box::new(Lines::new(io::stdout(), "standard output", Format::Json)),
+        "file" => Box::new(open_file(&words)?),
+        _ => return Err(OpenError::UnknownDestination(spec.into())),
+    };
+    let reporter = match words.kind {
+        "console" | "json" => reporter,
+        // The chain before a fallback must hear of each failure, so the queue stands before the chain, not inside it.
+        _ if has_fallback => reporter,
+        _ => front(&words, spec, reporter)?,
+    };
+    Ok(match words.get("level", "a level is one of app, error, warn, info, debug, trace", Level::from_text)? {
+        Some(level) => Box::new(Threshold::new(reporter, level)),
+        None => reporter,
+    })
+}
+
+fn front(words: &Words<'_>, name: &str, reporter: Boxed) -> Result<Boxed, OpenError> {
+    let mut options = Options::default();
+    if let Some(policy) = words.get("policy", "a policy is one of oldest, newest, block", policy_of)? {
+        options.bounds.policy = policy;
+    }
+    if let Some(bytes) = words.get("buffer", BYTES, bytes_of)? {
+        options.bounds.bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        options.bounds.reserved_bytes = options.bounds.bytes / 4;
+    }
+    let name = name.split(',').next().unwrap_or(name);
+    let front = Front::spawn(name, reporter, options).map_err(|error| OpenError::Thread(name.into(), error))?;
+    Ok(Box::new(front))
+}
+
+fn policy_of(word: &str) -> Option<Policy> {
+    match word {
+        "oldest" => Some(Policy::KeepOldest),
+        "newest" => Some(Policy::KeepNewest),
+        "block" => Some(Policy::Block),
+        _ => None,
+    }
+}
+
+fn console_format(words: &Words<'_>) -> Result<Format, OpenError> {
+    let color = words.get("color", "it is one of auto, always, never", |word| match word {
+        "auto" => Some(Format::for_people_at(&io::stdout())),
+        "always" => Some(Format::Text(Console::coloured())),
+        "never" => Some(Format::plain()),
+        _ => None,
+    })?;
+    Ok(color.unwrap_or_else(|| Format::for_people_at(&io::stdout())))
+}
+
+fn open_file(words: &Words<'_>) -> Result<file::File, OpenError> {
+    let path: PathBuf = Path::new(words.place("a file needs a path: file:PATH")?).into();
+    let mut options = file::Options::default();
+    if words.flag("json")? {
+        options.format = Format::Json;
+    }
+    if let Some(bytes) = words.get("rotate", BYTES, bytes_of)? {
+        options.rotate_bytes = bytes;
+    }
+    options.rotate_age = words.get("age", TIME, time_of)?;
+    if let Some(keep) =
+        words.get("keep", "it is a number of files below 1000", |word| word.parse().ok().filter(|&keep| keep < 1000))?
+    {
+        options.keep = keep;
+    }
+    options.compress = words.flag("compress")?;
+    if let Some(fsync) = words.get("fsync", "it is one of never, done, always", |word| match word {
+        "never" => Some(Fsync::Never),
+        "done" => Some(Fsync::Done),
+        "always" => Some(Fsync::Always),
+        _ => None,
+    })? {
+        options.fsync = fsync;
+    }
+    Ok(file::File::open(&path, options)?)
+}
+
+const BYTES: &str = "a size is a number of bytes, or of K, M or G: 64K, 10M";
+const TIME: &str = "a time is a number of s, m, h or d: 90s, 24h";
+
+fn bytes_of(word: &str) -> Option<u64> {
+    scaled(word, &[("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("", 1)]).filter(|&bytes| bytes > 0)
+}
+
+fn time_of(word: &str) -> Option<Duration> {
+    scaled(word, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]).map(Duration::from_secs)
+}
+
+fn scaled(word: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let at = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
+    let (number, unit) = word.split_at(at);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+    use crate::reporter::{Item, finish};
+
+    fn error(spec: &str) -> String {
+        open(spec).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn every_word_that_is_wrong_is_named_with_what_would_be_right() {
+        let wrong = [
+            ("fiel:x", "`fiel:x`: a destination is one of console"),
+            ("", "``: a destination is one of"),
+            ("file", "`file`: a file needs a path: file:PATH"),
+            ("console,colour=never", "`colour=never`: console has no such option, only level, buffer, policy, color"),
+            ("console,color=blue", "`color=blue`: it is one of auto, always, never"),
+            ("file:/tmp/x,rotate=10Q", "`rotate=10Q`: a size is a number of bytes, or of K, M or G"),
+            ("file:/tmp/x,rotate=99999999999G", "`rotate=99999999999G`: a size is"),
+            ("file:/tmp/x,compress=yes", "`compress=yes`: takes no value"),
+            ("file:/tmp/x,policy=", "`policy`: a policy is one of oldest, newest, block"),
+            ("file:/nowhere/x", "/nowhere/x: "),
+            ("console else cnsole", "`cnsole`: a destination"),
+        ];
+        for (spec, sentence) in wrong {
+            assert!(error(spec).starts_with(sentence), "{spec}: {}", error(spec));
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_with_their_units() {
+        assert_eq!((bytes_of("64K"), bytes_of("7"), bytes_of("0")), (Some(65536), Some(7), None));
+        assert_eq!(
+            (time_of("90s"), time_of("2d"), time_of("2")),
+            (Some(Duration::from_secs(90)), Some(Duration::from_secs(172_800)), None)
+        );
+    }
+
+    #[test]
+    fn a_path_may_have_commas_and_the_threshold_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a,b.log");
+        let mut reporter = open(&std::format!("file:{},json,level=warn", path.display())).unwrap();
+        for level in [Level::Info, Level::Error, Level::Debug, Level::App] {
+            reporter.report(&Item::Record(Record { level, ..Record::BLANK })).unwrap();
+        }
+        finish(&mut reporter, Duration::from_secs(20)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let levels: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["level"].as_str().unwrap().to_string())
+            .collect();
+        assert_eq!(levels, ["error", "app"]);
+    }
+
+    #[test]
+    fn a_fallback_takes_what_a_full_disk_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("second.log");
+        let mut reporter = open(&std::format!("file:/dev/full else file:{}", path.display())).unwrap();
+        for sequence in 0..3 {
+            reporter.report(&Item::Record(Record { sequence, name: "kept", ..Record::BLANK })).unwrap();
+        }
+        finish(&mut reporter, Duration::from_secs(20)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("/dev/full: no space left"), "{text}");
+        assert_eq!(text.matches("kept").count(), 3);
+    }
+}
