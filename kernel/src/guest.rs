@@ -59,6 +59,7 @@ struct Inner {
 /// Runs the guest whose program is `main`, and returns when `main` has ended; other tasks are left as they are.
 pub fn run(boot: Boot<'_>, main: Main) {
     let guest = Guest::new(boot);
+    platform::services::start(&guest);
     let main = guest.inner.executor.spawn(name!("main"), main(guest.clone()));
     guest.inner.executor.run(&main);
     heap::report();
@@ -140,7 +141,7 @@ impl Guest {
     /// The network. The first call brings it up; where there is none, everything asked of it fails with a sentence.
     #[must_use]
     pub fn net(&self) -> &Net {
-        self.inner.net.get_or_init(|| Net::start(self, platform::net::device()))
+        self.inner.net.get_or_init(|| platform::net::start(self))
     }
 
     /// A line on the console.

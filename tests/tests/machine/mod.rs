@@ -9,12 +9,13 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fata_collector::sink::stream::StreamSink;
 use fata_collector::source::Guest;
 use fata_collector::{Collector, Options, request};
+use fata_tests::image;
 use fata_wire::describe::{Record, Records};
 use fata_wire::packet::{Packet, metadata_packet};
 use fata_wire::shared::{Geometry, MESSAGE_BYTES, State, Status, at, text_at};
@@ -45,12 +46,12 @@ impl Machine {
     /// Boots the image on the machine type `machine` with the boot parameters `append`, and further arguments for QEMU.
     /// `None`, said aloud, where QEMU is not installed; with CI=true that fails.
     pub(crate) fn boot(machine: &str, append: &str, more: &[&str]) -> Option<Self> {
-        is_possible().then(|| Machine::start(image(), machine, append, more))
+        is_possible().then(|| Machine::start(image::image(), machine, append, more))
     }
 
     /// As [`boot`](Machine::boot), of the image without probes.
     pub(crate) fn boot_plain(machine: &str, append: &str, more: &[&str]) -> Option<Self> {
-        is_possible().then(|| Machine::start(plain_image(), machine, append, more))
+        is_possible().then(|| Machine::start(image::plain_image(), machine, append, more))
     }
 
     fn start(image: &Path, machine: &str, append: &str, more: &[&str]) -> Self {
@@ -238,52 +239,4 @@ fn is_possible() -> bool {
         eprintln!("SKIPPED: {QEMU} is not installed (package qemu-system-x86)");
     }
     installed
-}
-
-/// The image as people build it, built once.
-pub(crate) fn image() -> &'static Path {
-    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| build(&[]).unwrap())
-}
-
-/// The image without probes, built once.
-pub(crate) fn plain_image() -> &'static Path {
-    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(|| {
-        let image = build(&["--no-default-features"]).unwrap();
-        // Who looks into the target folder is to find the image as people build it.
-        build(&[]).unwrap();
-        image
-    })
-}
-
-/// Builds the image into `target/kernel`, and copies it, since another build with other features takes its place.
-fn build(features: &[&str]) -> std::io::Result<PathBuf> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock();
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("kernel");
-    let mut cargo = Command::new(env!("CARGO"));
-    // What the surrounding Cargo says of the tests is not meant for the image. (RUSTUP_* stays: it chooses the compiler.)
-    for (key, _) in std::env::vars_os() {
-        let name = key.to_string_lossy();
-        if (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "RUSTFLAGS" {
-            cargo.env_remove(key);
-        }
-    }
-    let manifest = root.join("kernel/image/Cargo.toml");
-    let status = cargo
-        .args(["build", "--release", "--locked", "--manifest-path"])
-        .arg(manifest)
-        .arg("--target-dir")
-        .arg(&target)
-        .args(features)
-        .status()?;
-    assert!(status.success(), "the image does not build");
-    let copy = target.join(format!("release/fata-image-{}", if features.is_empty() { "tested" } else { "plain" }));
-    // Another name, then a rename: an image that a machine of another test has open stays whole.
-    let new = copy.with_extension(std::process::id().to_string());
-    std::fs::copy(target.join("release/fata-image"), &new)?;
-    std::fs::rename(&new, &copy)?;
-    Ok(copy)
 }

@@ -94,7 +94,15 @@ fn initramfs(root: &Path) -> Vec<u8> {
     for folder in ["bin", "dev", "etc", "lib", "lib64", "modules", "proc", "root", "run", "share", "sys", "tmp", "var"]
         .into_iter()
         .chain(["dev/pts", "etc/xen", "etc/xen/scripts", "usr", "usr/lib", "usr/lib/xen-4.17", XEN, "var/lib"])
-        .chain(["var/lib/xen", "var/lib/xenstored", "var/log", "var/log/xen", "var/run"])
+        .chain([
+            "var/lib/xen",
+            "var/lib/xenstored",
+            "var/log",
+            "var/log/xen",
+            "var/log/xen/console",
+            "var/run",
+            "var/run/xen",
+        ])
     {
         cpio.folder(folder);
     }

@@ -19,8 +19,7 @@ xen-init-dom0 >/var/log/xen/init-dom0.log 2>&1 || cat /var/log/xen/init-dom0.log
 xenconsoled --log=all --pid-file=/var/run/xenconsoled.pid || echo "dom0: no xenconsoled"
 ip link set lo up
 brctl addbr xenbr0
-brctl setfd xenbr0 0
-brctl stp xenbr0 off
+echo 0 >/sys/class/net/xenbr0/bridge/forward_delay
 ip addr add 10.0.2.2/24 dev xenbr0
 ip link set xenbr0 up
 for port in /sys/class/virtio-ports/*; do

@@ -6,6 +6,7 @@
 
 mod cpio;
 mod dom0;
+mod guest;
 mod image;
 mod packages;
 
@@ -13,6 +14,7 @@ use std::fs;
 use std::time::Duration;
 
 use dom0::dom0;
+use guest::Guest;
 
 #[test]
 fn xen_and_dom0_boot_and_dom0_has_what_the_tests_need() {
@@ -23,4 +25,13 @@ fn xen_and_dom0_boot_and_dom0_has_what_the_tests_need() {
         assert!(list.contains(word), "{word} is missing: {list}");
     }
     assert_eq!(dom0.start("exit 7").wait(Duration::from_secs(20)).code, 7);
+}
+
+#[test]
+fn the_image_that_boots_in_qemu_boots_as_a_domain_and_ends_on_its_own() {
+    let Some(dom0) = dom0() else { return };
+    let guest = Guest::create(dom0, "hello", "hello-1", "", "");
+    let console = guest.wait_for("hello from task 1");
+    assert!(console.contains("hello from a unikernel"), "{console}");
+    guest.wait_until_gone();
 }

@@ -14,4 +14,5 @@ mod link;
 pub mod memory;
 pub mod net;
 pub mod power;
+pub(crate) mod services;
 mod trace;

@@ -23,7 +23,8 @@ use smoltcp::time::Instant;
 pub(crate) use super::forward::Publish;
 use super::forward::{self, Network};
 use super::link::Link;
-use crate::net::{Config, Nic};
+use crate::Guest;
+use crate::net::{Config, Net, Nic};
 
 /// The address QEMU gives its first device.
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -36,6 +37,11 @@ static PLUGGED: Mutex<Option<Device>> = Mutex::new(None);
 #[must_use]
 pub fn device() -> Option<Device> {
     PLUGGED.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Brings the network up on the guest's end of the cable.
+pub(crate) fn start(guest: &Guest) -> Net {
+    Net::start(guest, device())
 }
 
 /// Plugs in what the boot parameters say.

@@ -15,8 +15,14 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::cpu::{self, Port};
-use super::interrupts::{NET_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
 use super::mmio::Register;
+
+/// The network device's vector.
+pub(super) const NET_VECTOR: u8 = 32;
+/// The timer's vector.
+pub(super) const TIMER_VECTOR: u8 = 48;
+/// The vector for an interrupt that was gone when the CPU asked which it is.
+pub(super) const SPURIOUS_VECTOR: u8 = 63;
 
 // SAFETY: the local APIC lies here on every PC unless someone moves it, which nobody does; its registers make it raise
 // interrupts, for which gates exist, and nothing else.

@@ -57,7 +57,7 @@ pub(super) fn start(parameter: Option<u64>) -> Option<(u64, Source)> {
 
 /// Nanoseconds since the image's entry; never backwards.
 #[must_use]
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let ticks = cpu::ticks().saturating_sub(ENTRY_TICKS.load(Ordering::Relaxed));
     let nanos = u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed)) >> 32;
     // 2^64 ns are 584 years.
@@ -73,7 +73,7 @@ fn hypervisor_hz() -> Option<u64> {
 /// Nanoseconds since 1970 by the machine's real-time clock, which counts seconds; `None` where there is none.
 ///
 /// The clock is trusted to run on UTC, QEMU's default.
-pub(super) fn unix_nanos() -> Option<u64> {
+pub(in crate::platform) fn unix_nanos() -> Option<u64> {
     // The clock must not change between two registers: two equal readings in a row were not changed.
     let mut last = [0xff; 7];
     for _ in 0..100 {

@@ -47,7 +47,7 @@ pub(super) fn start() {
 }
 
 /// Writes the text; line ends become what a terminal expects.
-pub fn write(text: &str) {
+pub(crate) fn write(text: &str) {
     if !PRESENT.load(Ordering::Relaxed) {
         discard(text.len());
         return;
@@ -70,18 +70,8 @@ pub fn write(text: &str) {
 
 /// Bytes that found no reader since boot.
 #[must_use]
-pub fn discarded_bytes() -> u64 {
+pub(crate) fn discarded_bytes() -> u64 {
     DISCARDED_BYTES.load(Ordering::Relaxed)
-}
-
-/// Formats straight to the port, without memory: for exceptions and for what comes before the heap.
-pub(super) struct Console;
-
-impl core::fmt::Write for Console {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        write(text);
-        Ok(())
-    }
 }
 
 fn discard(bytes: usize) {

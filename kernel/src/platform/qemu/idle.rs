@@ -1,22 +1,18 @@
 //! Sleeping without using the processor until an interrupt kicks, or a deadline comes.
 //!
 //! Invariant: a kick between two waits makes the second one return at once. The flag is looked at with interrupts off, and
-//! they go on in the same step in which the vCPU pauses (`sti; hlt`), so an interrupt comes
-//! either before the look, which then sees its kick, or after the pause began, which it ends.
+//! they go on in the same step in which the vCPU pauses (`sti; hlt`), so an interrupt comes either before the look, which
+//! then sees its kick, or after the pause began, which it ends.
 //!
 //! The deadline is one shot of the local timer, not a tick: a wait is as exact as the machine's timer.
 
-use core::sync::atomic::{AtomicBool, Ordering};
-
+use super::machine::kicked;
 use super::{apic, clock, cpu};
 
-static KICKED: AtomicBool = AtomicBool::new(false);
-
-/// Pauses until [`kick`] or until the clock reads `deadline` nanoseconds. May return early: the caller looks for work.
-pub fn wait(deadline: Option<u64>) {
+/// Pauses until a kick or until the clock reads `deadline` nanoseconds. May return early: the caller looks for work.
+pub(crate) fn wait(deadline: Option<u64>) {
     cpu::disable_interrupts();
-    // Acquire: pairs with the Release in `kick`, so that what came before the kick is seen after the wait.
-    if KICKED.swap(false, Ordering::Acquire) {
+    if kicked::take() {
         cpu::enable_interrupts();
         return;
     }
@@ -30,13 +26,6 @@ pub fn wait(deadline: Option<u64>) {
     }
     cpu::enable_interrupts_and_pause();
     // Any interrupt ends the pause; what it has kicked is work that the caller is about to look for.
-    // Acquire: pairs with the Release in `kick`.
-    KICKED.swap(false, Ordering::Acquire);
+    kicked::take();
     // A timer that is still armed is left so: it ends a later pause early, which is allowed, or is set anew.
-}
-
-/// Makes the running wait return, or the next one if none is running. From interrupt handlers too.
-pub fn kick() {
-    // Release: pairs with the Acquire in `wait`.
-    KICKED.store(true, Ordering::Release);
 }

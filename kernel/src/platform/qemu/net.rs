@@ -28,8 +28,9 @@ use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 use virtio_drivers::transport::{SomeTransport, Transport};
 
+use super::machine::{Console, boot};
 use super::queue::{BUFFER_BYTES, BUFFERS, Buffer, Direction, Queue};
-use super::{apic, boot, console, virtio};
+use super::{apic, virtio};
 use crate::executor::WakeCell;
 use crate::net::Nic;
 
@@ -51,7 +52,7 @@ pub(super) fn interrupted() {
 /// The machine's network device, the first time that someone asks; `None` if there is none, with a sentence on the console
 /// if there is one that cannot be used.
 #[must_use]
-pub fn device() -> Option<Device> {
+pub(crate) fn device() -> Option<Device> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return None;
@@ -61,7 +62,7 @@ pub fn device() -> Option<Device> {
         Ok(device) => Some(device),
         Err(error) => {
             // The console takes everything, so there is no error to look at.
-            let _ = writeln!(console::Console, "fata: the network device cannot be used: {error}");
+            let _ = writeln!(Console, "fata: the network device cannot be used: {error}");
             None
         }
     }
@@ -74,7 +75,7 @@ struct Arrived {
 }
 
 /// The network device of the guest.
-pub struct Device {
+pub(crate) struct Device {
     transport: SomeTransport<'static>,
     mac: [u8; 6],
     /// The device's header before each frame: 12 bytes, or 10 on a legacy device. All zero: no offloading was asked for.
@@ -247,7 +248,7 @@ impl phy::Device for Device {
 }
 
 /// A frame that the stack may take.
-pub struct RxToken<'a> {
+pub(crate) struct RxToken<'a> {
     frame: Arrived,
     header_bytes: usize,
     queue: &'a Queue,
@@ -264,7 +265,7 @@ impl phy::RxToken for RxToken<'_> {
 }
 
 /// Leave to send one frame.
-pub struct TxToken<'a> {
+pub(crate) struct TxToken<'a> {
     header_bytes: usize,
     queue: &'a mut Queue,
     free: &'a mut Vec<Buffer>,

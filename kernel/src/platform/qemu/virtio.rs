@@ -25,7 +25,7 @@ use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 use super::apic::Line;
 use super::cpu::{self, Port};
-use super::pages;
+use super::machine::pages;
 
 /// Where microvm with ACPI has its slots.
 const SLOTS: u64 = 0xfeb0_0000;

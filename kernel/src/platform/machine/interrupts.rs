@@ -7,8 +7,9 @@
 //! | vector | what | who answers |
 //! |---|---|---|
 //! | 0 to 31 | exceptions | [`exception`]: prints where and why, seals the ring, ends the guest |
-//! | 32 | the network device | [`net::interrupted`], which leaves the end of the interrupt to the driver |
-//! | 48 | the one-shot timer | [`idle::kick`] |
+//! | 32 | QEMU's network device | the driver, and it is the driver that ends the interrupt |
+//! | 33 | Xen's events | each event's own function |
+//! | 48 | QEMU's one-shot timer | a kick |
 //! | 63 | spurious | nobody, as the manual asks |
 //!
 //! The upper four bits of a vector are its priority: the timer interrupts while the network device is not answered yet.
@@ -18,16 +19,10 @@
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 
-use super::{apic, exception, idle, net};
+use super::exception;
+use crate::platform::chosen;
 
 global_asm!(include_str!("interrupts.s"));
-
-/// The network device's vector.
-pub(super) const NET_VECTOR: u8 = 32;
-/// The timer's vector.
-pub(super) const TIMER_VECTOR: u8 = 48;
-/// The local APIC's vector for an interrupt that was gone when the CPU asked which it is.
-pub(super) const SPURIOUS_VECTOR: u8 = 63;
 
 /// Vectors that have a stub.
 const VECTORS: usize = 64;
@@ -39,23 +34,23 @@ const DOUBLE_FAULT_STACK: u64 = 3;
 
 /// The interrupted registers, as `interrupts.s` and the CPU push them.
 #[repr(C)]
-pub(super) struct Frame {
+pub(in crate::platform) struct Frame {
     /// r15 down to r8.
-    pub(super) r15_to_r8: [u64; 8],
-    pub(super) rbp: u64,
-    pub(super) rdi: u64,
-    pub(super) rsi: u64,
-    pub(super) rdx: u64,
-    pub(super) rcx: u64,
-    pub(super) rbx: u64,
-    pub(super) rax: u64,
-    pub(super) vector: u64,
-    pub(super) error: u64,
-    pub(super) rip: u64,
-    pub(super) cs: u64,
-    pub(super) flags: u64,
-    pub(super) rsp: u64,
-    pub(super) ss: u64,
+    pub(in crate::platform) r15_to_r8: [u64; 8],
+    pub(in crate::platform) rbp: u64,
+    pub(in crate::platform) rdi: u64,
+    pub(in crate::platform) rsi: u64,
+    pub(in crate::platform) rdx: u64,
+    pub(in crate::platform) rcx: u64,
+    pub(in crate::platform) rbx: u64,
+    pub(in crate::platform) rax: u64,
+    pub(in crate::platform) vector: u64,
+    pub(in crate::platform) error: u64,
+    pub(in crate::platform) rip: u64,
+    pub(in crate::platform) cs: u64,
+    pub(in crate::platform) flags: u64,
+    pub(in crate::platform) rsp: u64,
+    pub(in crate::platform) ss: u64,
 }
 
 /// Memory that the CPU reads; written once, at boot.
@@ -86,7 +81,7 @@ struct TablePointer {
 
 /// Loads the gates. From here on an exception is reported; interrupts of devices stay off.
 #[expect(clippy::cast_possible_truncation, reason = "addresses are cut into the pieces that descriptors want")]
-pub(super) fn start() {
+pub(in crate::platform) fn start() {
     let stacks = STACKS.0.get() as u64;
     let stubs = &raw const fata_interrupt_stubs as u64;
     let task_state = TASK_STATE.0.get() as u64;
@@ -126,16 +121,7 @@ pub(super) fn start() {
 extern "C" fn fata_interrupt(frame: &Frame) {
     match u8::try_from(frame.vector) {
         Ok(vector @ 0..32) => exception::report(vector, frame),
-        Ok(TIMER_VECTOR) => {
-            idle::kick();
-            apic::end_of_interrupt();
-        }
-        Ok(NET_VECTOR) => {
-            net::interrupted();
-            idle::kick();
-        }
-        Ok(SPURIOUS_VECTOR) => (),
-        // No device was told any other. Answering keeps the next interrupts coming.
-        _ => apic::end_of_interrupt(),
+        Ok(vector) => chosen::interrupted(vector),
+        Err(_) => (),
     }
 }

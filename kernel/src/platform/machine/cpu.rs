@@ -15,22 +15,22 @@ use core::arch::asm;
 /// An I/O port. The devices behind the ports that this platform names are driven by programmed I/O: none of them is told an
 /// address, so that no access through a port can touch memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Port(u16);
+pub(in crate::platform) struct Port(u16);
 
 impl Port {
     /// The port of this number.
-    pub(super) const fn new(number: u16) -> Self {
+    pub(in crate::platform) const fn new(number: u16) -> Self {
         Port(number)
     }
 
     /// Writes a byte.
-    pub(super) fn write(self, value: u8) {
+    pub(in crate::platform) fn write(self, value: u8) {
         // SAFETY: a write to a port has no effect on memory (see the type), and changes no flag.
         unsafe { asm!("out dx, al", in("dx") self.0, in("al") value, options(nomem, nostack, preserves_flags)) }
     }
 
     /// Reads a byte; all ones where there is no device.
-    pub(super) fn read(self) -> u8 {
+    pub(in crate::platform) fn read(self) -> u8 {
         let value: u8;
         // SAFETY: as in `write`.
         unsafe { asm!("in al, dx", in("dx") self.0, out("al") value, options(nomem, nostack, preserves_flags)) }
@@ -38,13 +38,13 @@ impl Port {
     }
 
     /// Writes four bytes.
-    pub(super) fn write_u32(self, value: u32) {
+    pub(in crate::platform) fn write_u32(self, value: u32) {
         // SAFETY: as in `write`.
         unsafe { asm!("out dx, eax", in("dx") self.0, in("eax") value, options(nomem, nostack, preserves_flags)) }
     }
 
     /// Reads four bytes; all ones where there is no device.
-    pub(super) fn read_u32(self) -> u32 {
+    pub(in crate::platform) fn read_u32(self) -> u32 {
         let value: u32;
         // SAFETY: as in `write`.
         unsafe { asm!("in eax, dx", in("dx") self.0, out("eax") value, options(nomem, nostack, preserves_flags)) }
@@ -54,13 +54,13 @@ impl Port {
 
 /// The time stamp counter.
 #[inline]
-pub(super) fn ticks() -> u64 {
+pub(in crate::platform) fn ticks() -> u64 {
     // SAFETY: every x86-64 has the instruction, and this kernel never forbids it (CR4.TSD).
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 /// Runs `body` with interrupts off, and leaves them as they were.
-pub(super) fn without_interrupts<T>(body: impl FnOnce() -> T) -> T {
+pub(in crate::platform) fn without_interrupts<T>(body: impl FnOnce() -> T) -> T {
     let flags: u64;
     // SAFETY: reads the flags through the stack and clears IF. Not `nomem`: no access may move before it.
     unsafe { asm!("pushfq", "pop {}", "cli", out(reg) flags) };
@@ -72,26 +72,26 @@ pub(super) fn without_interrupts<T>(body: impl FnOnce() -> T) -> T {
 }
 
 /// From here on, interrupts are taken. Boot calls it once the table of gates is loaded.
-pub(super) fn enable_interrupts() {
+pub(in crate::platform) fn enable_interrupts() {
     // SAFETY: gates exist for all vectors (see above). Not `nomem`: what a handler is to see must be written.
     unsafe { asm!("sti", options(nostack)) }
 }
 
 /// From here on, interrupts wait.
-pub(super) fn disable_interrupts() {
+pub(in crate::platform) fn disable_interrupts() {
     // SAFETY: clears IF and nothing else.
     unsafe { asm!("cli", options(nostack)) }
 }
 
 /// Turns interrupts on and pauses until one was handled, with none lost between the two: `sti` takes effect after the
 /// instruction that follows it, so an interrupt that is already pending ends the `hlt`.
-pub(super) fn enable_interrupts_and_pause() {
+pub(in crate::platform) fn enable_interrupts_and_pause() {
     // SAFETY: as in `enable_interrupts`; `hlt` changes nothing.
     unsafe { asm!("sti", "hlt", options(nostack)) }
 }
 
 /// Stops for good.
-pub(super) fn halt() -> ! {
+pub(in crate::platform) fn halt() -> ! {
     loop {
         // SAFETY: with interrupts off, `hlt` ends only by an NMI, after which the loop halts again.
         unsafe { asm!("cli", "hlt", options(nomem, nostack)) }
@@ -99,7 +99,7 @@ pub(super) fn halt() -> ! {
 }
 
 /// The address whose access faulted last.
-pub(super) fn fault_address() -> u64 {
+pub(in crate::platform) fn fault_address() -> u64 {
     let address: u64;
     // SAFETY: reading cr2 has no effect.
     unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack, preserves_flags)) };
@@ -107,13 +107,13 @@ pub(super) fn fault_address() -> u64 {
 }
 
 /// Makes the CPU forget all translations it has cached.
-pub(super) fn forget_translations() {
+pub(in crate::platform) fn forget_translations() {
     // SAFETY: cr3 is written with what it held. Not `nomem`: the page tables must be written before.
     unsafe { asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack, preserves_flags)) }
 }
 
 /// The leaf of `cpuid`, or `None` where the CPU (or, from 0x4000_0000, the hypervisor) has none of that number.
-pub(super) fn cpuid(leaf: u32) -> Option<core::arch::x86_64::CpuidResult> {
+pub(in crate::platform) fn cpuid(leaf: u32) -> Option<core::arch::x86_64::CpuidResult> {
     use core::arch::x86_64::__cpuid;
     let last = if leaf >= 0x4000_0000 {
         // Bit 31 of leaf 1's ecx: a hypervisor is present, and the leaves from 0x4000_0000 are its own.
@@ -125,6 +125,19 @@ pub(super) fn cpuid(leaf: u32) -> Option<core::arch::x86_64::CpuidResult> {
         __cpuid(0).eax
     };
     (leaf <= last || leaf == 0x4000_0000).then(|| __cpuid(leaf))
+}
+
+/// Where Xen's leaves of `cpuid` begin, if this is Xen. It gives way to another hypervisor's leaves, so that the first one is
+/// searched for.
+pub(in crate::platform) fn xen_leaves() -> Option<u32> {
+    use core::arch::x86_64::__cpuid;
+    if __cpuid(1).ecx >> 31 == 0 {
+        return None;
+    }
+    (0x4000_0000..0x4001_0000).step_by(0x100).find(|&base| {
+        let leaf = __cpuid(base);
+        [leaf.ebx, leaf.ecx, leaf.edx].map(u32::to_le_bytes).as_flattened() == b"XenVMMXenVMM"
+    })
 }
 
 /// Which execution context this is: the only one. Never 0.

@@ -1,7 +1,8 @@
-//! The trace ring of the machine: pages of its RAM, which the host sees as a file.
+//! The trace ring of the machine: pages of its RAM, which the host sees. Under QEMU the RAM is a file; on Xen the guest grants
+//! the ring's pages to dom0.
 //!
-//! Laid out as the first thing that Rust does, so that boot is in the trace. The host finds it by its signature: it lies on
-//! a page behind the image, wherever the image ends. In an image built without `profiling` there is none.
+//! Laid out as the first thing that Rust does, so that boot is in the trace. It lies on a page behind the image, wherever the
+//! image ends, and is found there by its signature. In an image built without `profiling` there is none.
 //!
 //! When it is full, the newest events replace the oldest, unless a collector asks otherwise: see `fata_probe::ring`.
 
@@ -11,9 +12,10 @@ use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use fata_probe::region::{Config, Region, RegionError};
-use fata_wire::shared::{Clock, MESSAGE_BYTES, Platform, State};
+use fata_wire::shared::{Clock, MESSAGE_BYTES, State};
 
 use super::{cpu, memory};
+use crate::platform::chosen::{self, clock};
 
 /// The installed region; null before, and in an image without probes.
 static REGION: AtomicPtr<Region> = AtomicPtr::new(core::ptr::null_mut());
@@ -24,7 +26,7 @@ const DEFAULT_RING_MIB: u64 = 4;
 
 /// Why there is no ring.
 #[derive(Debug)]
-pub(super) enum TraceError {
+pub(in crate::platform) enum TraceError {
     /// The machine has less memory behind the image than the ring needs.
     NoMemory(u64),
     /// The region refuses what it was given.
@@ -36,7 +38,7 @@ impl fmt::Display for TraceError {
         match self {
             TraceError::NoMemory(bytes) => write!(
                 f,
-                "a trace ring of {bytes} bytes does not fit the guest's memory: give it more with -m, or set ring_mib="
+                "a trace ring of {bytes} bytes does not fit the guest's memory: give it more with -m, or set ring_mib= (on Xen: memory=)"
             ),
             TraceError::Region(error) => write!(f, "no trace ring: {error}"),
         }
@@ -44,14 +46,14 @@ impl fmt::Display for TraceError {
 }
 
 /// Lays the ring out and begins to record. `ring_mib` is rounded up to a power of two, and at least 1.
-pub(super) fn start(name: &str, ring_mib: Option<u64>) -> Result<(), TraceError> {
+pub(in crate::platform) fn start(name: &str, ring_mib: Option<u64>) -> Result<(), TraceError> {
     if !fata_probe::ENABLED {
         return Ok(());
     }
     let ring_bytes = (ring_mib.unwrap_or(DEFAULT_RING_MIB).clamp(1, 1024) << 20).next_power_of_two();
     let config = Config {
         name,
-        platform: Platform::Qemu,
+        platform: chosen::platform(),
         uuid: uuid(),
         packets_per_stream: u32::try_from(ring_bytes / u64::from(PACKET_BYTES)).unwrap_or(u32::MAX),
         packet_bytes: PACKET_BYTES,
@@ -69,11 +71,10 @@ pub(super) fn start(name: &str, ring_mib: Option<u64>) -> Result<(), TraceError>
     Ok(())
 }
 
-/// Tells readers what a tick is worth.
-pub(super) fn clock_known(hz: u64, unix_nanos: Option<u64>) {
+/// Tells readers what a tick is worth, and what time of day it was at `anchor_ticks`.
+pub(in crate::platform) fn clock_known(hz: u64, anchor_ticks: u64, unix_nanos: Option<u64>) {
     if let Some(region) = region() {
         let cost = crate::cost::measure(hz);
-        let anchor_ticks = fata_probe::ticks();
         region.set_running(&Clock {
             hz,
             anchor_ticks,
@@ -85,21 +86,21 @@ pub(super) fn clock_known(hz: u64, unix_nanos: Option<u64>) {
 }
 
 /// Notes a fact about the guest.
-pub(super) fn describe(key: &str, value: &str) {
+pub(in crate::platform) fn describe(key: &str, value: &str) {
     if let Some(region) = region() {
         region.describe_env(key, value);
     }
 }
 
 /// Seals the ring of a guest that ends on its own.
-pub(super) fn exited() {
+pub(in crate::platform) fn exited() {
     if let Some(region) = region() {
         region.finish(State::Exited, "");
     }
 }
 
 /// Seals the ring of a guest that a panic or an exception ends.
-pub(super) fn died(message: fmt::Arguments<'_>) {
+pub(in crate::platform) fn died(message: fmt::Arguments<'_>) {
     if let Some(region) = region() {
         let mut text = Text { bytes: [0; MESSAGE_BYTES], len: 0 };
         // A text that is too long is cut, which is no error.
@@ -108,14 +109,14 @@ pub(super) fn died(message: fmt::Arguments<'_>) {
     }
 }
 
-fn region() -> Option<&'static Region> {
+pub(in crate::platform) fn region() -> Option<&'static Region> {
     // SAFETY: null, or what `start` stored: a region, which lives for ever. There is one vCPU, so no ordering is needed.
     unsafe { REGION.load(Ordering::Relaxed).cast_const().as_ref() }
 }
 
 /// A number that no other boot has: of the time of day, and of the TSC, whose low bits no two boots share.
 fn uuid() -> [u8; 16] {
-    let mut state = super::clock::unix_nanos().unwrap_or(0) ^ cpu::ticks().rotate_left(32);
+    let mut state = clock::unix_nanos().unwrap_or(0) ^ cpu::ticks().rotate_left(32);
     let mut next = || {
         // SplitMix64, by Steele, Lea and Flood.
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

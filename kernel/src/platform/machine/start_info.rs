@@ -12,9 +12,9 @@ use core::fmt;
 /// The first word of the structure.
 const MAGIC: u32 = 0x336e_c578;
 /// Where the identity map ends.
-pub(super) const MAPPED_BYTES: u64 = 1 << 32;
+pub(in crate::platform) const MAPPED_BYTES: u64 = 1 << 32;
 /// A longer command line is cut.
-pub(super) const MAX_COMMAND_LINE_BYTES: usize = 4096;
+pub(in crate::platform) const MAX_COMMAND_LINE_BYTES: usize = 4096;
 /// More entries of the memory map are not looked at.
 const MAX_MEMORY_ENTRIES: u32 = 128;
 /// The type of a range that is free to use.
@@ -47,7 +47,7 @@ struct MemoryEntry {
 
 /// Why the guest cannot start with what it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StartError {
+pub(in crate::platform) enum StartError {
     /// The address or the first word is not that of the structure.
     NotStartInfo(u64),
     /// The structure comes without a memory map.
@@ -79,7 +79,7 @@ impl fmt::Display for StartError {
 }
 
 /// The start information. Holding one proves that its tables lie in mapped memory.
-pub(super) struct StartInfo {
+pub(in crate::platform) struct StartInfo {
     header: Header,
 }
 
@@ -88,7 +88,7 @@ impl StartInfo {
     ///
     /// # Safety
     /// `address` must be what the loader passed in ebx, and the first 4 GiB must be mapped as they are.
-    pub(super) unsafe fn read(address: u64) -> Result<Self, StartError> {
+    pub(in crate::platform) unsafe fn read(address: u64) -> Result<Self, StartError> {
         if address == 0 || !address.is_multiple_of(4) || !mapped(address, size_of::<Header>() as u64) {
             return Err(StartError::NotStartInfo(address));
         }
@@ -111,7 +111,7 @@ impl StartInfo {
     }
 
     /// The bytes of the command line, without the NUL that ends it; cut at 4 KiB.
-    pub(super) fn command_line(&self) -> impl Iterator<Item = u8> + '_ {
+    pub(in crate::platform) fn command_line(&self) -> impl Iterator<Item = u8> + '_ {
         let start = self.header.command_line;
         let len = if start == 0 { 0 } else { MAX_COMMAND_LINE_BYTES as u64 };
         // SAFETY: `read` has checked that so many bytes from the start are mapped; a byte has no wrong value.
@@ -119,7 +119,7 @@ impl StartInfo {
     }
 
     /// The ranges of memory that are free to use, cut at 4 GiB. What the loader itself has put there is not taken out.
-    pub(super) fn ram(&self) -> impl Iterator<Item = core::ops::Range<u64>> + '_ {
+    pub(in crate::platform) fn ram(&self) -> impl Iterator<Item = core::ops::Range<u64>> + '_ {
         let entries = u64::from(self.header.memory_entries.min(MAX_MEMORY_ENTRIES));
         (0..entries)
             .map(|index| {

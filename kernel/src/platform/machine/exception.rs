@@ -11,15 +11,15 @@
 use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::console::Console;
 use super::interrupts::Frame;
-use super::{console, cpu, pages, power};
+use super::{Console, cpu, pages, power};
+use crate::platform::chosen::console;
 
 /// Set while an exception is being reported: a second one means that the report itself faults.
 static REPORTING: AtomicBool = AtomicBool::new(false);
 
 /// Prints what happened and ends the guest.
-pub(super) fn report(vector: u8, frame: &Frame) -> ! {
+pub(in crate::platform) fn report(vector: u8, frame: &Frame) -> ! {
     let what = What { vector, error: frame.error, rip: frame.rip, address: cpu::fault_address() };
     if REPORTING.swap(true, Ordering::Relaxed) {
         console::write("\nand another exception while reporting it\n");

@@ -28,7 +28,7 @@ unsafe extern "C" {
 }
 
 /// Finds the memory behind the image. Returns how many bytes that is: 0 if the image's memory is not in the map.
-pub(super) fn start(info: &StartInfo) -> u64 {
+pub(in crate::platform) fn start(info: &StartInfo) -> u64 {
     let image_end = &raw const __image_end as u64;
     let Some(range) = info.ram().find(|range| range.contains(&(image_end - 1))) else { return 0 };
     FREE.store(image_end, Ordering::Relaxed);
@@ -37,7 +37,7 @@ pub(super) fn start(info: &StartInfo) -> u64 {
 }
 
 /// Takes `len_bytes`, rounded up to pages, off the free memory; `None` where there is not so much.
-pub(super) fn reserve(len_bytes: u64) -> Option<NonNull<[u8]>> {
+pub(in crate::platform) fn reserve(len_bytes: u64) -> Option<NonNull<[u8]>> {
     let len_bytes = len_bytes.checked_next_multiple_of(PAGE_BYTES)?;
     let start = FREE.load(Ordering::Relaxed);
     let end = start.checked_add(len_bytes).filter(|&end| end <= END.load(Ordering::Relaxed))?;

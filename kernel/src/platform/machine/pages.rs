@@ -52,13 +52,13 @@ static mut SPARE: [Table; SPARE_TABLES] = [const { Table([0; 512]) }; SPARE_TABL
 static SPARE_USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the address lies in the page below the boot stack.
-pub(super) fn is_stack_guard(address: u64) -> bool {
+pub(in crate::platform) fn is_stack_guard(address: u64) -> bool {
     let guard = &raw const boot_stack_guard as u64;
     (guard..guard + PAGE_BYTES).contains(&address)
 }
 
 /// Sets the rights in the table above. The start information, which may lie in page 0, must have been read before.
-pub(super) fn protect() {
+pub(in crate::platform) fn protect() {
     let text = &raw const __text_start as u64..&raw const __text_end as u64;
     let constants = text.end..&raw const __data_start as u64;
     let rights = |page: u64| match page {
@@ -93,7 +93,7 @@ pub(super) fn protect() {
 
 /// Makes a device's registers reachable at their own address, wherever the firmware has put them. Says whether that could be
 /// done: for more than two devices beyond 4 GiB there are no tables.
-pub(super) fn map_device(address: u64, len_bytes: u64) -> bool {
+pub(in crate::platform) fn map_device(address: u64, len_bytes: u64) -> bool {
     // An address is its own virtual address as long as it lies in the lower half of those.
     let Some(end) = address.checked_add(len_bytes).filter(|&end| end <= 1 << 46) else { return false };
     let mut page = (address & !(LARGE_PAGE_BYTES - 1)).max(MAPPED_BYTES);

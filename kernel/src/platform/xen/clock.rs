@@ -1,0 +1,136 @@
+//! Xen's system time, which is the same for every domain of the machine, and what a tick of the TSC is worth.
+//!
+//! Xen writes into the shared page what its clock read at some value of the TSC, and the scale from there on; a version that
+//! is odd, or has changed, says that it was writing meanwhile.
+//!
+//! Invariant: [`now`] is 0 at the image's entry and never goes back. Until boot has found the shared page, time stands at 0.
+//!
+//! Since the wall clock is the same for all domains too, what each ring says of its anchor puts all of them, and dom0, on one
+//! axis.
+
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::cpu;
+use super::events::shared_page;
+use super::page::Page;
+
+/// In the shared page: what Xen says of this vCPU's time, and of the time of day.
+const VERSION: usize = 32;
+const TSC: usize = 40;
+const SYSTEM_NANOS: usize = 48;
+const SCALE: usize = 56;
+const SHIFT: usize = 60;
+const WALL_VERSION: usize = 3072;
+const WALL_SECONDS: usize = 3076;
+const WALL_NANOS: usize = 3080;
+const WALL_SECONDS_HIGH: usize = 3084;
+
+/// The TSC at the image's entry, and afterwards the system time there.
+static ENTRY_TICKS: AtomicU64 = AtomicU64::new(0);
+static ENTRY_NANOS: AtomicU64 = AtomicU64::new(u64::MAX);
+/// The latest time that was given out.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+/// What Xen says of the time, read in one piece.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    tsc: u64,
+    nanos: u64,
+    scale: u32,
+    shift: i8,
+}
+
+impl Sample {
+    fn read(page: Page) -> Self {
+        loop {
+            // Acquire: pairs with Xen's release of the version after what it says of.
+            let version = page.word(VERSION).load(Ordering::Acquire);
+            let sample = Sample {
+                tsc: page.long(TSC).load(Ordering::Relaxed),
+                nanos: page.long(SYSTEM_NANOS).load(Ordering::Relaxed),
+                scale: page.word(SCALE).load(Ordering::Relaxed),
+                shift: page.byte(SHIFT).load(Ordering::Relaxed).cast_signed(),
+            };
+            // Acquire: the loads above come before the one below.
+            fence(Ordering::Acquire);
+            if version & 1 == 0 && page.word(VERSION).load(Ordering::Relaxed) == version {
+                return sample;
+            }
+        }
+    }
+
+    /// The system time at this value of the TSC, which may be a little before the sample's.
+    fn nanos_at(self, ticks: u64) -> u64 {
+        let scaled = |ticks: u64| {
+            let shifted = if self.shift < 0 { ticks >> -self.shift } else { ticks << self.shift };
+            u64::try_from(u128::from(shifted) * u128::from(self.scale) >> 32).unwrap_or(u64::MAX)
+        };
+        if ticks >= self.tsc {
+            self.nanos.saturating_add(scaled(ticks - self.tsc))
+        } else {
+            self.nanos.saturating_sub(scaled(self.tsc - ticks))
+        }
+    }
+
+    /// Ticks per second.
+    fn hz(self) -> u64 {
+        let one = (1_000_000_000u128 << 32) / u128::from(self.scale.max(1));
+        let hz = if self.shift < 0 { one << -self.shift } else { one >> self.shift };
+        u64::try_from(hz).unwrap_or(u64::MAX)
+    }
+}
+
+/// Remembers when the image was entered.
+pub(super) fn entered(ticks: u64) {
+    ENTRY_TICKS.store(ticks, Ordering::Relaxed);
+}
+
+/// Begins to tell the time. Returns how many ticks are a second.
+pub(super) fn start(page: Page) -> u64 {
+    let sample = Sample::read(page);
+    ENTRY_NANOS.store(sample.nanos_at(ENTRY_TICKS.load(Ordering::Relaxed)), Ordering::Relaxed);
+    sample.hz()
+}
+
+/// Xen's clock; 0 before [`start`].
+pub(super) fn system_nanos() -> u64 {
+    shared_page().map_or(0, |page| Sample::read(page).nanos_at(cpu::ticks()))
+}
+
+/// What Xen's clock reads when [`now`] is `nanos`.
+pub(super) fn system_nanos_from_now(nanos: u64) -> u64 {
+    ENTRY_NANOS.load(Ordering::Relaxed).saturating_add(nanos)
+}
+
+/// Nanoseconds since the image's entry; never backwards, also where Xen has corrected its scale.
+#[must_use]
+pub(crate) fn now() -> u64 {
+    let nanos = system_nanos().saturating_sub(ENTRY_NANOS.load(Ordering::Relaxed));
+    LATEST.fetch_max(nanos, Ordering::Relaxed).max(nanos)
+}
+
+/// A value of the TSC, Xen's clock then, and the time of day then: nanoseconds since 1970.
+pub(super) fn anchor() -> Option<(u64, u64, u64)> {
+    let page = shared_page()?;
+    let ticks = cpu::ticks();
+    let nanos = Sample::read(page).nanos_at(ticks);
+    loop {
+        // Acquire: pairs with Xen's release of the version.
+        let version = page.word(WALL_VERSION).load(Ordering::Acquire);
+        let seconds = u64::from(page.word(WALL_SECONDS).load(Ordering::Relaxed))
+            | u64::from(page.word(WALL_SECONDS_HIGH).load(Ordering::Relaxed)) << 32;
+        let wall_nanos = u64::from(page.word(WALL_NANOS).load(Ordering::Relaxed));
+        // Acquire: the loads above come before the one below.
+        fence(Ordering::Acquire);
+        if version & 1 == 0 && page.word(WALL_VERSION).load(Ordering::Relaxed) == version {
+            // The wall clock says when the system time was 0.
+            let unix = seconds.saturating_mul(1_000_000_000).saturating_add(wall_nanos).saturating_add(nanos);
+            return Some((ticks, nanos, unix));
+        }
+    }
+}
+
+/// Nanoseconds since 1970.
+pub(in crate::platform) fn unix_nanos() -> Option<u64> {
+    anchor().map(|(_, _, unix)| unix)
+}

@@ -1,0 +1,51 @@
+//! What the toolstack asks of the guest, through the place `control/shutdown` in XenStore: `xl shutdown`, `xl reboot`.
+//!
+//! The guest acknowledges by removing the word, seals its ring, and ends. Words that it does not know stay, and so `xl` says
+//! that the guest does not react.
+
+use fata_probe::{instant, name};
+
+use super::machine::trace;
+use super::{power, store};
+use crate::Guest;
+
+const PLACE: &str = "control/shutdown";
+
+/// Starts the tasks that listen to the toolstack.
+pub(in crate::platform) fn start(guest: &Guest) {
+    guest.spawn(name!("xen.store"), store::serve());
+    guest.spawn(name!("xen.control"), serve());
+}
+
+async fn serve() {
+    // Not asked to watch for a word, the toolstack offers none.
+    for feature in ["control/feature-poweroff", "control/feature-reboot"] {
+        if store::write(feature, "1").is_err() {
+            return;
+        }
+    }
+    let Ok(mut asked) = store::watch(PLACE) else { return };
+    loop {
+        asked.changed().await;
+        let Ok(word) = store::read(PLACE) else { continue };
+        match word.as_str() {
+            "poweroff" | "halt" => {
+                acknowledge(&word);
+                super::cpu::disable_interrupts();
+                power::stop(0)
+            }
+            "reboot" => {
+                acknowledge(&word);
+                power::reboot()
+            }
+            _ => {}
+        }
+    }
+}
+
+fn acknowledge(word: &str) {
+    instant!("xen.shutdown", word = word);
+    // The toolstack takes the end itself for an answer as well.
+    let _ = store::write(PLACE, "");
+    trace::exited();
+}

@@ -1,0 +1,158 @@
+//! How dom0 finds and reads a guest's trace ring: by grants that the guest advertises in XenStore. Version 1.
+//!
+//! Below the domain's own place, readable by dom0 and nobody else:
+//!
+//! | place | content |
+//! |---|---|
+//! | `data/fata/version` | `1`. A reader that knows other versions only stops here |
+//! | `data/fata/name` | what the guest is called |
+//! | `data/fata/pages` | how many pages the ring's memory has |
+//! | `data/fata/ring-ref` | the grant of the first *index page* |
+//! | `data/fata/event-channel` | the port to which dom0 may bind |
+//! | `data/fata/state` | `running`; written last, and so the place to watch |
+//! | `data/fata/ctl/…` | the control channel: see `vchan` |
+//!
+//! Index pages are granted read-only. All words are 32 bits, little-endian:
+//!
+//! | byte | word |
+//! |---|---|
+//! | 0 | `FGRT` |
+//! | 4 | version, 1 |
+//! | 8 | number of grants in this page, at most 1020 |
+//! | 12 | grant of the next index page; 0 after the last |
+//! | 16… | the grants |
+//!
+//! The grants, in order, are the memory from its header page on, as a host guest has it in a file: header page, control page,
+//! description area, rings (`fata_wire::shared`). All are read-only but the control page, which dom0 writes. Nothing is ever
+//! taken back: a domain's grants end with it, and what dom0 has mapped by then stays as it was, which makes a crashed guest's
+//! last packets readable.
+//!
+//! Over the event channel the guest says that [packets are ready](tend), once for many; dom0 says "please look", which
+//! makes a sleeping guest look at the control page.
+//!
+//! When it is full: see `fata_probe::ring`. dom0 is not waited for.
+
+#![expect(unsafe_code, reason = "the ring's pages are addresses")]
+
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use fata_probe::{instant, span};
+use fata_wire::shared::{PAGE_BYTES, at, control};
+
+use super::events::Port;
+use super::grants::{self, Access, GrantError, GrantRef};
+use super::hypercall::Refused;
+use super::machine::{boot, kicked, trace};
+use super::page::Page;
+use super::store::{self, StoreError};
+
+const VERSION: u32 = 1;
+const MAGIC: u32 = u32::from_le_bytes(*b"FGRT");
+/// Whoever collects runs there.
+const DOM0: u16 = 0;
+const HEADER_BYTES: usize = 16;
+const GRANTS_PER_PAGE: usize = (PAGE_BYTES - HEADER_BYTES) / 4;
+/// dom0 is told when so much of a ring is ready to be read: an eighth.
+const HIGH_WATER: u64 = 8;
+
+/// The port over which dom0 is told; 0 before there is one.
+static PORT: AtomicU32 = AtomicU32::new(0);
+/// The packet at which dom0 is told next.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Why dom0 cannot read the ring.
+#[derive(Debug)]
+pub(super) enum AdvertiseError {
+    Grant(GrantError),
+    Store(StoreError),
+    Port(Refused),
+    NoMemory,
+}
+
+impl fmt::Display for AdvertiseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdvertiseError::Grant(error) => error.fmt(f),
+            AdvertiseError::Store(error) => error.fmt(f),
+            AdvertiseError::Port(error) => write!(f, "no event channel: {error}"),
+            AdvertiseError::NoMemory => {
+                f.write_str("there is no memory for the list of its pages: raise memory= in the xl.cfg")
+            }
+        }
+    }
+}
+
+/// Grants the ring's pages to dom0 and says so in XenStore. Nothing to do in an image without probes.
+pub(super) fn advertise() -> Result<(), AdvertiseError> {
+    let Some(region) = trace::region() else { return Ok(()) };
+    let (first, geometry) = (region.memory() as u64 / PAGE_BYTES as u64, region.geometry());
+    let _span = span!("boot.grants");
+    let control = geometry.control_offset / PAGE_BYTES as u64;
+    let pages = geometry.total_bytes / PAGE_BYTES as u64;
+    let access = |page| if page == control { Access::ReadWrite } else { Access::ReadOnly };
+    let granted: Result<Vec<GrantRef>, _> =
+        (0..pages).map(|page| grants::grant(DOM0, first + page, access(page))).collect();
+    let index = index_pages(&granted.map_err(AdvertiseError::Grant)?)?;
+    let port = Port::allocate(DOM0).map_err(AdvertiseError::Port)?;
+    // "Please look": the scheduler does when it wakes.
+    port.connect(kicked::kick);
+    PORT.store(port.number(), Ordering::Relaxed);
+
+    let entries = [
+        ("version", VERSION.to_string()),
+        ("name", boot::guest_name(boot::args()).to_string()),
+        ("pages", pages.to_string()),
+        ("ring-ref", index.0.to_string()),
+        ("event-channel", port.number().to_string()),
+        ("state", "running".to_string()),
+    ];
+    let place = |key: &str| format!("data/fata/{key}");
+    // The folder first, so that all below it is born with its access list.
+    store::write("data/fata", "").map_err(AdvertiseError::Store)?;
+    store::restrict("data/fata", DOM0).map_err(AdvertiseError::Store)?;
+    for (key, value) in &entries {
+        store::write(&place(key), value).map_err(AdvertiseError::Store)?;
+    }
+    instant!("boot.granted", pages = pages, port = port.number());
+    Ok(())
+}
+
+/// Writes the list of grants, from its last page to its first, whose grant is returned.
+fn index_pages(granted: &[GrantRef]) -> Result<GrantRef, AdvertiseError> {
+    let mut next = GrantRef(0);
+    for part in granted.chunks(GRANTS_PER_PAGE).rev() {
+        let page = Page::new().ok_or(AdvertiseError::NoMemory)?;
+        let count = u32::try_from(part.len()).unwrap_or(0);
+        let words = [MAGIC, VERSION, count, next.0].into_iter().chain(part.iter().map(|reference| reference.0));
+        for (at, word) in words.enumerate() {
+            page.word(4 * at).store(word, Ordering::Relaxed);
+        }
+        next = grants::grant(DOM0, page.frame(), Access::ReadOnly).map_err(AdvertiseError::Grant)?;
+    }
+    Ok(next)
+}
+
+/// Tells dom0 when a collector is attached and enough packets are ready that waiting longer might cost some. Cheap: for the
+/// scheduler, whenever it looks around.
+pub(in crate::platform) fn tend() {
+    let port = PORT.load(Ordering::Relaxed);
+    let Some(region) = trace::region().filter(|_| port != 0) else { return };
+    let geometry = region.geometry();
+    // SAFETY: header and control page lie in the region, which is never given back, and are read as words only.
+    let page = |offset: u64| unsafe { Page::at(region.memory() as u64 + offset) };
+    let (Some(header), Some(asked)) = (page(0), page(geometry.control_offset)) else { return };
+    // The lock of packet n is 2n + 1, then 2n + 2.
+    let youngest = header.long(at::STREAMS + at::STREAM_LOCK).load(Ordering::Relaxed) / 2;
+    if youngest < NEXT.load(Ordering::Relaxed) {
+        return;
+    }
+    let step = (u64::from(geometry.packets_per_stream) / HIGH_WATER).max(1);
+    NEXT.store(youngest + step, Ordering::Relaxed);
+    if asked.long(control::COLLECTOR).load(Ordering::Relaxed) != 0 {
+        Port::of_number(port).notify();
+    }
+}

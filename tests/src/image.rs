@@ -1,0 +1,54 @@
+//! The bootable image, built as people build it.
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test's helpers fail by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+/// The image as people build it, built once.
+pub fn image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| build(&[]).unwrap())
+}
+
+/// The image without probes, built once.
+pub fn plain_image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let image = build(&["--no-default-features"]).unwrap();
+        // Who looks into the target folder is to find the image as people build it.
+        build(&[]).unwrap();
+        image
+    })
+}
+
+/// Builds the image into `target/kernel`, and copies it, since another build with other features takes its place.
+fn build(features: &[&str]) -> std::io::Result<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("kernel");
+    let mut cargo = Command::new(env!("CARGO"));
+    // What the surrounding Cargo says of the tests is not meant for the image. (RUSTUP_* stays: it chooses the compiler.)
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "RUSTFLAGS" {
+            cargo.env_remove(key);
+        }
+    }
+    let manifest = root.join("kernel/image/Cargo.toml");
+    let status = cargo
+        .args(["build", "--release", "--locked", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .args(features)
+        .status()?;
+    assert!(status.success(), "the image does not build");
+    let copy = target.join(format!("release/fata-image-{}", if features.is_empty() { "tested" } else { "plain" }));
+    // Another name, then a rename: an image that a machine of another test has open stays whole.
+    let new = copy.with_extension(std::process::id().to_string());
+    std::fs::copy(target.join("release/fata-image"), &new)?;
+    std::fs::rename(&new, &copy)?;
+    Ok(copy)
+}

@@ -1,0 +1,88 @@
+//! A domain that runs one of the samples, from the xl.cfg beside it.
+//!
+//! ```ignore
+//! let guest = Guest::create(dom0, "hello", "hello-1", "", "");        // sample, domain's name, boot parameters, more settings
+//! guest.wait_for("hello from task 1");                                // on its console
+//! ```
+//! It is destroyed when dropped.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use fata_tests::image;
+
+use super::dom0::Dom0;
+
+/// Longer than any guest here takes to say what it is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A domain.
+pub(crate) struct Guest {
+    dom0: &'static Dom0,
+    pub(crate) name: String,
+}
+
+impl Guest {
+    /// Starts a domain called `name` with the sample, further boot parameters, and further settings as in an xl.cfg,
+    /// separated by `;`.
+    pub(crate) fn create(dom0: &'static Dom0, sample: &str, name: &str, args: &str, settings: &str) -> Self {
+        static SHARED: Once = Once::new();
+        SHARED.call_once(|| {
+            // Its own name, then a rename, since 9p shows dom0 a file as it grows.
+            let image = dom0.share().join("fata-image.new");
+            fs::copy(image::image(), &image).unwrap();
+            fs::rename(image, dom0.share().join("fata-image")).unwrap();
+        });
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../samples/{sample}.cfg"));
+        fs::copy(config, dom0.share().join(format!("{name}.cfg"))).unwrap();
+        dom0.sh(&format!(
+            "xl create -q {name}.cfg 'name=\"{name}\"; cmdline=\"sample={sample} name={name} {args}\"; {settings}'"
+        ));
+        Guest { dom0, name: name.to_owned() }
+    }
+
+    /// What it has written on its console.
+    pub(crate) fn console(&self) -> String {
+        self.dom0.sh(&format!("cat /var/log/xen/console/guest-{}.log 2>/dev/null || true", self.name)).replace('\r', "")
+    }
+
+    /// Waits until its console says `text`, and returns all that it has said.
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let console = self.console();
+            if console.contains(text) {
+                return console;
+            }
+            assert!(start.elapsed() < PATIENCE, "{}: {text:?} did not appear on its console: {console}", self.name);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What `xl list` says of it: six letters for its states, or nothing once it is gone.
+    pub(crate) fn state(&self) -> Option<String> {
+        let list = self.dom0.sh("xl list");
+        let line = list.lines().find(|line| line.split_ascii_whitespace().next() == Some(&self.name))?;
+        line.split_ascii_whitespace().nth(4).map(str::to_owned)
+    }
+
+    /// Waits until `xl list` shows it no more.
+    pub(crate) fn wait_until_gone(&self) {
+        let start = Instant::now();
+        while let Some(state) = self.state() {
+            assert!(start.elapsed() < PATIENCE, "{} is still there, {state}: {}", self.name, self.console());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // It may have ended, and a test that fails must fail with its own words.
+        let _ = std::panic::catch_unwind(|| {
+            self.dom0.start(&format!("xl destroy {}", self.name)).wait(Duration::from_secs(30))
+        });
+    }
+}
