@@ -14,6 +14,7 @@
 //! | [`describe`] | the append-only description area: callsites, names, environment |
 //! | [`shared`] | the shared memory: header page, control page, ring pages |
 //! | [`request`] | what a host may ask of a guest, and the mailboxes for it |
+//! | [`grants`] | how a Xen guest lists the pages of its shared memory |
 //! | [`metadata`] | the same description as CTF's TSDL text, written and read back |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ extern crate std;
 pub mod describe;
 pub mod event;
 pub mod field;
+pub mod grants;
 pub mod metadata;
 pub mod packet;
 pub mod repair;

@@ -28,6 +28,7 @@ use crate::drain::{Phase, Position, StreamDrain, Totals};
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
 use crate::source::{Guest, Source, SourceError};
+use crate::xen::XenError;
 
 /// How long a living guest may take to lay out its ring.
 pub const RING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -179,9 +180,10 @@ impl Collector {
         let started = Instant::now();
         let memory = loop {
             match guest.open(!options.snapshot) {
-                Err(SourceError::Ring { source: SharedError::NotARing | SharedError::NotReady, .. })
-                    if started.elapsed() < RING_TIMEOUT && guest.is_alive() =>
-                {
+                Err(
+                    SourceError::Ring { source: SharedError::NotARing | SharedError::NotReady, .. }
+                    | SourceError::Xen(XenError::NoRing { .. }),
+                ) if started.elapsed() < RING_TIMEOUT && guest.is_alive() => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 result => break result?,
@@ -259,6 +261,7 @@ impl Collector {
         }
         memory.set_control_u32(control::MODE, mode as u32);
         memory.set_control_u32(control::GENERATION, generation.wrapping_add(1).max(1));
+        memory.ring_bell();
     }
 
     /// Publishes what is new.
@@ -316,7 +319,7 @@ impl Collector {
                 Ok(Poll::Ended(end)) => break Ok(end),
                 Ok(Poll::Busy) => pause = PAUSE.0,
                 Ok(Poll::Idle) => {
-                    std::thread::sleep(pause);
+                    self.memory.wait(pause);
                     pause = (pause * 2).min(PAUSE.1);
                 }
             }

@@ -19,6 +19,7 @@
 //! | [`frames`], [`serve`] | live viewers on a socket |
 //! | [`peek`] | one look from afar, for lists |
 //! | [`request`] | asking a guest for something |
+//! | [`xen`] | guests that are Xen domains |
 
 pub mod collector;
 pub mod description;
@@ -31,5 +32,6 @@ pub mod shared;
 pub mod sink;
 pub mod source;
 mod truncated;
+pub mod xen;
 
 pub use collector::{CollectError, Collector, Continue, End, Options, Status};

@@ -105,6 +105,7 @@ pub fn ask(guest: &Guest, line: &str, patience: Duration) -> Result<String, Requ
     }
     // `set_control_u64` releases: pairs with the guest's Acquire of the slip, after which it copies the text.
     memory.set_control_u64(REQUEST, slip.pack());
+    memory.ring_bell();
     let mut pause = PAUSE.0;
     let mut asked_alive = Instant::now();
     loop {

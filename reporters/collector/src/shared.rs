@@ -17,8 +17,10 @@
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::time::Duration;
 
 use crate::truncated::Guarded;
+use crate::xen::device::EventChannel;
 use fata_wire::shared::{Geometry, PAGE_BYTES};
 use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 
@@ -26,15 +28,49 @@ use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 /// this process.
 const KEEP_MAPPED_BYTES: usize = 16 << 20;
 
+/// A mapping of memory that someone else writes, in which pages that are gone read as zeros.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    // Before the mapping: it is guarded for as long as it lives.
+    _guarded: Guarded,
+    map: MmapRaw,
+}
+
+impl Mapping {
+    /// Maps `len_bytes` of `file` from `offset` on.
+    pub(crate) fn new(file: &File, offset: u64, len_bytes: usize, writable: bool) -> io::Result<Self> {
+        let mut options = MmapOptions::new();
+        options.offset(offset).len(len_bytes);
+        let map = if writable { options.map_raw(file) } else { options.map_raw_read_only(file) }?;
+        Ok(Mapping { _guarded: Guarded::new(map.as_ptr(), len_bytes), map })
+    }
+
+    /// A copy of the page at `offset`, which must be a multiple of [`PAGE_BYTES`].
+    ///
+    /// # Panics
+    /// Where there is no such page.
+    pub(crate) fn copy_page(&self, offset: usize) -> Box<[u8; PAGE_BYTES]> {
+        assert!(offset.is_multiple_of(PAGE_BYTES) && offset + PAGE_BYTES <= self.map.len(), "a page of the mapping");
+        let first = self.map.as_ptr().wrapping_add(offset).cast::<AtomicU64>();
+        let mut page = Box::new([0; PAGE_BYTES]);
+        for (i, chunk) in page.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // SAFETY: the assertion puts the page inside the mapping, which is page-aligned; the load is atomic, so a
+            // concurrent writer is no data race.
+            *chunk = unsafe { (*first.wrapping_add(i)).load(Ordering::Acquire) }.to_le_bytes();
+        }
+        page
+    }
+}
+
 /// The region of one guest. Holding one proves that `geometry`'s regions lie inside the mapping.
 #[derive(Debug)]
 pub struct SharedMemory {
-    // Before the mappings: they are guarded for as long as they live.
-    _guarded: (Guarded, Option<Guarded>),
     geometry: Geometry,
     len_bytes: usize,
-    ring: MmapRaw,
-    control: Option<MmapRaw>,
+    ring: Mapping,
+    control: Option<Mapping>,
+    is_granted: bool,
+    bell: Option<EventChannel>,
 }
 
 impl SharedMemory {
@@ -44,17 +80,42 @@ impl SharedMemory {
     /// Those of the operating system, such as a file that may only be read.
     pub fn map(file: &File, offset: u64, geometry: Geometry, writable: bool) -> io::Result<Self> {
         let len_bytes = usize::try_from(geometry.total_bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let ring = MmapOptions::new().offset(offset).len(len_bytes).map_raw_read_only(file)?;
-        let control = if writable {
-            Some(MmapOptions::new().offset(offset + geometry.control_offset).len(PAGE_BYTES).map_raw(file)?)
-        } else {
-            None
-        };
-        let guarded = (
-            Guarded::new(ring.as_ptr(), len_bytes),
-            control.as_ref().map(|control| Guarded::new(control.as_ptr(), PAGE_BYTES)),
-        );
-        Ok(SharedMemory { _guarded: guarded, geometry, len_bytes, ring, control })
+        let ring = Mapping::new(file, offset, len_bytes, false)?;
+        let control =
+            if writable { Some(Mapping::new(file, offset + geometry.control_offset, PAGE_BYTES, true)?) } else { None };
+        Ok(SharedMemory { geometry, len_bytes, ring, control, is_granted: false, bell: None })
+    }
+
+    /// The region of `geometry` in memory that is mapped already, with a bell by which either side can call the other.
+    ///
+    /// # Errors
+    /// Where the mapping is shorter than the geometry says.
+    pub(crate) fn granted(
+        ring: Mapping,
+        control: Option<Mapping>,
+        geometry: Geometry,
+        bell: Option<EventChannel>,
+    ) -> io::Result<Self> {
+        let len_bytes = usize::try_from(geometry.total_bytes).unwrap_or(usize::MAX);
+        if len_bytes > ring.map.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(SharedMemory { geometry, len_bytes, ring, control, is_granted: true, bell })
+    }
+
+    /// Asks the guest to look at what was written, where there is a way to do so.
+    pub fn ring_bell(&self) {
+        if let Some(bell) = &self.bell {
+            bell.notify();
+        }
+    }
+
+    /// Sleeps for `pause`, or until the guest says that there is something to read, where it can.
+    pub fn wait(&self, pause: Duration) {
+        match &self.bell {
+            Some(bell) => bell.wait(pause),
+            None => std::thread::sleep(pause),
+        }
     }
 
     /// What lies where.
@@ -71,7 +132,7 @@ impl SharedMemory {
 
     fn word(&self, offset: usize) -> *const AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len_bytes, "offsets come from the checked geometry");
-        self.ring.as_ptr().wrapping_add(offset).cast()
+        self.ring.map.as_ptr().wrapping_add(offset).cast()
     }
 
     /// The word at `offset`.
@@ -105,11 +166,7 @@ impl SharedMemory {
     /// A copy of the header page.
     #[must_use]
     pub fn header_page(&self) -> Box<[u8; PAGE_BYTES]> {
-        let mut page = Box::new([0; PAGE_BYTES]);
-        for (i, chunk) in page.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            *chunk = self.load(i * 8).to_le_bytes();
-        }
-        page
+        self.ring.copy_page(0)
     }
 
     /// Whether the lock at `offset` still is `lock`, after everything that was copied before this call.
@@ -123,17 +180,18 @@ impl SharedMemory {
 
     /// Gives the pages of a packet back to the system if the region is large; they are mapped again when read again.
     pub fn forget(&self, offset: usize, len_bytes: usize) {
-        if self.len_bytes > KEEP_MAPPED_BYTES && offset + len_bytes <= self.len_bytes {
+        // Granted pages are not the system's to take.
+        if !self.is_granted && self.len_bytes > KEEP_MAPPED_BYTES && offset + len_bytes <= self.len_bytes {
             // SAFETY: the mapping is a shared one of a file, so dropping its pages loses no data, and no reference into
             // it exists that could see them go. A failure leaves the pages where they are.
-            let _ = unsafe { self.ring.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len_bytes) };
+            let _ = unsafe { self.ring.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len_bytes) };
         }
     }
 
     fn control<T>(&self, offset: usize) -> Option<*const T> {
         let size = size_of::<T>();
         assert!(offset.is_multiple_of(size) && offset + size <= PAGE_BYTES, "offsets are constants of the format");
-        Some(self.control.as_ref()?.as_ptr().wrapping_add(offset).cast::<T>())
+        Some(self.control.as_ref()?.map.as_ptr().wrapping_add(offset).cast::<T>())
     }
 
     /// A word of the control page, 0 where the page is not mapped.

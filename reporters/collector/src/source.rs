@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use fata_wire::shared::{NAME_BYTES, Platform, SharedError, at, text_at};
 
 use crate::shared::SharedMemory;
+use crate::xen::{self, Domain, OpenError, XenError};
 
 /// Why a guest's memory cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum SourceError {
         /// What the system said.
         source: io::Error,
     },
+    /// A Xen domain that cannot be read.
+    #[error(transparent)]
+    Xen(#[from] XenError),
     /// The file holds no ring that can be read: wait if it is [`SharedError::NotReady`], else give up.
     #[error("{path}: {source}", path = path.display())]
     Ring {
@@ -105,6 +109,8 @@ pub enum Source {
     Qemu,
     /// A memory image that nobody writes any more.
     Memory,
+    /// A Xen domain, whose ring is granted to this one.
+    Xen,
 }
 
 /// A file that holds a guest's memory.
@@ -114,7 +120,7 @@ pub struct Guest {
     pub path: PathBuf,
     /// The guest's name.
     pub name: String,
-    /// The process that runs it; 0 where there is none.
+    /// The process that runs it, or the domain that it is; 0 where there is none.
     pub pid: u32,
     /// How it is watched.
     pub source: Source,
@@ -155,6 +161,17 @@ impl Guest {
         Ok(guest)
     }
 
+    /// The guest that `domain` is.
+    #[must_use]
+    pub fn in_domain(domain: &Domain) -> Self {
+        let path = PathBuf::from(format!("/local/domain/{}", domain.id));
+        Guest { path, name: domain.name.clone(), pid: domain.id.into(), source: Source::Xen, inode: 0 }
+    }
+
+    fn domain(&self) -> Domain {
+        Domain { id: u16::try_from(self.pid).unwrap_or(u16::MAX), name: self.name.clone(), has_ring: true }
+    }
+
     /// `name.pid`, by which one guest can be asked for.
     #[must_use]
     pub fn label(&self) -> String {
@@ -171,12 +188,16 @@ impl Guest {
             Source::Process => process::is_alive(self.pid, self.inode),
             Source::Qemu => qemu::is_alive(self.pid, self.inode),
             Source::Memory => memory::is_alive(),
+            Source::Xen => u16::try_from(self.pid).is_ok_and(xen::is_alive),
         }
     }
 
     /// Whether process `pid` has this guest's memory mapped, as a collector that is attached to it does.
     #[must_use]
     pub fn is_mapped_by(&self, pid: u64) -> bool {
+        if self.source == Source::Xen {
+            return process::has_mapped(pid, xen::device::GNTDEV);
+        }
         u32::try_from(pid).is_ok_and(|pid| process::is_alive(pid, self.inode))
     }
 
@@ -186,8 +207,14 @@ impl Guest {
     /// [`SourceError::Io`] or [`SourceError::Ring`].
     pub fn open(&self, writable: bool) -> Result<SharedMemory, SourceError> {
         let io = |source| SourceError::Io { path: self.path.clone(), source };
-        let file: File = OpenOptions::new().read(true).write(writable).open(&self.path).map_err(io)?;
         let ring = |source| SourceError::Ring { path: self.path.clone(), source };
+        if self.source == Source::Xen {
+            return xen::open(&self.domain(), writable).map_err(|error| match error {
+                OpenError::Xen(error) => error.into(),
+                OpenError::Ring(error) => ring(error),
+            });
+        }
+        let file: File = OpenOptions::new().read(true).write(writable).open(&self.path).map_err(io)?;
         if self.source == Source::Memory {
             let (file, offset, geometry) = memory::open_image(&file).map_err(io)?.map_err(ring)?;
             return SharedMemory::map(&file, offset, geometry, false).map_err(io);
@@ -203,6 +230,7 @@ impl Guest {
             Source::Process => Some(Platform::Host),
             Source::Qemu => Some(Platform::Qemu),
             Source::Memory => None,
+            Source::Xen => Some(Platform::Xen),
         }
     }
 }
@@ -219,33 +247,40 @@ fn split_name(file_name: &str) -> Option<(&str, u32, Source)> {
     Some((name, pid.parse().ok()?, source))
 }
 
-/// Every guest in the ring directory, by name and then process id. A directory that is not there holds none.
+/// Every guest on this machine, by name and then number: those in the ring directory, and in dom0 the domains that advertise
+/// a ring. A directory that is not there holds none.
 ///
 /// # Errors
-/// [`SourceError::Io`] if the directory cannot be read.
+/// [`SourceError::Io`] if the directory cannot be read. What keeps dom0 from telling of domains is told by [`find`].
 pub fn list() -> Result<Vec<Guest>, SourceError> {
     let dir = ring_dir();
     let io = |source| SourceError::Io { path: dir.clone(), source };
     let entries = match std::fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Ok(entries) => entries.filter_map(Result::ok).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(io(error)),
     };
     let mut guests: Vec<Guest> = entries
-        .filter_map(Result::ok)
+        .into_iter()
         .filter(|entry| entry.file_name().to_str().is_some_and(|name| split_name(name).is_some()))
         // A file that went away since the directory was read is no guest any more.
         .filter_map(|entry| Guest::at(&entry.path()).ok())
         .collect();
+    let domains = xen::domains().unwrap_or_default();
+    guests.extend(domains.iter().filter(|domain| domain.has_ring).map(Guest::in_domain));
     guests.sort_by(|a, b| (&a.name, a.pid).cmp(&(&b.name, b.pid)));
     Ok(guests)
 }
 
-/// The guest that `wanted` means: a path, a label, a process id, or a name. Of several with the name, the one that lives.
+/// The guest that `wanted` means: a path, a label, a process or domain id, or a name. Of several with the name, the one that
+/// lives. `xen:` before it means domains alone.
 ///
 /// # Errors
-/// [`SourceError::NoSuchGuest`] and [`SourceError::Ambiguous`] say what there is instead.
+/// [`SourceError::NoSuchGuest`], [`SourceError::Ambiguous`] and [`SourceError::Xen`] say what there is instead.
 pub fn find(wanted: &str) -> Result<Guest, SourceError> {
+    if let Some(wanted) = wanted.strip_prefix("xen:") {
+        return Ok(Guest::in_domain(&find_domain(wanted, &xen::domains()?)?));
+    }
     if wanted.contains('/') {
         return Guest::at(Path::new(wanted));
     }
@@ -261,6 +296,16 @@ pub fn find(wanted: &str) -> Result<Guest, SourceError> {
     match (living.as_slice(), named.as_slice()) {
         ([one], _) | ([], [one]) => Ok((*one).clone()),
         ([], []) => {
+            // In dom0, a domain without a ring is what was meant, and may have one yet.
+            match xen::domains() {
+                Ok(domains) => {
+                    if let Ok(domain) = find_domain(wanted, &domains) {
+                        return Ok(Guest::in_domain(&domain));
+                    }
+                }
+                Err(XenError::NoXen) => {}
+                Err(error) => return Err(error.into()),
+            }
             let known = if guests.is_empty() {
                 "there is none at all, and one that was built without the feature `profiling` has no ring; `fata run SAMPLE` starts one".to_owned()
             } else {
@@ -274,6 +319,21 @@ pub fn find(wanted: &str) -> Result<Guest, SourceError> {
     }
 }
 
+/// The domain that `wanted` means: its id, its name, or both as [`Guest::label`] has them.
+fn find_domain(wanted: &str, domains: &[Domain]) -> Result<Domain, XenError> {
+    let means = |domain: &&Domain| {
+        domain.name == wanted || wanted.parse() == Ok(domain.id) || format!("{}.{}", domain.name, domain.id) == wanted
+    };
+    domains.iter().find(means).cloned().ok_or_else(|| {
+        let labels: Vec<String> = domains.iter().map(Domain::label).collect();
+        let known = match labels.as_slice() {
+            [] => "there is none but dom0; `xl create` starts one".to_owned(),
+            labels => format!("there are {}", labels.join(", ")),
+        };
+        XenError::NoSuchDomain { wanted: wanted.to_owned(), known }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,6 +345,17 @@ mod tests {
         assert_eq!(split_name("http.7.sock"), None);
         assert_eq!(split_name("http.x.host"), None);
         assert_eq!(split_name("host"), None);
+    }
+
+    #[test]
+    fn a_domain_is_meant_by_its_name_its_id_or_both() {
+        let domain = |id, name: &str| Domain { id, name: name.to_owned(), has_ring: false };
+        let domains = [domain(1, "web"), domain(3, "db.2")];
+        for (wanted, id) in [("web", 1), ("3", 3), ("web.1", 1), ("db.2.3", 3), ("db.2", 3)] {
+            assert_eq!(find_domain(wanted, &domains).unwrap().id, id, "{wanted}");
+        }
+        let said = find_domain("web.2", &domains).unwrap_err().to_string();
+        assert_eq!(said, "no Xen domain \"web.2\": there are web (1), db.2 (3)");
     }
 
     #[test]

@@ -14,3 +14,10 @@ pub fn is_alive(pid: u32, inode: u64) -> bool {
         maps.lines().any(|line| line.split_ascii_whitespace().nth(4).and_then(|word| word.parse().ok()) == Some(inode))
     })
 }
+
+/// Whether process `pid` has the file at `path` mapped, whichever part of it.
+#[must_use]
+pub fn has_mapped(pid: u64, path: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/maps"))
+        .is_ok_and(|maps| maps.lines().any(|line| line.trim_end().ends_with(path)))
+}

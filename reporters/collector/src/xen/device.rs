@@ -1,0 +1,267 @@
+//! What the kernel of a dom0 offers below `/dev/xen`: mapping granted pages, event channels, and asking Xen itself.
+//!
+//! Only system calls on the kernel's devices: no library of Xen's is needed. Source of the numbers and structures: Linux,
+//! `include/uapi/xen/{gntdev,evtchn,privcmd}.h`; Xen, `xen/include/public/domctl.h`.
+#![expect(unsafe_code, reason = "ioctl takes a pointer to a structure that only the kernel's headers describe")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use fata_wire::shared::PAGE_BYTES;
+use fata_wire::{put_u32, u32_at};
+
+use super::XenError;
+use crate::shared::Mapping;
+
+/// The number of an ioctl without a direction: `_IOC(_IOC_NONE, group, number, len)`.
+const fn ioctl_number(group: u8, number: u8, len_bytes: usize) -> libc::c_ulong {
+    (len_bytes as libc::c_ulong) << 16 | (group as libc::c_ulong) << 8 | number as libc::c_ulong
+}
+
+/// Calls the driver of `file` with `argument`, whose length is part of `request` or known to the driver.
+fn ioctl(file: &File, request: libc::c_ulong, argument: &mut [u64]) -> io::Result<libc::c_int> {
+    // SAFETY: each caller passes words that hold the whole structure of its request, which the driver reads and writes; they
+    // are borrowed until the call returns, and what they point at lives at least as long.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), request, argument.as_mut_ptr()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn open(path: &'static str) -> Result<File, XenError> {
+    OpenOptions::new().read(true).write(true).open(path).map_err(|error| XenError::device(path, error))
+}
+
+/// The device that maps what other domains grant.
+pub(crate) const GNTDEV: &str = "/dev/xen/gntdev";
+
+/// Maps pages that domain `domid` has granted to this one, in the order of `refs`.
+///
+/// # Errors
+/// [`XenError::NoPermission`], and [`XenError::Device`] where one of the grants is none.
+pub(crate) fn map_grants(domid: u16, refs: &[u32], writable: bool) -> Result<Mapping, XenError> {
+    // The number always has the length of the structure for one grant: a count, an index, and a pair of words.
+    const MAP_GRANT_REF: libc::c_ulong = ioctl_number(b'G', 0, 24);
+    let file = open(GNTDEV)?;
+    let failed = |error| XenError::Device { path: GNTDEV, source: error };
+    let mut argument = vec![refs.len() as u64, 0];
+    argument.extend(refs.iter().map(|&grant| u64::from(domid) | u64::from(grant) << 32));
+    ioctl(&file, MAP_GRANT_REF, &mut argument).map_err(failed)?;
+    let index = argument.get(1).copied().unwrap_or(0);
+    // What was mapped stays so when the file is closed, and is given back when the mapping goes.
+    Mapping::new(&file, index, refs.len() * PAGE_BYTES, writable).map_err(failed)
+}
+
+/// An event channel to a domain: a bell without content.
+#[derive(Debug)]
+pub(crate) struct EventChannel {
+    file: File,
+    port: u32,
+}
+
+impl EventChannel {
+    /// Binds to port `remote_port` of domain `domid`. One program at a time can.
+    ///
+    /// # Errors
+    /// [`XenError::Device`] where there is no such port, or somebody has bound to it.
+    pub(crate) fn bind(domid: u16, remote_port: u32) -> Result<Self, XenError> {
+        const BIND_INTERDOMAIN: libc::c_ulong = ioctl_number(b'E', 1, 8);
+        const PATH: &str = "/dev/xen/evtchn";
+        let file = open(PATH)?;
+        let mut argument = [u64::from(domid) | u64::from(remote_port) << 32];
+        let port = ioctl(&file, BIND_INTERDOMAIN, &mut argument)
+            .map_err(|source| XenError::Device { path: PATH, source })?
+            .unsigned_abs();
+        Ok(EventChannel { file, port })
+    }
+
+    /// Rings. A bell that does not ring is one that nobody hears: the guest looks every so often anyway.
+    pub(crate) fn notify(&self) {
+        const NOTIFY: libc::c_ulong = ioctl_number(b'E', 4, 4);
+        let _ = ioctl(&self.file, NOTIFY, &mut [u64::from(self.port)]);
+    }
+
+    /// Sleeps until the guest rings, but not longer than `pause`.
+    pub(crate) fn wait(&self, pause: Duration) {
+        let mut poll = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let millis = i32::try_from(pause.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        // SAFETY: one valid structure, as the count says.
+        let heard = unsafe { libc::poll(&raw mut poll, 1, millis) } > 0;
+        let mut port = [0; 4];
+        if heard && (&self.file).read_exact(&mut port).is_ok() {
+            // Writing the port lets it ring again.
+            let _ = (&self.file).write_all(&port);
+        }
+    }
+}
+
+/// What Xen says of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// There is no such domain any more, or only what dom0 still has mapped of it.
+    Gone,
+    /// It has shut down, for this reason, and is kept.
+    Ended(Ending),
+    /// It is there and does not run: paused.
+    Paused,
+    /// It runs, or waits for something.
+    Runs,
+}
+
+/// Why a domain is not running any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It switched itself off.
+    PowerOff,
+    /// It is about to be started anew.
+    Reboot,
+    /// Saved or migrated.
+    Suspend,
+    /// It crashed.
+    Crash,
+    /// Another reason, by its number.
+    Other(u8),
+}
+
+impl Life {
+    /// What the flags of `xen_domctl_getdomaininfo` say.
+    fn from_flags(flags: u32) -> Self {
+        const DYING: u32 = 1;
+        const SHUTDOWN: u32 = 1 << 2;
+        const PAUSED: u32 = 1 << 3;
+        if flags & DYING != 0 {
+            Life::Gone
+        } else if flags & SHUTDOWN != 0 {
+            let [_, _, reason, _] = flags.to_le_bytes();
+            Life::Ended(match reason {
+                0 => Ending::PowerOff,
+                1 => Ending::Reboot,
+                2 => Ending::Suspend,
+                3 => Ending::Crash,
+                other => Ending::Other(other),
+            })
+        } else if flags & PAUSED != 0 {
+            Life::Paused
+        } else {
+            Life::Runs
+        }
+    }
+}
+
+/// Asks Xen about domain `domid`.
+///
+/// # Errors
+/// [`XenError::NoPermission`], and [`XenError::Device`] where Xen speaks a version that this program does not.
+pub fn life(domid: u16) -> Result<Life, XenError> {
+    /// Which versions of the structure are tried: those of Xen 4.6 to well after 4.19. The first words are the same in all.
+    const VERSIONS: std::ops::RangeInclusive<u32> = 0xb..=0x20;
+    /// The version that Xen was found to speak.
+    static SPOKEN: AtomicU32 = AtomicU32::new(0x15);
+    const PATH: &str = "/dev/xen/privcmd";
+    let file = open(PATH)?;
+    let spoken = SPOKEN.load(Ordering::Relaxed);
+    for version in std::iter::once(spoken).chain(VERSIONS.filter(|&version| version != spoken)) {
+        match domain_flags(&file, domid, version) {
+            Ok(flags) => {
+                SPOKEN.store(version, Ordering::Relaxed);
+                return Ok(flags.map_or(Life::Gone, Life::from_flags));
+            }
+            // So Xen says that it does not speak this version.
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {}
+            Err(source) => return Err(XenError::Device { path: PATH, source }),
+        }
+    }
+    Err(XenError::Device {
+        path: PATH,
+        source: io::Error::other("this Xen speaks no version of domctl that fata knows"),
+    })
+}
+
+/// The flags of domain `domid`, if there is one.
+fn domain_flags(privcmd: &File, domid: u16, version: u32) -> io::Result<Option<u32>> {
+    /// The hypercall `domctl`, and its operation `getdomaininfo`.
+    const HYPERCALL: libc::c_ulong = ioctl_number(b'P', 0, 48);
+    const DOMCTL: u64 = 36;
+    const GET_DOMAIN_INFO: u32 = 5;
+    /// Where the answer begins in the structure.
+    const ANSWER: usize = 16;
+    // Memory that stays where it is while Xen writes to it.
+    let buffer = Locked::new()?;
+    let mut request = [0; 24];
+    put_u32(&mut request, 0, GET_DOMAIN_INFO);
+    put_u32(&mut request, 4, version);
+    put_u32(&mut request, 8, u32::from(domid));
+    put_u32(&mut request, ANSWER, u32::from(domid));
+    buffer.write(&request);
+    match ioctl(privcmd, HYPERCALL, &mut [DOMCTL, buffer.address(), 0, 0, 0, 0]) {
+        Ok(_) => {}
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let answer = buffer.read::<8>(ANSWER);
+    // Asked for one that is not there, Xen may tell of the next.
+    let found = u32_at(&answer, 0) & 0xffff;
+    Ok((found == u32::from(domid)).then(|| u32_at(&answer, 4)))
+}
+
+/// A page for Xen to read and write: it must not move, and the kernel must not have put it aside.
+struct Locked(memmap2::MmapRaw);
+
+impl Locked {
+    fn new() -> io::Result<Self> {
+        let options = &mut memmap2::MmapOptions::new();
+        options.len(PAGE_BYTES);
+        // The device made for it; kernels before 4.18 have none, and there a locked page of our own does.
+        if let Ok(file) = OpenOptions::new().read(true).write(true).open("/dev/xen/hypercall") {
+            return options.map_raw(&file).map(Locked);
+        }
+        let page: memmap2::MmapRaw = options.map_anon()?.into();
+        page.lock()?;
+        Ok(Locked(page))
+    }
+
+    fn address(&self) -> u64 {
+        self.0.as_ptr().addr() as u64
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        assert!(bytes.len() <= PAGE_BYTES, "requests are shorter than a page");
+        // SAFETY: the page is ours alone, and as long as asserted.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.as_mut_ptr(), bytes.len()) };
+    }
+
+    fn read<const N: usize>(&self, offset: usize) -> [u8; N] {
+        assert!(offset + N <= PAGE_BYTES, "answers lie in the page");
+        // SAFETY: the bytes lie in the page, which Xen writes only while it is called.
+        unsafe { self.0.as_ptr().add(offset).cast::<[u8; N]>().read() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_the_requests_are_those_of_the_kernels_headers() {
+        // Linux, include/uapi/xen: what a C compiler makes of IOCTL_GNTDEV_MAP_GRANT_REF and the others.
+        assert_eq!(ioctl_number(b'G', 0, 24), 0x0018_4700);
+        assert_eq!(ioctl_number(b'E', 1, 8), 0x0008_4501);
+        assert_eq!(ioctl_number(b'P', 0, 48), 0x0030_5000);
+    }
+
+    #[test]
+    fn the_flags_of_a_domain_are_read_in_the_order_of_what_is_final() {
+        for (flags, life) in [
+            (0b10_0000, Life::Runs),
+            (0b1_0000, Life::Runs),
+            (0b1000, Life::Paused),
+            (0b1100 | 3 << 16, Life::Ended(Ending::Crash)),
+            (0b100, Life::Ended(Ending::PowerOff)),
+            (0b100 | 9 << 16, Life::Ended(Ending::Other(9))),
+            (0b101 | 3 << 16, Life::Gone),
+        ] {
+            assert_eq!(Life::from_flags(flags), life, "{flags:b}");
+        }
+    }
+}
