@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use fata_collector::frames::{Frame, PROTOCOL, encode};
 use fata_collector::sink::stream::StreamSink;
 use fata_collector::source::Guest;
+use fata_collector::xen::wire::{Kind as Request, request};
 use fata_collector::{Collector, Options};
 use fata_probe::region::{Config, Region};
 use fata_probe::{FlowId, Kind, TaskId, counter, event, flow_begin, flow_end, instant, name, span};
+use fata_wire::grants::index_page;
 use fata_wire::packet::{HEADER_BYTES, metadata_packet};
 use fata_wire::shared::{Clock, PAGE_BYTES, State, Status};
 
@@ -106,6 +108,8 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("frames", frames),
         ("stream", stream.clone()),
         ("directory", directory),
+        ("grants", index_page(&[5, 6, 7, 8], Some(9)).flat_map(u32::to_le_bytes).collect()),
+        ("xenstore", request(Request::Directory, 3, "/local/domain/4/data/fata").unwrap()),
     ]
 }
 

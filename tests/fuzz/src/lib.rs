@@ -3,8 +3,10 @@
 //! libFuzzer runs each for as long as it is let (`cargo +nightly fuzz run packet --fuzz-dir tests/fuzz`); `tests/tests/fuzz.rs`
 //! runs the same functions with a small mutation driver on the stable compiler. Both start from `corpus/`.
 
+use fata_collector::xen::wire::{HEADER_BYTES, MAX_PAYLOAD_BYTES, Message, WireError};
 use fata_wire::describe::Records;
 use fata_wire::event::Events;
+use fata_wire::grants::{IndexPage, MAX_REFS, index_page};
 use fata_wire::metadata::Line;
 use fata_wire::packet::{Packet, metadata_packet};
 use fata_wire::repair::{committed_prefix, repair, repair_open};
@@ -21,6 +23,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("header_page", header_page),
     ("metadata", metadata),
     ("frames", frames),
+    ("grants", grants),
+    ("xenstore", xenstore),
     ("stream", stream),
     ("directory", directory),
 ];
@@ -70,6 +74,33 @@ pub fn description(bytes: &[u8]) {
         assert_eq!(text.matches("*/").count(), 1, "no text ends its comment: {text}");
     }
     assert!(records.consumed_bytes() <= bytes.len());
+}
+
+/// An index page, by which a Xen guest lists its grants.
+pub fn grants(bytes: &[u8]) {
+    let mut page = [0; PAGE_BYTES];
+    let len = bytes.len().min(PAGE_BYTES);
+    page[..len].copy_from_slice(&bytes[..len]);
+    if let Ok(index) = IndexPage::parse(&page) {
+        assert!((1..=MAX_REFS).contains(&index.refs().count()));
+        let refs: Vec<u32> = index.refs().collect();
+        let words = index_page(&refs, index.next());
+        assert!(words.eq(page.chunks(4).take(4 + refs.len()).map(|word| fata_wire::u32_at(word, 0))));
+    }
+}
+
+/// A message of XenStore.
+pub fn xenstore(bytes: &[u8]) {
+    match Message::parse(bytes) {
+        Ok(message) => {
+            assert!(HEADER_BYTES + message.payload.len() <= bytes.len());
+            assert!(message.texts().all(|text| !text.contains(&0)));
+        }
+        Err(WireError::Incomplete { missing_bytes }) => {
+            assert!((1..=MAX_PAYLOAD_BYTES + HEADER_BYTES).contains(&missing_bytes));
+        }
+        Err(WireError::TooLong(_)) => {}
+    }
 }
 
 /// The first page of a ring.

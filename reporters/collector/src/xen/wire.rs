@@ -63,7 +63,7 @@ impl<'a> Message<'a> {
         };
         let payload = bytes
             .get(HEADER_BYTES..HEADER_BYTES + len)
-            .ok_or(WireError::Incomplete { missing_bytes: HEADER_BYTES + len - bytes.len() })?;
+            .ok_or_else(|| WireError::Incomplete { missing_bytes: HEADER_BYTES + len - bytes.len() })?;
         Ok(Message { kind: u32_at(bytes, 0), request: u32_at(bytes, 4), payload })
     }
 
