@@ -73,6 +73,10 @@ impl Console {
             self.styled(out, BOLD, &Escaped(record.target.as_bytes()))?;
             out.write_str(": ")?;
         }
+        self.write_words(out, record)
+    }
+
+    fn write_words(&self, out: &mut dyn Write, record: &Record<'_>) -> fmt::Result {
         if record.late {
             self.styled(out, YELLOW, &"(late) ")?;
         }
@@ -106,6 +110,16 @@ impl Console {
 
     fn styled(&self, out: &mut dyn Write, style: &str, text: &dyn fmt::Display) -> fmt::Result {
         if self.coloured { write!(out, "\x1b[{style}m{text}\x1b[0m") } else { write!(out, "{text}") }
+    }
+}
+
+/// What a record says, as the end of a line: words, fields, spans. For formats that have places of their own for the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a>(pub &'a Record<'a>);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Console::plain().write_words(f, self.0)
     }
 }
 

@@ -17,6 +17,7 @@
 //! | [`combine`] | reporters made of reporters: tee, filter, threshold, fallback |
 //! | [`front`] | what stands before a reporter: a bounded queue and a thread of its own |
 //! | [`lines`], [`file`] | lines to a pipe or terminal; to a file that is rotated |
+//! | [`syslog`] | syslog messages; sent as datagrams, over TCP, TLS, to `/dev/log` |
 //! | [`spec`] | reporters as words of a command line |
 //! | [`text`] | untrusted bytes as text that no terminal interprets; texts of bounded length |
 //! | [`time`] | when: wall time, or time since the guest's start |
@@ -55,11 +56,14 @@ pub mod json;
 pub mod lines;
 pub mod loss;
 #[cfg(feature = "std")]
+mod net;
+#[cfg(feature = "std")]
 pub mod queue;
 pub mod record;
 pub mod reporter;
 #[cfg(feature = "std")]
 pub mod spec;
+pub mod syslog;
 pub mod text;
 pub mod time;
 

@@ -7,6 +7,7 @@
 //! | `console` | `color=auto\|always\|never` |
 //! | `json` | |
 //! | `file:PATH` | `json`, `rotate=BYTES`, `age=TIME`, `keep=N`, `compress`, `fsync=never\|done\|always` |
+//! | `syslog:udp://HOST[:514]`, `syslog:tcp://HOST[:514]`, `syslog:tls://HOST[:6514]`, `syslog:/dev/log` | `rfc=5424\|3164`, `facility=NAME`, `ca=PATH` |
 //!
 //! Every destination takes `level=LEVEL` (records of this level and more severe ones). All but the first two, which are as
 //! slow as whoever reads them, stand behind a bounded queue: `buffer=BYTES`, `policy=oldest|newest|block` say how much waits
@@ -37,6 +38,7 @@ use crate::front::{Front, Options};
 use crate::lines::{Format, Lines};
 use crate::queue::Policy;
 use crate::reporter::Reporter;
+use crate::syslog::{self, Destination, Facility, Form, Syslog};
 
 /// What a command line asked for cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,10 @@ pub enum OpenError {
     /// The file cannot be written.
     #[error(transparent)]
     File(#[from] file::OpenError),
+    /// Nobody to trust.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Trust(#[from] crate::net::tls::TrustError),
     /// No thread for the reporter.
     #[error("no thread for {0}: {1}")]
     Thread(String, io::Error),
@@ -71,7 +77,7 @@ pub enum OpenError {
 /// A reporter that may go to another thread.
 pub type Boxed = Box<dyn Reporter + Send>;
 
-const KINDS: &str = "console, json, file:PATH";
+const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT";
 
 /// Opens the reporters that `spec` asks for.
 ///
@@ -146,6 +152,7 @@ fn options_of(kind: &str) -> &'static [&'static str] {
     match kind {
         "console" => &["color"],
         "file" => &["json", "rotate", "age", "keep", "compress", "fsync"],
+        "syslog" => &["rfc", "facility", "ca"],
         _ => &[],
     }
 }
@@ -156,6 +163,7 @@ fn open_one(spec: &str, has_fallback: bool) -> Result<Boxed, OpenError> {
         "console" => Box::new(Lines::new(io::stdout(), "standard output", console_format(&words)?)),
         "json" => Box::new(Lines::new(io::stdout(), "standard output", Format::Json)),
         "file" => Box::new(open_file(&words)?),
+        "syslog" => Box::new(open_syslog(&words)?),
         _ => return Err(OpenError::UnknownDestination(spec.into())),
     };
     let reporter = match words.kind {
@@ -230,6 +238,41 @@ fn open_file(words: &Words<'_>) -> Result<file::File, OpenError> {
     Ok(file::File::open(&path, options)?)
 }
 
+fn open_syslog(words: &Words<'_>) -> Result<Syslog, OpenError> {
+    const SHOULD: &str = "a syslog needs udp://HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT or the path of a socket";
+    let place = words.place(SHOULD)?;
+    let authorities =
+        words.get("ca", "it is the path of a PEM file", |path| (!path.is_empty()).then(|| PathBuf::from(path)))?;
+    let (destination, form) = match place.split_once("://") {
+        Some(("udp", host)) => (Destination::udp(&with_port(host, 514)), Form::Rfc5424),
+        Some(("tcp", host)) => (Destination::tcp(&with_port(host, 514)), Form::Rfc5424),
+        #[cfg(feature = "tls")]
+        Some(("tls", host)) => (Destination::tls(&with_port(host, 6514), authorities.as_deref())?, Form::Rfc5424),
+        None if place.starts_with('/') => (Destination::unix(place), Form::Local),
+        _ => return Err(OpenError::BadValue(place.into(), SHOULD)),
+    };
+    let form = words
+        .get("rfc", "it is one of 5424, 3164", |word| match (word, form) {
+            ("5424", _) => Some(Form::Rfc5424),
+            ("3164", Form::Local) => Some(Form::Local),
+            ("3164", _) => Some(Form::Rfc3164),
+            _ => None,
+        })?
+        .unwrap_or(form);
+    let facility = words.get(
+        "facility",
+        "it is one of user, daemon, local0 to local7, or another of RFC 5424",
+        Facility::from_text,
+    )?;
+    Ok(Syslog::new(destination, syslog::Options { form, facility: facility.unwrap_or(Facility::USER) }))
+}
+
+/// `HOST:PORT` of `HOST` or `HOST:PORT`; an IPv6 address stands between brackets.
+fn with_port(host: &str, port: u16) -> String {
+    let after = host.rsplit_once(']').map_or(host, |(_, after)| after);
+    if after.contains(':') { host.into() } else { std::format!("{host}:{port}") }
+}
+
 const BYTES: &str = "a size is a number of bytes, or of K, M or G: 64K, 10M";
 const TIME: &str = "a time is a number of s, m, h or d: 90s, 24h";
 
@@ -271,6 +314,9 @@ mod tests {
             ("file:/tmp/x,compress=yes", "`compress=yes`: takes no value"),
             ("file:/tmp/x,policy=", "`policy`: a policy is one of oldest, newest, block"),
             ("file:/nowhere/x", "/nowhere/x: "),
+            ("syslog:ftp://x", "`ftp://x`: a syslog needs udp://HOST:PORT"),
+            ("syslog:udp://x,facility=local9", "`facility=local9`: it is one of user"),
+            ("syslog:tls://x,ca=/nowhere", "/nowhere: "),
             ("console else cnsole", "`cnsole`: a destination"),
         ];
         for (spec, sentence) in wrong {
@@ -285,6 +331,20 @@ mod tests {
             (time_of("90s"), time_of("2d"), time_of("2")),
             (Some(Duration::from_secs(90)), Some(Duration::from_secs(172_800)), None)
         );
+    }
+
+    #[test]
+    fn a_port_is_added_where_there_is_none() {
+        let known = [
+            ("h", "h:514"),
+            ("h:1", "h:1"),
+            ("[::1]", "[::1]:514"),
+            ("[::1]:1", "[::1]:1"),
+            ("1.2.3.4", "1.2.3.4:514"),
+        ];
+        for (host, full) in known {
+            assert_eq!(with_port(host, 514), full);
+        }
     }
 
     #[test]

@@ -1,0 +1,289 @@
+//! A real rsyslog, unprivileged and with its own configuration, at the other end: what is counted here arrives there, in order,
+//! while it is stopped, killed and started again.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fata_reporters::front::{Front, Options};
+use fata_reporters::queue::{Bounds, Policy};
+use fata_reporters::record::{Field, Record, Value};
+use fata_reporters::reporter::{Item, ReportError};
+use fata_reporters::syslog::{self, Destination, Facility, Form, Syslog};
+use fata_reporters::time::Time;
+use fata_reporters::{Level, Reporter};
+
+const PLENTY: Duration = Duration::from_secs(30);
+
+/// An rsyslogd that writes what it receives, one line for each message, and is killed when this goes.
+struct Rsyslog {
+    dir: tempfile::TempDir,
+    udp: u16,
+    tcp: u16,
+    process: Option<Child>,
+}
+
+impl Rsyslog {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `None` where rsyslog is not installed, which a run with CI=true does not accept.
+    fn start() -> Option<Self> {
+        if !Path::new("/usr/sbin/rsyslogd").exists() {
+            assert!(std::env::var_os("CI").is_none(), "rsyslog is not installed");
+            println!("SKIPPED: rsyslog is not installed");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = Rsyslog { dir, udp, tcp, process: None };
+        let at = server.dir.path().display();
+        let configuration = format!(
+            r#"
+            global(workDirectory="{at}" maxMessageSize="16k")
+            module(load="imudp") module(load="imptcp") module(load="imuxsock" SysSock.Use="off")
+            input(type="imudp" address="127.0.0.1" port="{udp}")
+            input(type="imptcp" address="127.0.0.1" port="{tcp}")
+            input(type="imuxsock" Socket="{at}/log" RateLimit.Interval="0" UseSysTimeStamp="off")
+            template(name="line" type="string"
+                string="%pri%|%timereported:::date-rfc3339%|%hostname%|%app-name%|%procid%|%msgid%|%structured-data%|%msg%\n")
+            action(type="omfile" file="{at}/out" template="line" asyncWriting="off" flushOnTXEnd="on")
+            "#
+        );
+        std::fs::write(server.path("conf"), configuration).unwrap();
+        server.run();
+        Some(server)
+    }
+
+    fn run(&mut self) {
+        let child = Command::new("/usr/sbin/rsyslogd")
+            .arg("-n")
+            .arg("-f")
+            .arg(self.path("conf"))
+            .arg("-i")
+            .arg(self.path("pid"))
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::create(self.path("errors")).unwrap())
+            .spawn()
+            .unwrap();
+        self.process = Some(child);
+        let port = self.tcp;
+        wait_until("rsyslog listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").arg(format!("-{name}")).arg(id).status().unwrap().success());
+    }
+
+    fn end(&mut self, signal: &str) {
+        self.signal(signal);
+        self.process.take().unwrap().wait().unwrap();
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read(self.path("out")).unwrap_or_default();
+        String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// The numbers that the messages `number N` say, in the order in which they arrived.
+    fn numbers(&self) -> Vec<u64> {
+        self.lines().iter().filter_map(|line| line.rsplit_once("number ")?.1.parse().ok()).collect()
+    }
+}
+
+impl Drop for Rsyslog {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PLENTY, "it did not come about that {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn quiet(_: &str, _: Option<&ReportError>) {}
+
+fn front(destination: Destination, form: Form, bounds: Bounds) -> Front {
+    let options = syslog::Options { form, facility: Facility::USER };
+    let front = Options { bounds, patience: Duration::from_secs(20), trouble: quiet };
+    Front::spawn("syslog", Syslog::new(destination, options), front).unwrap()
+}
+
+fn blocking() -> Bounds {
+    Bounds { policy: Policy::Block, ..Bounds::default() }
+}
+
+fn send(front: &Front, number: u64, level: Level) {
+    let text = format!("number {number}");
+    let fields = [Field { name: "message", value: Value::Str(text.as_bytes()) }];
+    let time = Time::wall(1_700_000_000_000_000_000 + i64::try_from(number).unwrap() * 1000);
+    front.hand_over(&Item::Record(Record {
+        time,
+        level,
+        sequence: number,
+        guest: "http0",
+        target: "net.tcp",
+        task: "conn-7",
+        fields: &fields,
+        ..Record::BLANK
+    }));
+}
+
+#[test]
+fn every_part_of_a_message_arrives_over_each_transport_and_in_each_form() {
+    let Some(server) = Rsyslog::start() else { return };
+    let places = [
+        (Destination::udp(&format!("127.0.0.1:{}", server.udp)), Form::Rfc5424),
+        (Destination::udp(&format!("127.0.0.1:{}", server.udp)), Form::Rfc3164),
+        (Destination::tcp(&format!("127.0.0.1:{}", server.tcp)), Form::Rfc5424),
+        (Destination::tcp(&format!("127.0.0.1:{}", server.tcp)), Form::Rfc3164),
+        (Destination::unix(server.path("log")), Form::Local),
+    ];
+    for (number, (place, form)) in places.into_iter().enumerate() {
+        let front = front(place, form, blocking());
+        send(&front, number as u64, Level::Warn);
+        assert_eq!(front.close(PLENTY).discarded.total(), 0);
+        wait_until("the message arrives", || server.numbers().len() == number + 1);
+        let line = server.lines().pop().unwrap();
+        let parts: Vec<_> = line.splitn(8, '|').collect();
+        assert_eq!((parts[0], parts[3], parts[4]), ("12", "net.tcp", "conn-7"), "{line}");
+        match form {
+            Form::Rfc5424 => {
+                assert_eq!(parts[2], "http0", "{line}");
+                assert!(parts[1].starts_with("2023-11-14T22:13:20.0000"), "{line}");
+                assert_eq!(
+                    parts[6],
+                    format!("[meta sequenceId=\"{}\"]", (number as u64).wrapping_sub(1) % 0x7fff_ffff + 1)
+                );
+            }
+            Form::Rfc3164 => assert_eq!(parts[2], "http0", "{line}"),
+            Form::Local => assert!(parts[7].trim_start().starts_with("http0: "), "{line}"),
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_stopped_in_the_middle_gets_every_message_once_and_in_order_when_it_goes_on() {
+    let Some(server) = Rsyslog::start() else { return };
+    let destination = [Destination::tcp(&format!("127.0.0.1:{}", server.tcp)), Destination::unix(server.path("log"))];
+    let mut expected = Vec::new();
+    for (round, place) in destination.into_iter().enumerate() {
+        let form = if round == 0 { Form::Rfc5424 } else { Form::Local };
+        // Small enough that a stopped server is felt here, not only in the system's own buffers.
+        let front = front(place, form, Bounds { bytes: 64 << 10, reserved_bytes: 16 << 10, ..blocking() });
+        let count = 60_000;
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..count).for_each(|number| send(&front, number, Level::Info)));
+            for _ in 0..3 {
+                std::thread::sleep(Duration::from_millis(100));
+                server.signal("STOP");
+                std::thread::sleep(Duration::from_millis(300));
+                server.signal("CONT");
+            }
+        });
+        let account = front.close(PLENTY);
+        assert_eq!((account.reported.total(), account.discarded.total()), (count, 0));
+        expected.extend(0..count);
+        wait_until("all have arrived", || server.numbers().len() >= expected.len());
+        assert_eq!(server.numbers(), expected);
+    }
+}
+
+#[test]
+fn a_server_that_is_down_and_comes_back_is_told_how_many_messages_there_were_meanwhile_and_all_sums_agree() {
+    let Some(mut server) = Rsyslog::start() else { return };
+    let bounds = Bounds { bytes: 32 << 10, reserved_bytes: 8 << 10, policy: Policy::KeepOldest, ..Bounds::default() };
+    let front = front(Destination::tcp(&format!("127.0.0.1:{}", server.tcp)), Form::Rfc5424, bounds);
+    (0..10).for_each(|number| send(&front, number, Level::Info));
+    wait_until("the first have arrived", || server.numbers().len() == 10);
+    server.end("TERM");
+    (10..5000).for_each(|number| send(&front, number, if number % 500 == 0 { Level::Error } else { Level::Debug }));
+    server.run();
+    wait_until("messages are taken again", || front.account().reported.total() > 20);
+    send(&front, 5000, Level::Info);
+    let account = front.close(PLENTY);
+    wait_until("the last has arrived", || server.numbers().last() == Some(&5000));
+    let numbers = server.numbers();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "not in order, or twice");
+    assert_eq!(numbers.len() as u64, account.reported.total());
+    assert_eq!(account.produced.total(), account.reported.total() + account.discarded.total());
+    assert!(account.discarded.total() > 1000);
+    assert_eq!(account.discarded.of(Level::Error), 0, "errors have a share that the flood cannot take");
+    // The losses that arrived sum to those that were counted, and stand in the place of what is missing.
+    let told: u64 = server
+        .lines()
+        .iter()
+        .filter_map(|line| line.split_once("|discarded ")?.1.split(' ').next()?.replace(',', "").parse::<u64>().ok())
+        .sum();
+    assert_eq!(told, account.discarded.total());
+    assert!(server.lines().iter().any(|line| line.contains("the connection was lost")), "{:?}", server.lines());
+}
+
+#[test]
+fn a_server_that_is_killed_again_and_again_gets_messages_in_order_and_none_twice() {
+    let Some(mut server) = Rsyslog::start() else { return };
+    let front = front(Destination::tcp(&format!("127.0.0.1:{}", server.tcp)), Form::Rfc5424, blocking());
+    let stop = AtomicBool::new(false);
+    let produced = std::thread::scope(|scope| {
+        let (stop, front) = (&stop, &front);
+        let producer = scope.spawn(move || {
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                send(front, number, Level::Info);
+                number += 1;
+                if number % 50 == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            number
+        });
+        for _ in 0..4 {
+            std::thread::sleep(Duration::from_millis(150));
+            server.end("KILL");
+            server.run();
+        }
+        std::thread::sleep(Duration::from_millis(150));
+        stop.store(true, Ordering::Relaxed);
+        producer.join().unwrap()
+    });
+    let account = front.close(PLENTY);
+    assert_eq!((account.produced.total(), account.reported.total()), (produced, produced));
+    wait_until("the last has arrived", || server.numbers().last() == Some(&(produced - 1)));
+    let numbers = server.numbers();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "not in order, or twice");
+    // What a killed server had received and not written is lost, and nobody can count it; each time it is said.
+    let said = server.lines().iter().filter(|line| line.contains("the connection was lost")).count();
+    println!(
+        "measured: {} of {produced} messages written by an rsyslog that was killed 4 times, {said} notices",
+        numbers.len()
+    );
+    assert!((3..=4).contains(&said), "{said}");
+}
+
+#[test]
+fn nobody_listening_to_datagrams_is_noticed_and_told() {
+    let Some(mut server) = Rsyslog::start() else { return };
+    let mut reporter = Syslog::new(
+        Destination::udp(&format!("127.0.0.1:{}", server.udp)),
+        syslog::Options { form: Form::Rfc5424, facility: Facility::USER },
+    );
+    server.end("KILL");
+    let item = Item::Record(Record { time: Time::wall(5), level: Level::Warn, ..Record::BLANK });
+    wait_until("the answer comes back", || reporter.report(&item).is_err());
+    server.run();
+    wait_until("it is taken again", || reporter.report(&item).is_ok());
+    wait_until("the loss is told", || server.lines().iter().any(|line| line.contains("discarded 1 record (1 WARN")));
+}
