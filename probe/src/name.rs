@@ -29,6 +29,12 @@ impl Name {
         Name(Source::Callsite(callsite))
     }
 
+    /// The name whose number [`id`](Name::id) gave, for whoever keeps numbers.
+    #[must_use]
+    pub const fn of_id(id: u16) -> Self {
+        Name(Source::Dynamic(id))
+    }
+
     /// Appends `text` to the description area, cut at 120 bytes; [`Name::UNNAMED`] where that is full, which is counted.
     ///
     /// Each call takes room for good: for names known when the program is written, use [`name!`](crate::name!).

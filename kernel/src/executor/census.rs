@@ -1,6 +1,6 @@
-//! When to say again what the tasks are called, for readers that were not there when it was said.
+//! When to say again what the tasks and objects are called, for readers that were not there when it was said.
 //!
-//! All at once when a host has asked for something, which a collector does when it joins. Otherwise one chunk of slots a
+//! All at once when a host has asked for something, which a collector does when it joins. Otherwise one chunk of each a
 //! second in turn: what a flight recorder holds then names its tasks however long the guest has run, and thousands of tasks
 //! do not fill it with their names.
 
@@ -19,21 +19,41 @@ pub(super) struct Census {
     next: Cell<usize>,
 }
 
+/// What is to be said again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    All,
+    /// The chunk of this number, counted round and round.
+    Chunk(usize),
+}
+
+impl Due {
+    /// Which of `chunks` that is.
+    pub(crate) fn of(self, chunks: usize) -> Range<usize> {
+        match self {
+            Due::All => 0..chunks,
+            Due::Chunk(number) if chunks > 0 => number % chunks..number % chunks + 1,
+            Due::Chunk(_) | Due::Nothing => 0..0,
+        }
+    }
+}
+
 impl Census {
-    /// Which of `chunks` are due now.
-    pub(super) fn due(&self, chunks: usize) -> Range<usize> {
+    /// What is due now.
+    pub(super) fn due(&self) -> Due {
         let generation = fata_probe::control::generation();
         let now = clock::now();
         if self.generation.replace(generation) != generation {
             self.said_nanos.set(now);
-            return 0..chunks;
+            return Due::All;
         }
         if now.wrapping_sub(self.said_nanos.get()) < INTERVAL_NANOS {
-            return 0..0;
+            return Due::Nothing;
         }
         self.said_nanos.set(now);
-        let chunk = self.next.get() % chunks.max(1);
-        self.next.set(chunk + 1);
-        chunk..chunk + 1
+        let chunk = self.next.get();
+        self.next.set(chunk.wrapping_add(1));
+        Due::Chunk(chunk)
     }
 }

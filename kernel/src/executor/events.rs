@@ -5,6 +5,8 @@
 
 use fata_probe::{Kind, Name, ObjectId, TaskId, event};
 
+use crate::sync::What;
+
 /// Whether events exist in this program at all.
 pub(crate) const ON: bool = fata_probe::ENABLED;
 
@@ -47,24 +49,29 @@ pub(super) fn wait_for_task(name: Name, task: u16) {
     event!(Kind::WaitFor, "task.join", name = name, task = TaskId(task));
 }
 
-pub(crate) fn create_timer(object: u16, name: Name) {
-    event!(Kind::Create, "sync.timer", object = ObjectId(object), name = name);
+/// An object begins to exist.
+#[inline]
+pub(crate) fn create(what: What, object: u16, name: Name) {
+    // Whether there was room is counted elsewhere.
+    let _: bool = match what {
+        What::Timer => event!(Kind::Create, "sync.timer", object = ObjectId(object), name = name),
+        What::Promise => event!(Kind::Create, "sync.promise", object = ObjectId(object), name = name),
+        What::Channel => event!(Kind::Create, "sync.channel", object = ObjectId(object), name = name),
+        What::Condition => event!(Kind::Create, "sync.condition", object = ObjectId(object), name = name),
+        What::Semaphore => event!(Kind::Create, "sync.semaphore", object = ObjectId(object), name = name),
+    };
 }
 
-pub(crate) fn create_promise(object: u16, name: Name) {
-    event!(Kind::Create, "sync.promise", object = ObjectId(object), name = name);
-}
-
-pub(crate) fn create_channel(object: u16, name: Name) {
-    event!(Kind::Create, "sync.channel", object = ObjectId(object), name = name);
-}
-
-pub(crate) fn create_condition(object: u16, name: Name) {
-    event!(Kind::Create, "sync.condition", object = ObjectId(object), name = name);
-}
-
-pub(crate) fn create_semaphore(object: u16, name: Name) {
-    event!(Kind::Create, "sync.semaphore", object = ObjectId(object), name = name);
+/// What `create` said, again.
+pub(crate) fn exists(what: What, object: u16, name: Name) {
+    // Whether there was room is counted elsewhere.
+    let _: bool = match what {
+        What::Timer => event!(Kind::Exists, "sync.timer", object = ObjectId(object), name = name),
+        What::Promise => event!(Kind::Exists, "sync.promise", object = ObjectId(object), name = name),
+        What::Channel => event!(Kind::Exists, "sync.channel", object = ObjectId(object), name = name),
+        What::Condition => event!(Kind::Exists, "sync.condition", object = ObjectId(object), name = name),
+        What::Semaphore => event!(Kind::Exists, "sync.semaphore", object = ObjectId(object), name = name),
+    };
 }
 
 /// The current task waits for the object.

@@ -34,8 +34,10 @@ use fata_probe::{Name, span};
 
 use crate::numbers::Numbers;
 use crate::platform::clock;
+use crate::sync;
 use crate::{control, heap};
 use census::Census;
+pub(crate) use census::Due;
 pub use join::JoinHandle;
 use join::Joint;
 use queue::{Incoming, RunQueue};
@@ -179,14 +181,16 @@ impl Executor {
         self.current.set(0);
     }
 
-    /// Says again what the living tasks are called: all of them when a collector has joined, and some every second, so that
-    /// the recorder's newest part explains itself.
+    /// Says again what the living tasks and objects are called: all of them when a collector has joined, and some every
+    /// second, so that the recorder's newest part explains itself.
     fn take_census(&self) {
         if !events::ON {
             return;
         }
+        let due = self.census.due();
+        sync::say_again(due);
         let chunks = self.chunks.borrow();
-        for slot in self.census.due(chunks.len()).filter_map(|chunk| chunks.get(chunk)).copied().flatten() {
+        for slot in due.of(chunks.len()).filter_map(|chunk| chunks.get(chunk)).copied().flatten() {
             // SAFETY: we are the executor, and no poll is going on.
             if let Some((name, parent)) = unsafe { slot.name_and_parent() } {
                 events::alive(slot.number(), name, parent);

@@ -24,7 +24,7 @@ use fata_probe::name;
 use super::events;
 use crate::list::{List, Node};
 use crate::platform::clock;
-use crate::sync::Object;
+use crate::sync::{Object, What};
 
 const BITS: u32 = 6;
 const LEVELS: u32 = 11;
@@ -83,7 +83,7 @@ impl Timers {
             levels: (0..LEVELS).map(|_| level()).collect(),
             elapsed: Cell::new(now),
             next: Cell::new(Next::Known(None)),
-            object: Object::new(|object| events::create_timer(object, name!("timer"))),
+            object: Object::new(What::Timer, name!("timer")),
         }
     }
 

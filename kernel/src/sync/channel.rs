@@ -25,8 +25,8 @@ use core::task::{Poll, Waker};
 
 use fata_probe::Name;
 
-use super::Object;
 use super::permits::{HasPermits, Permits, acquire};
+use super::{Object, What};
 use crate::executor::events;
 
 /// A channel that holds up to `capacity` values, at least one.
@@ -38,7 +38,7 @@ pub fn channel<T>(name: Name, capacity: usize) -> (Sender<T>, Receiver<T>) {
         room: Permits::new(capacity),
         senders: Cell::new(1),
         receiver: RefCell::new(None),
-        object: Object::new(|object| events::create_channel(object, name)),
+        object: Object::new(What::Channel, name),
     });
     (Sender { shared: shared.clone() }, Receiver { shared })
 }

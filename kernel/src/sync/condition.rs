@@ -20,8 +20,8 @@ use core::pin::pin;
 
 use fata_probe::Name;
 
-use super::Object;
 use super::waiters::{HasWaiters, Waiters, Waiting};
+use super::{Object, What};
 use crate::executor::events;
 
 /// A condition; clones are the same one.
@@ -39,7 +39,7 @@ impl Condition {
     /// A condition that nobody waits for.
     #[must_use]
     pub fn new(name: Name) -> Self {
-        let object = Object::new(|object| events::create_condition(object, name));
+        let object = Object::new(What::Condition, name);
         Condition { shared: Rc::new(Shared { waiters: Waiters::new(), object }) }
     }
 

@@ -24,6 +24,6 @@ mod waiters;
 
 pub use channel::{Closed, Receiver, Sender, TrySendError, channel};
 pub use condition::Condition;
-pub(crate) use object::Object;
+pub(crate) use object::{Object, What, say_again};
 pub use oneshot::{Abandoned, Promise, Resolver, oneshot};
 pub use semaphore::{Permit, Semaphore};

@@ -21,7 +21,7 @@ use core::task::{Context, Poll, Waker};
 
 use fata_probe::Name;
 
-use super::Object;
+use super::{Object, What};
 use crate::executor::events;
 
 /// A promise, and what resolves it.
@@ -30,7 +30,7 @@ pub fn oneshot<T>(name: Name) -> (Resolver<T>, Promise<T>) {
     let shared = Rc::new(Shared {
         state: RefCell::new(State::Open(None)),
         tried: Cell::new(false),
-        object: Object::new(|object| events::create_promise(object, name)),
+        object: Object::new(What::Promise, name),
     });
     (Resolver { shared: shared.clone() }, Promise { shared })
 }

@@ -18,8 +18,8 @@ use alloc::rc::Rc;
 
 use fata_probe::Name;
 
-use super::Object;
 use super::permits::{HasPermits, Permits, acquire};
+use super::{Object, What};
 use crate::executor::events;
 
 /// A semaphore; clones are the same one.
@@ -54,7 +54,7 @@ impl Semaphore {
     /// A semaphore with `count` permits.
     #[must_use]
     pub fn new(name: Name, count: usize) -> Self {
-        let object = Object::new(|object| events::create_semaphore(object, name));
+        let object = Object::new(What::Semaphore, name);
         Semaphore { shared: Rc::new(Shared { permits: Permits::new(count), object }) }
     }
 

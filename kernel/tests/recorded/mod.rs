@@ -121,13 +121,16 @@ impl<'a> Trace<'a> {
             // `task.ready` and `sync.signal` are called by the second word.
             _ => callsite.name.split('.').next_back().unwrap().to_owned(),
         };
-        if callsite.kind == Kind::Create {
+        if let Kind::Create | Kind::Exists = callsite.kind {
             let (Some((_, Value::Object(object))), Some((_, Value::Name(name)))) = (values.next(), values.next())
             else {
                 panic!("a create event has an object and a name")
             };
+            if callsite.kind == Kind::Exists {
+                assert_eq!(self.objects.get(&object), Some(&self.names[&name]), "what is said again is what was said");
+            }
             self.objects.insert(object, self.names[&name]);
-            return Some(format!("create {line} {}", self.names[&name]));
+            return Some(format!("{} {line} {}", callsite.kind.text(), self.names[&name]));
         }
         for (_, value) in values {
             line += " ";

@@ -102,6 +102,9 @@ byte_enum! {
         Signal = 29 "signal",
         /// Object `arg` exists no more.
         Drop = 30 "drop",
+        /// Object `arg` began to exist before now, and exists; fields and name of the callsite as for [`Kind::Create`]. For who
+        /// joins late: says again what the create event said, and nothing of the object's state.
+        Exists = 31 "exists",
         /// A record whose writer had not finished when it was read; the payload is whatever it had written.
         Unfinished = 60 "unfinished",
         /// The full clock, after a silence of more than 2^31 ticks.

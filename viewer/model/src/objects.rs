@@ -120,6 +120,16 @@ impl Objects {
         }
     }
 
+    /// What `create` said, again: it changes nothing of what is known already.
+    pub(crate) fn exists(&mut self, number: u16, callsite: u16, name: Option<u16>) {
+        if let Some(object) = self.object(number)
+            && object.created.is_none()
+        {
+            object.name = name;
+            object.callsite = callsite;
+        }
+    }
+
     pub(crate) fn attempt(&mut self, number: u16, waiter: Actor, time: Nanos) {
         if let Some(object) = self.object(number)
             && object.waiters.len() < MAX_WAITERS

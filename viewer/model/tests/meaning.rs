@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    A, ALIVE, B, C, CLIENT, CLOCK, CREATE, DONE, DROP, FAIL, FLOW_BEGIN, FLOW_END, Guest, HEAP, IRQ, LEVEL, MARK,
-    PENDING, POLL, READ, READY, REPLY, RESOLVE, SERVER, SIGNAL, SWITCH, TEXT, TRY, WAIT_FOR, row,
+    A, ALIVE, B, C, CLIENT, CLOCK, CREATE, DONE, DROP, EXISTS, FAIL, FLOW_BEGIN, FLOW_END, Guest, HEAP, IRQ, LEVEL,
+    MARK, PENDING, POLL, READ, READY, REPLY, RESOLVE, SERVER, SIGNAL, SWITCH, TEXT, TRY, WAIT_FOR, row,
 };
 use fata_model::objects::Verdict;
 use fata_model::tasks::State;
@@ -364,6 +364,17 @@ fn a_signal_before_its_waiter_waits_is_a_lost_signal() {
             ("client".to_owned(), promise(), Verdict::NeverResolved, None, 80),
         ]
     );
+}
+
+#[test]
+fn an_object_that_was_made_before_the_trace_began_has_the_name_and_kind_that_are_said_again() {
+    let mut guest = Guest::new();
+    guest.event(POLL, 1).event(TRY, 5).with(EXISTS, 5, &[u64::from(REPLY)]);
+    // What is known is not changed by what is said again.
+    guest.with(CREATE, 6, &[u64::from(CLIENT)]).with(EXISTS, 6, &[u64::from(REPLY)]).event(TRY, 6);
+    let list: Vec<_> = guest.trace().waited_for().into_iter().map(|waited| (waited.name, waited.kind)).collect();
+    let text = |name: &str, kind: &str| (name.to_owned(), kind.to_owned());
+    assert_eq!(list, [text("arp.reply", "sync.condition"), text("client", "sync.promise")]);
 }
 
 #[test]

@@ -258,6 +258,7 @@ fn kind_text(kind: Kind) -> &'static str {
         Kind::FlowEnd => "end of a flow",
         Kind::Log => "log record",
         Kind::Create => "creation",
+        Kind::Exists => "name of an object, said again",
         Kind::Try => "found not ready",
         Kind::Read => "value taken",
         Kind::Resolve => "resolution",

@@ -39,6 +39,10 @@ impl Ingest {
             Kind::Ready => trace.on_ready(at, time, event.arg),
             Kind::Spawn => self.spawn(at, time, event),
             Kind::Alive => self.alive(at, time, event),
+            Kind::Exists => {
+                let name = names(trace, event).next();
+                trace.objects.exists(event.arg, callsite, name);
+            }
             Kind::Counter => self.counter(at, time, event),
             _ => {
                 let extra = trace.args.keep(plan.packing, event.arg, event.payload);

@@ -28,6 +28,7 @@ pub(crate) const SWITCH: u16 = 25;
 pub(crate) const WAIT_FOR: u16 = 26;
 pub(crate) const ALIVE: u16 = 27;
 pub(crate) const CREATE: u16 = 30;
+pub(crate) const EXISTS: u16 = 37;
 pub(crate) const TRY: u16 = 31;
 pub(crate) const READ: u16 = 32;
 pub(crate) const RESOLVE: u16 = 33;
@@ -77,6 +78,7 @@ pub(crate) fn metadata(clock: &Clock) -> String {
         (SWITCH, Kind::Switch, "task", "task.switch", &[task]),
         (WAIT_FOR, Kind::WaitFor, "task", "task.wait", &[name]),
         (CREATE, Kind::Create, "sync", "sync.promise", &[object, name]),
+        (EXISTS, Kind::Exists, "sync", "sync.condition", &[object, name]),
         (TRY, Kind::Try, "sync", "sync.try", &[object]),
         (READ, Kind::Read, "sync", "sync.read", &[object]),
         (RESOLVE, Kind::Resolve, "sync", "sync.resolve", &[object]),
