@@ -9,7 +9,7 @@ mod recorded;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -71,6 +71,20 @@ impl Guest {
         self.command.output().unwrap()
     }
 
+    /// Starts the guest `waits`, and returns when it does.
+    fn start_waiting(&mut self) -> Child {
+        let child = self.command.spawn().unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !self.ring().is_some_and(|ring| {
+            ring.first_chunk().is_some_and(|page| Geometry::parse(page, ring.len() as u64).is_ok())
+                && recorded::read(&ring).iter().any(|event| event == "test.waiting")
+        }) {
+            assert!(Instant::now() < patience, "the guest does not wait");
+            thread::sleep(Duration::from_millis(10));
+        }
+        child
+    }
+
     /// The ring's memory, once there is one.
     fn ring(&self) -> Option<Vec<u8>> {
         let file = fs::read_dir(&self.directory).ok()?.next()?.ok()?;
@@ -130,20 +144,49 @@ fn a_panic_ends_the_guest_with_where_and_why_in_the_ring() {
 #[test]
 fn what_a_killed_guest_had_recorded_is_there() {
     let mut guest = Guest::new("waits", "");
-    let mut child = guest.command.spawn().unwrap();
-    let patience = Instant::now() + Duration::from_secs(20);
-    while !guest.ring().is_some_and(|ring| {
-        ring.first_chunk().is_some_and(|page| Geometry::parse(page, ring.len() as u64).is_ok())
-            && recorded::read(&ring).iter().any(|event| event == "test.waiting")
-    }) {
-        assert!(Instant::now() < patience, "the guest does not wait");
-        thread::sleep(Duration::from_millis(10));
-    }
+    let mut child = guest.start_waiting();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(guest.status().0.state, State::Running);
     assert_eq!(guest.status().0.pid, u64::from(child.id()));
     assert!(guest.events().contains(&"test.waiting".to_owned()));
+}
+
+#[test]
+fn a_guest_that_is_asked_to_end_seals_its_ring_and_says_who_asked() {
+    for (number, name, words) in [
+        (15, "TERM", "SIGTERM asked it to end"),
+        (2, "INT", "SIGINT (Ctrl-C) asked it to end"),
+        (1, "HUP", "SIGHUP: its terminal has gone"),
+    ] {
+        let mut guest = Guest::new("waits", &format!("signal={name}"));
+        let mut child = guest.start_waiting();
+        assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().signal(), Some(number), "it ends as it would without us");
+        let (status, message) = guest.status();
+        assert_eq!((status.state, message.as_str()), (State::Exited, words));
+        assert!(guest.events().contains(&"test.waiting".to_owned()));
+    }
+}
+
+#[test]
+fn a_guest_whose_starter_ignores_a_signal_lives_on() {
+    let mut guest = Guest::new("waits", "ignored=1");
+    let mut shell = Command::new("sh");
+    let program = guest.command.get_program().to_owned();
+    shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(program).args(guest.command.get_args());
+    for (key, value) in guest.command.get_envs() {
+        shell.env(key, value.unwrap_or_default());
+    }
+    shell.stdout(Stdio::null()).stderr(Stdio::null());
+    guest.command = shell;
+    let mut child = guest.start_waiting();
+    assert!(Command::new("kill").args(["-s", "HUP", &child.id().to_string()]).status().unwrap().success());
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(child.try_wait().unwrap(), None);
+    assert_eq!(guest.status().0.state, State::Running);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

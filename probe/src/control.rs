@@ -9,6 +9,7 @@
 
 mod answer;
 mod mailbox;
+mod watch;
 
 use core::sync::atomic::Ordering;
 
@@ -20,6 +21,7 @@ use crate::region::{self, Region};
 
 pub use answer::answer;
 pub use mailbox::{Reply, is_asked, serve};
+pub(crate) use watch::Watch;
 
 /// Categories beyond the 63rd share the last bit.
 const MAX_CATEGORIES: usize = 64;
@@ -44,6 +46,7 @@ pub fn poll() {
     if crate::ENABLED {
         for region in region::all() {
             poll_region(region);
+            watch(region);
         }
     }
 }
@@ -63,6 +66,11 @@ pub(crate) fn poll_region(region: &Region) {
     if let Some(asked) = look(region) {
         asked.apply();
     }
+}
+
+/// Looks whether the collector that asked for discard mode still lives.
+pub(crate) fn watch(region: &Region) {
+    region.watch().look(region);
 }
 
 /// What a host asks of the callsites, as a whole.
@@ -93,6 +101,7 @@ pub(crate) fn look(region: &Region) -> Option<Asked> {
     }
     region.generation().store(generation, Ordering::Relaxed);
     region.set_mode(if mode == Mode::Discard as u32 { Mode::Discard } else { Mode::Overwrite });
+    region.watch().reset(region);
     Some(asked(region))
 }
 

@@ -24,6 +24,7 @@ use fata_wire::shared::{
     control,
 };
 
+use crate::control::Watch;
 use crate::ring::{Writer, fence_publish, index, zero_words};
 use crate::sync::Word;
 
@@ -125,6 +126,8 @@ pub struct Region {
     mode: AtomicU32,
     /// The control page's generation that was last looked at.
     generation: AtomicU32,
+    /// What was seen of the collector's heart.
+    watch: Watch,
     /// The sequence number of the request that was last answered.
     answered: AtomicU32,
     /// How much of the description area is filled.
@@ -179,6 +182,7 @@ impl Region {
             attached: [const { AtomicBool::new(false) }; MAX_STREAMS as usize],
             mode: AtomicU32::new(Mode::Overwrite as u32),
             generation: AtomicU32::new(0),
+            watch: Watch::new(),
             answered: AtomicU32::new(0),
             described_bytes: AtomicU64::new(0),
             older: AtomicPtr::new(core::ptr::null_mut()),
@@ -403,6 +407,15 @@ impl Region {
         &self.generation
     }
 
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Ticks per second; 0 until that is known.
+    pub(crate) fn clock_hz(&self) -> u64 {
+        self.word(at::CLOCK_HZ).load(Ordering::Relaxed)
+    }
+
     /// The sequence number of the request that was last answered.
     pub(crate) fn answered(&self) -> u32 {
         self.answered.load(Ordering::Relaxed)
@@ -438,6 +451,12 @@ impl Region {
     pub(crate) fn count_discarded(&self, stream: u32, cause: Cause) {
         let offset = Geometry::stream_entry(stream) + at::STREAM_DISCARDED + 8 * cause as usize;
         self.word(offset).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many events found the ring full.
+    pub(crate) fn discarded_full(&self, stream: u32) -> u64 {
+        let offset = Geometry::stream_entry(stream) + at::STREAM_DISCARDED + 8 * Cause::Full as usize;
+        self.word(offset).load(Ordering::Relaxed)
     }
 
     pub(crate) fn discarded(&self, stream: u32) -> Discarded {

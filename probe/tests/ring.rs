@@ -8,7 +8,7 @@ use fata_wire::describe::{Record, Records};
 use fata_wire::event::CLOCK;
 use fata_wire::packet::{Cause, HEADER_BYTES, PacketHeader};
 use fata_wire::repair::{End, committed_prefix};
-use fata_wire::shared::{Geometry, Mode, PAGE_BYTES, State, Status, StreamStatus, control};
+use fata_wire::shared::{Clock, Geometry, Mode, PAGE_BYTES, State, Status, StreamStatus, control};
 use fata_wire::{put_u32, put_u64};
 
 /// A copy of a region, read as a collector reads it.
@@ -123,8 +123,13 @@ fn small(name: &'static str) -> Config<'static> {
 
 /// Writes the control page as a collector does.
 fn control(region: &Region, mode: Mode, categories: u64, level: u32, consumed: u64) {
+    control_with_heartbeat(region, mode, categories, level, consumed, 0);
+}
+
+fn control_with_heartbeat(region: &Region, mode: Mode, categories: u64, level: u32, consumed: u64, heartbeat: u64) {
     static GENERATION: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
     let mut page = [0; 128];
+    put_u64(&mut page, control::HEARTBEAT, heartbeat);
     put_u32(&mut page, control::MODE, mode as u32);
     put_u64(&mut page, control::CATEGORIES, categories);
     put_u32(&mut page, control::LEVEL, level);
@@ -244,6 +249,78 @@ fn discard_keeps_the_oldest_and_counts_the_rest_until_there_is_room() {
     assert_eq!(last.events_before, kept);
     assert_eq!(last.discarded[Cause::Full as usize], 10_000 - kept);
     assert_eq!(last.events_discarded, 10_000 - kept);
+}
+
+/// Lets the collector's heart beat, without a word else.
+fn beat(region: &Region, heartbeat: u64) {
+    // SAFETY: as in `control_with_heartbeat`.
+    #[expect(unsafe_code, reason = "the host's side of shared memory")]
+    unsafe {
+        let at = region.memory().add(PAGE_BYTES + control::HEARTBEAT).cast();
+        std::sync::atomic::AtomicU64::from_ptr(at).store(heartbeat, std::sync::atomic::Ordering::Release);
+    }
+}
+
+#[test]
+fn a_ring_whose_collector_died_overwrites_until_its_heart_beats_again() {
+    let _alone = alone();
+    let region = Region::in_memory(&small("orphan")).unwrap();
+    let attached = region.attach(0).unwrap();
+    // Two seconds of this clock are two million ticks, less than a millisecond.
+    region.set_running(&Clock { hz: 1_000_000, anchor_ticks: 1, ..Clock::default() });
+    let record = |i: u64| {
+        instant!("orphan.event", i = i);
+        let stream = Copy::of(region).stream();
+        (stream.lock, stream.discarded[Cause::Full as usize])
+    };
+    let silence = || {
+        let begin = fata_probe::ticks();
+        while fata_probe::ticks().wrapping_sub(begin) < 3_000_000 {}
+    };
+
+    // A host that never beats is taken at its word, and one whose heart beats lives.
+    control_with_heartbeat(region, Mode::Discard, u64::MAX, 3, 0, 0);
+    fata_probe::control::poll();
+    for i in 0..2_000 {
+        instant!("orphan.event", i = i);
+    }
+    silence();
+    fata_probe::control::poll();
+    let full = record(0);
+    assert_eq!(record(1), (full.0, full.1 + 1), "without a heartbeat the ring discards");
+    for i in 1..4 {
+        control_with_heartbeat(region, Mode::Discard, u64::MAX, 3, 0, i);
+        silence();
+        beat(region, i + 100);
+        fata_probe::control::poll();
+    }
+    let full = record(0);
+    assert_eq!(record(1), (full.0, full.1 + 1), "while the heart beats the ring discards");
+
+    // It stands still: a scheduler that looks sees it, and the newest events are kept.
+    silence();
+    fata_probe::control::poll();
+    let orphaned = record(7);
+    assert!(orphaned.0 > full.0, "nobody makes room, and the ring does not overwrite");
+    assert_eq!(Copy::of(region).events().last().unwrap(), "orphan.event i=U64(7)");
+
+    // It beats again, and the ring keeps what it has.
+    beat(region, 200);
+    fata_probe::control::poll();
+    for i in 0..2_000 {
+        instant!("orphan.event", i = i);
+    }
+    let full = record(0);
+    assert_eq!(record(1), (full.0, full.1 + 1), "a heart that beats again is not heard");
+
+    // Without a scheduler the writer itself sees it, within 64 events.
+    silence();
+    let before = Copy::of(region).stream().lock;
+    for i in 0..64 {
+        instant!("orphan.event", i = i);
+    }
+    assert!(Copy::of(region).stream().lock > before, "a writer without a scheduler discards for ever");
+    drop(attached);
 }
 
 #[test]

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::region::Region;
 
+/// A writer whose ring is full sees by itself that nobody will empty it, even where no scheduler looks.
+const DISCARDED_PER_WATCH: u64 = 64;
+
 impl Writer {
     /// Makes this the writer of `stream` of `region` and opens its first packet.
     pub(crate) fn attach(&self, region: &'static Region, stream: u32) {
@@ -41,9 +44,14 @@ impl Writer {
     }
 
     /// Whether the packet after the youngest may be opened. Looks at the control page: a packet opens seldom.
+    ///
+    /// A full ring is asked for each event that it discards, and looks after its collector every so often.
     pub(super) fn has_room(&self) -> bool {
         let Some(region) = self.region() else { return false };
         crate::control::poll_region(region);
+        if region.discarded_full(self.stream()).is_multiple_of(DISCARDED_PER_WATCH) {
+            crate::control::watch(region);
+        }
         if region.mode() == Mode::Overwrite {
             return true;
         }

@@ -89,6 +89,9 @@ pub mod control {
     pub const FREEZE: usize = 20;
     /// u64, 0 or the process id of the collector that is attached.
     pub const COLLECTOR: usize = 24;
+    /// u64: grows while a collector is attached, several times a second; a guest in discard mode that sees it stand still for
+    /// two seconds overwrites until it grows again. 0: nobody ever said that it would grow.
+    pub const HEARTBEAT: usize = 32;
     /// Per stream, 16 bytes: u64 number of the first packet not yet consumed, u64 bytes of its content that were.
     pub const CONSUMED: usize = 64;
     pub const CONSUMED_ENTRY_BYTES: usize = 16;

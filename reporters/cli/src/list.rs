@@ -32,6 +32,8 @@ struct Row {
     events: u64,
     events_per_second: u64,
     discarded: u64,
+    /// What the guest said of its end.
+    reason: String,
     collector: u64,
     path: String,
 }
@@ -68,6 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 events,
                 events_per_second: rate,
                 discarded: found.as_ref().map_or(0, Peek::discarded),
+                reason: found.as_ref().map_or_else(|_| String::new(), |peek| peek.last_words.clone()),
                 collector: found.as_ref().map_or(0, |peek| peek.collector),
                 path: guest.path.display().to_string(),
             }
@@ -92,10 +95,14 @@ fn table(rows: &[Row], out: &mut dyn Write) -> std::io::Result<()> {
         "GUEST", "PLATFORM", "STATE", "EVENTS", "EVENTS/S", "DISCARDED"
     )?;
     for row in rows {
-        let attached = if row.collector == 0 { String::new() } else { format!("  collected by {}", row.collector) };
+        let more = match row.collector {
+            0 if row.reason.is_empty() => String::new(),
+            0 => format!("  {}", row.reason),
+            collector => format!("  collected by {collector}"),
+        };
         writeln!(
             out,
-            "{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}{attached}",
+            "{:<24} {:<8} {:<10} {:>10} {:>10} {:>10}{more}",
             row.label,
             row.platform,
             row.state,

@@ -231,3 +231,54 @@ fn a_guest_does_what_it_is_asked_and_who_cannot_answer_is_told_apart() {
     drop(guest);
     sentence(&["ctl", "web", "ping"], "is gone without a word");
 }
+
+#[test]
+fn a_guest_that_is_asked_to_end_says_so_in_the_list_and_to_its_collector() {
+    let place = Place::new("asked");
+    let mut guest = place.web("asked");
+    place.wait_until_listed("running");
+    let collecting = Ends(place.fata(&["collect", "asked", "-o", "trace"]).stderr(Stdio::piped()).spawn().unwrap());
+    place.wait_until_listed("collected by");
+    assert!(Command::new("kill").arg(guest.0.id().to_string()).status().unwrap().success());
+    guest.0.wait().unwrap();
+    let said = common::last_words(collecting);
+    assert!(said.contains("the guest ended: SIGTERM asked it to end"), "{said}");
+    let list = json(&place, &["list", "--json"]);
+    assert_eq!((&list[0]["state"], &list[0]["reason"]), (&"exited".into(), &"SIGTERM asked it to end".into()));
+    assert!(text_of(&place.run(&["list"]).stdout).contains("SIGTERM asked it to end"));
+}
+
+#[test]
+fn a_guest_whose_collector_was_killed_becomes_a_flight_recorder_again_by_itself() {
+    let place = Place::new("orphan");
+    let _guest = place.guest(&["run", "churn", "rounds=1000000", "ring_mib=1"]);
+    place.wait_until_listed("running");
+    let mut collecting = place.guest(&["collect", "churn", "-o", "trace", "--level", "trace"]);
+    place.wait_until_listed("collected by");
+    collecting.0.kill().unwrap();
+    collecting.0.wait().unwrap();
+    // While the ring is full and nobody comes, every event is discarded; after two seconds they are kept.
+    let produced = || {
+        let list = json(&place, &["list", "--json"]);
+        (list[0]["events"].as_u64().unwrap(), list[0]["discarded"].as_u64().unwrap())
+    };
+    let (first, _) = produced();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut last = produced();
+    loop {
+        std::thread::sleep(Duration::from_millis(300));
+        let now = produced();
+        // More than the ring holds, and nothing of it was discarded lately.
+        if now.1 == last.1 && now.0 > last.0 && now.0 - now.1 - first > 1 << 18 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it discards for ever: {last:?}, {now:?}");
+        last = now;
+    }
+    // Whoever collects next gets the newest, and the account goes on.
+    assert!(place.run(&["collect", "churn", "-o", "trace", "--duration", "0.3"]).status.success());
+    let stats = json(&place, &["stats", "--json", "trace"]);
+    assert!(
+        stats["discarded"]["full"].as_u64().unwrap() > 0 && stats["discarded"]["overwritten"].as_u64().unwrap() > 0
+    );
+}

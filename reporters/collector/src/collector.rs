@@ -2,7 +2,8 @@
 //!
 //! Invariant: at most one collector is attached to a ring; its process id stands in the control page, and one that has died
 //! is replaced. While it is attached the ring discards what finds no room (streaming); when it leaves the ring goes back to
-//! overwriting (flight recorder), and the position stays there for the next collector.
+//! overwriting (flight recorder), and the position stays there for the next collector. One that is killed cannot do that: the
+//! guest sees its heart stand still, and does it by itself.
 //!
 //! ```no_run
 //! use fata_collector::{Collector, Options, sink::stream::StreamSink, source};
@@ -15,16 +16,18 @@
 //! # Ok(()) }
 //! ```
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fata_wire::field::Level;
 use fata_wire::packet::Discarded;
 use fata_wire::shared::{
-    MESSAGE_BYTES, Mode, Platform, SharedError, State, Status as GuestStatus, at, control, text_at,
+    MESSAGE_BYTES, Mode, PAGE_BYTES, Platform, SharedError, State, Status as GuestStatus, at, control, text_at,
 };
 
 use crate::description::Description;
 use crate::drain::{Phase, Position, StreamDrain, Totals};
+use crate::heart::Heart;
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
 use crate::source::{Guest, Source, SourceError};
@@ -108,6 +111,8 @@ pub enum End {
     Image(State, u64),
     /// The guest ended on its own.
     Exited,
+    /// The guest was asked to end, and ended in order: by whom.
+    Asked(String),
     /// The guest panicked, with these last words.
     Panicked(String),
     /// The guest is gone without a word, with so many records unfinished.
@@ -129,6 +134,7 @@ impl std::fmt::Display for End {
                 state.text()
             ),
             End::Exited => f.write_str("the guest ended"),
+            End::Asked(words) => write!(f, "the guest ended: {words}"),
             End::Panicked(message) if message.is_empty() => f.write_str("the guest panicked"),
             End::Panicked(message) => write!(f, "the guest panicked: {message}"),
             End::Killed(0) => f.write_str("the guest is gone without a word: it was killed, or it crashed"),
@@ -157,13 +163,15 @@ pub enum Poll {
 #[derive(Debug)]
 pub struct Collector {
     guest: Guest,
-    memory: SharedMemory,
+    memory: Arc<SharedMemory>,
     uuid: [u8; 16],
     options: Options,
     streams: Vec<StreamDrain>,
     description: Option<Description>,
     known_bytes: usize,
     attached: bool,
+    /// Beats while attached.
+    heart: Option<Heart>,
     started: Instant,
     alive: bool,
     asked_alive: Option<Instant>,
@@ -195,13 +203,14 @@ impl Collector {
         }
         let mut collector = Collector {
             guest: guest.clone(),
-            memory,
+            memory: Arc::new(memory),
             uuid,
             options: options.clone(),
             streams: Vec::new(),
             description: None,
             known_bytes: 0,
             attached: false,
+            heart: None,
             started: Instant::now(),
             alive: true,
             asked_alive: None,
@@ -225,6 +234,7 @@ impl Collector {
             for stream in &collector.streams {
                 stream.share(&collector.memory);
             }
+            collector.heart = Some(Heart::start(&collector.memory));
             collector.set_mode(Mode::Discard);
         }
         Ok(collector)
@@ -291,11 +301,11 @@ impl Collector {
             self.finish_streams(sink, &status)?;
             return Ok(Poll::Ended(match status.state {
                 _ if !over => End::Copied,
-                State::Exited => End::Exited,
-                State::Panicked => {
-                    let message = text_at(&page, at::MESSAGE, MESSAGE_BYTES);
-                    End::Panicked(String::from_utf8_lossy(message).chars().filter(|c| !c.is_control()).collect())
-                }
+                State::Exited => match last_words(&page) {
+                    words if words.is_empty() => End::Exited,
+                    words => End::Asked(words),
+                },
+                State::Panicked => End::Panicked(last_words(&page)),
                 state if self.guest.source == Source::Memory => End::Image(state, self.totals().unfinished),
                 _ if self.options.snapshot => End::Copied,
                 _ => End::Killed(self.totals().unfinished),
@@ -471,6 +481,7 @@ impl Collector {
     fn detach(&mut self) {
         if std::mem::take(&mut self.attached) {
             self.set_mode(Mode::Overwrite);
+            self.heart = None;
             // An error says that another collector has taken our place already.
             let own = u64::from(std::process::id());
             let _ = self.memory.exchange_control_u64(control::COLLECTOR, own, 0);
@@ -482,6 +493,12 @@ impl Drop for Collector {
     fn drop(&mut self) {
         self.detach();
     }
+}
+
+/// What the guest said of its end, without what would do something to a terminal.
+pub(crate) fn last_words(page: &[u8; PAGE_BYTES]) -> String {
+    let words = text_at(page, at::MESSAGE, MESSAGE_BYTES);
+    String::from_utf8_lossy(words).chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The discarded events of all causes together.

@@ -14,7 +14,7 @@
 //! | [`shared`] | reading memory that somebody else writes |
 //! | [`description`] | the guest's own description, as metadata text |
 //! | [`drain`] | one stream: copy, check, account, publish |
-//! | [`collector`] | one guest: attach, poll, leave |
+//! | [`collector`] | one guest: attach, poll, leave; a heartbeat for as long as that takes |
 //! | [`sink`] | directories and streams |
 //! | [`frames`], [`serve`] | live viewers on a socket |
 //! | [`peek`] | one look from afar, for lists |
@@ -25,6 +25,7 @@ pub mod collector;
 pub mod description;
 pub mod drain;
 pub mod frames;
+mod heart;
 pub mod peek;
 pub mod request;
 pub mod serve;

@@ -5,6 +5,7 @@ use fata_wire::packet::{self, HEADER_BYTES};
 use fata_wire::repair::committed_prefix;
 use fata_wire::shared::{State, Status, StreamStatus, control};
 
+use crate::collector::last_words;
 use crate::shared::SharedMemory;
 use crate::source::{Guest, SourceError};
 
@@ -15,6 +16,8 @@ pub struct Peek {
     pub alive: bool,
     /// What it last said of itself.
     pub state: State,
+    /// What it said of its end, if it has ended and had anything to say.
+    pub last_words: String,
     /// Events that it has recorded, all streams together.
     pub recorded: u64,
     /// Events that found no room, as the guest counts them.
@@ -56,7 +59,11 @@ pub fn peek(guest: &Guest) -> Result<Peek, SourceError> {
     let control = usize::try_from(geometry.control_offset).unwrap_or(0);
     let collector = memory.load(control + control::COLLECTOR);
     let collector = if collector != 0 && guest.is_mapped_by(collector) { collector } else { 0 };
-    Ok(Peek { alive: guest.is_alive(), state: status.state, recorded, discarded_by_guest, collector })
+    let last_words = match status.state {
+        State::Exited | State::Panicked => last_words(&page),
+        _ => String::new(),
+    };
+    Ok(Peek { alive: guest.is_alive(), state: status.state, last_words, recorded, discarded_by_guest, collector })
 }
 
 /// Events in the packet that is being written; 0 where none is, or where it changed while it was copied.

@@ -3,6 +3,9 @@
 //!
 //! Two seconds, or so many gigabytes: `FATA_ENDURANCE_GB=100 cargo test --release -p fata-collector --test memory -- --nocapture`.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+#[cfg(test)]
 mod common;
 
 use std::path::Path;
@@ -30,7 +33,7 @@ fn child_guest() {
     let (_, region) = install(dir, "fast", &config);
     let _attached = region.attach(0).unwrap();
     let mut i = 0u64;
-    while i % (1 << 16) != 0 || !dir.join("enough").exists() {
+    while !i.is_multiple_of(1 << 16) || !dir.join("enough").exists() {
         instant!("memory.event", i = i);
         i += 1;
     }

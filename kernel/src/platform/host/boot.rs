@@ -6,7 +6,7 @@ use std::format;
 
 use fata_probe::{Bytes, Nanos, instant, span};
 
-use super::{clock, fault, memory, net, power, trace};
+use super::{clock, ending, fault, memory, net, power, trace};
 use crate::{Boot, Main, heap};
 
 /// The heap may grow so far unless the boot parameter `heap_mib=` says otherwise.
@@ -22,6 +22,7 @@ pub fn start(name: &str, args: &str, main: Main) -> ! {
     trace::start(name, number(args, "ring_mib")).unwrap_or_else(|error| power::refuse(&error));
     power::end_at_panic();
     fault::seal_at_fault();
+    ending::seal_when_asked();
     instant!("boot.entry", since_entry = Nanos(clock::now() - entered), args = args);
     trace::describe("args", args);
     {

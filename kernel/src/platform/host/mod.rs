@@ -5,6 +5,7 @@ pub mod clock;
 pub mod console;
 pub mod cpu;
 mod directory;
+mod ending;
 mod fault;
 mod forward;
 mod frames;

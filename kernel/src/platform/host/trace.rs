@@ -120,6 +120,13 @@ pub(super) fn exited() {
     }
 }
 
+/// Seals the ring of a guest that somebody ends, on the guest's thread. For signal handlers: allocates nothing.
+pub(super) fn asked_to_end(words: &str) {
+    if let Some(region) = REGION.get() {
+        region.finish(State::Exited, words);
+    }
+}
+
 /// Seals the ring of a guest that a panic ends.
 pub(super) fn died(message: &dyn ToString) {
     if let Some(region) = REGION.get() {

@@ -87,3 +87,11 @@ pub(crate) fn get(port: u16) -> bool {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200")
 }
+
+/// What a process says on standard error until it ends.
+pub(crate) fn last_words(mut process: Ends) -> String {
+    let mut said = String::new();
+    process.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(process.0.wait().unwrap().success(), "{said}");
+    said
+}
