@@ -129,9 +129,10 @@ pub mod idle {
     use super::xen;
     use super::{Hypervisor, hypervisor};
 
-    /// Pauses until [`kick`] or until the clock reads `deadline` nanoseconds. May return early: the caller looks for work.
-    pub fn wait(deadline: Option<u64>) {
-        on_platform!(idle::wait(deadline));
+    /// Pauses until [`kick`] or until the clock reads `deadline` nanoseconds; whether there was a kick. May return early: the
+    /// caller looks for work.
+    pub fn wait(deadline: Option<u64>) -> bool {
+        on_platform!(idle::wait(deadline))
     }
 
     /// Makes the running wait return, or the next one if none is running. From interrupt handlers too.

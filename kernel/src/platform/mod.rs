@@ -7,7 +7,7 @@
 //! | `boot` | the entry: lays out the trace ring, then calls [`crate::run`] |
 //! | `clock` | `now() -> u64`: nanoseconds since boot, never backwards |
 //! | `cpu` | `current() -> usize`: which execution context this is; 1 on bare metal, where there is one |
-//! | `idle` | `wait(deadline)` until a kick or the deadline, `kick()` from anywhere; a kick before `wait` is not lost |
+//! | `idle` | `wait(deadline) -> bool`: until a kick (`true`) or the deadline, `kick()` from anywhere; no kick is lost |
 //! | `console` | `write(&str)`: text for the person in front of the machine |
 //! | `memory` | `grow(len)`, `give_back(len)`: the heap's memory, in one piece; `contains(block)`, `…_outside`: all other |
 //! | `net` | `start(guest) -> Net`: the network on the machine's device, if there is one |

@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// Sleeps until a [`kick`] that no wait of this thread has answered, or until the clock reads `deadline` nanoseconds.
-pub fn wait(deadline: Option<u64>) {
+pub fn wait(deadline: Option<u64>) -> bool {
     // Nobody can panic while holding the lock; if it were poisoned all the same, the count would still be right.
     let mut kicks = KICKS.lock().unwrap_or_else(PoisonError::into_inner);
     while *kicks == ANSWERED.get() {
@@ -31,7 +31,7 @@ pub fn wait(deadline: Option<u64>) {
             None => KICKED.wait(kicks).unwrap_or_else(PoisonError::into_inner),
         };
     }
-    ANSWERED.set(*kicks);
+    ANSWERED.replace(*kicks) != *kicks
 }
 
 /// Makes the running wait return, or the next one if none is running. From any thread.

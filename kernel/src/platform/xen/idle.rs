@@ -8,23 +8,24 @@
 use super::machine::kicked;
 use super::{clock, cpu, hypercall};
 
-/// Pauses until a kick or until the clock reads `deadline` nanoseconds. May return early: the caller looks for work.
-pub(crate) fn wait(deadline: Option<u64>) {
+/// Pauses until a kick or until the clock reads `deadline` nanoseconds; whether there was a kick. May return early:
+/// the caller looks for work.
+pub(crate) fn wait(deadline: Option<u64>) -> bool {
     super::trace::tend();
     cpu::disable_interrupts();
     if kicked::take() {
         cpu::enable_interrupts();
-        return;
+        return true;
     }
     if let Some(deadline) = deadline {
         if deadline <= clock::now() {
             cpu::enable_interrupts();
-            return;
+            return false;
         }
         hypercall::set_timer(clock::system_nanos_from_now(deadline));
     }
     cpu::enable_interrupts_and_pause();
-    // Any event ends the pause; what it has kicked is work that the caller is about to look for.
-    kicked::take();
+    // Any event ends the pause; what it has kicked is work that the caller must look for.
     // A timer that is still armed is left so: it ends a later pause early, which is allowed, or is set anew.
+    kicked::take()
 }
