@@ -18,6 +18,7 @@
 //! | [`front`] | what stands before a reporter: a bounded queue and a thread of its own |
 //! | [`lines`], [`file`] | lines to a pipe or terminal; to a file that is rotated |
 //! | [`syslog`] | syslog messages; sent as datagrams, over TCP, TLS, to `/dev/log` |
+//! | [`journald`] | entries of systemd's journal, over its native protocol |
 //! | [`spec`] | reporters as words of a command line |
 //! | [`text`] | untrusted bytes as text that no terminal interprets; texts of bounded length |
 //! | [`time`] | when: wall time, or time since the guest's start |
@@ -51,6 +52,8 @@ pub mod console;
 pub mod file;
 #[cfg(feature = "std")]
 pub mod front;
+#[cfg(feature = "std")]
+pub mod journald;
 pub mod json;
 #[cfg(feature = "std")]
 pub mod lines;

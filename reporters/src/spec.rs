@@ -8,6 +8,7 @@
 //! | `json` | |
 //! | `file:PATH` | `json`, `rotate=BYTES`, `age=TIME`, `keep=N`, `compress`, `fsync=never\|done\|always` |
 //! | `syslog:udp://HOST[:514]`, `syslog:tcp://HOST[:514]`, `syslog:tls://HOST[:6514]`, `syslog:/dev/log` | `rfc=5424\|3164`, `facility=NAME`, `ca=PATH` |
+//! | `journald`, `journald:PATH` of its socket | |
 //!
 //! Every destination takes `level=LEVEL` (records of this level and more severe ones). All but the first two, which are as
 //! slow as whoever reads them, stand behind a bounded queue: `buffer=BYTES`, `policy=oldest|newest|block` say how much waits
@@ -35,6 +36,7 @@ use crate::combine::{Fallback, Threshold};
 use crate::console::Console;
 use crate::file::{self, Fsync};
 use crate::front::{Front, Options};
+use crate::journald::{self, Journald};
 use crate::lines::{Format, Lines};
 use crate::queue::Policy;
 use crate::reporter::Reporter;
@@ -77,7 +79,7 @@ pub enum OpenError {
 /// A reporter that may go to another thread.
 pub type Boxed = Box<dyn Reporter + Send>;
 
-const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT";
+const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT, journald";
 
 /// Opens the reporters that `spec` asks for.
 ///
@@ -164,6 +166,8 @@ fn open_one(spec: &str, has_fallback: bool) -> Result<Boxed, OpenError> {
         "json" => Box::new(Lines::new(io::stdout(), "standard output", Format::Json)),
         "file" => Box::new(open_file(&words)?),
         "syslog" => Box::new(open_syslog(&words)?),
+        "journald" if words.place.is_empty() => Box::new(Journald::new(Path::new(journald::SOCKET))),
+        "journald" => Box::new(Journald::new(Path::new(words.place))),
         _ => return Err(OpenError::UnknownDestination(spec.into())),
     };
     let reporter = match words.kind {
