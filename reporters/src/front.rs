@@ -12,6 +12,7 @@
 //! | blocks | the queue fills, and its policy decides; `close` gives up after its time and counts |
 //! | forgets (is never ready or never done) | after [`Options::patience`] a sentence says so |
 //! | fails for now | the record is kept and offered again; the queue fills meanwhile |
+//! | takes records and cannot deliver them | [`Account::unconfirmed`] says how many; it is asked again and again |
 //!
 //! ```
 //! use fata_reporters::front::{Front, Options};
@@ -91,6 +92,8 @@ pub struct Account {
     pub reported: Counts,
     /// Discarded by the front, each told by a loss as long as the reporter takes any.
     pub discarded: Counts,
+    /// Of those taken by the reporter, the ones it has not yet said to have arrived.
+    pub unconfirmed: u64,
 }
 
 /// A reporter behind a queue. Clones share it; the last one that is dropped closes it.
@@ -123,6 +126,10 @@ struct State {
     /// Items handed over, and how many of them were there when the reporter was last done.
     handed: u64,
     done: u64,
+    /// When a reporter whose completion failed for now is asked again.
+    done_again: Option<Instant>,
+    /// Records taken by the reporter since it was last done.
+    unconfirmed: u64,
     worker: Option<ThreadId>,
     last_progress: Instant,
     wakers: Vec<Waker>,
@@ -174,6 +181,8 @@ impl Front {
                 in_hand: None,
                 handed: 0,
                 done: 0,
+                done_again: None,
+                unconfirmed: 0,
                 worker: None,
                 last_progress: Instant::now(),
                 wakers: Vec::with_capacity(MAX_WAKERS),
@@ -238,7 +247,8 @@ impl Front {
     #[must_use]
     pub fn account(&self) -> Account {
         let state = self.shared().lock();
-        Account { produced: state.produced, reported: state.reported, discarded: state.queue.discarded }
+        let State { produced, reported, unconfirmed, .. } = *state;
+        Account { produced, reported, discarded: state.queue.discarded, unconfirmed }
     }
 
     /// What keeps the reporter from taking records, if anything does.
@@ -327,9 +337,13 @@ impl Drop for Owner {
         let already = self.shared.lock().closing;
         self.shared.close(DROP_PATIENCE);
         // Whoever calls `close` gets the account; who only drops the front must not lose records in silence.
-        let untold = self.shared.lock().queue.discarded_at_the_end;
-        if !already && untold > 0 {
-            let error = ReportError::never(format_args!("ended before {untold} records were reported"));
+        let state = self.shared.lock();
+        let (untold, unconfirmed) = (state.queue.discarded_at_the_end, state.unconfirmed);
+        drop(state);
+        if !already && untold + unconfirmed > 0 {
+            let error = ReportError::never(format_args!(
+                "ended before {untold} records were reported, and {unconfirmed} more were said to have arrived"
+            ));
             (self.shared.options.trouble)(&self.shared.name, Some(&error));
         }
     }

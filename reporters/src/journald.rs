@@ -22,7 +22,7 @@ use std::io::{self, IoSlice, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::string::{String, ToString};
+use std::string::ToString;
 use std::vec::Vec;
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -71,8 +71,10 @@ pub fn encode(out: &mut Vec<u8>, item: &Item<'_>) {
             put(out, "FATA_LEVEL", record.level.text().as_bytes());
             put(out, "FATA_STREAM", record.stream.to_string().as_bytes());
             put(out, "FATA_SEQUENCE", record.sequence.to_string().as_bytes());
-            for mark in [record.late.then_some("FATA_LATE"), record.history.then_some("FATA_HISTORY")] {
-                mark.map(|name| put(out, name, b"1"));
+            for (name, set) in [("FATA_LATE", record.late), ("FATA_HISTORY", record.history)] {
+                if set {
+                    put(out, name, b"1");
+                }
             }
             for span in record.spans {
                 put(out, "FATA_SPAN", span.to_string().as_bytes());
@@ -208,11 +210,11 @@ impl Reporter for Journald {
 
 /// The entry that `bytes` encode, as names and values: the receiver's side of the protocol, for tests.
 #[cfg(test)]
-fn decode(mut bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+fn decode(mut bytes: &[u8]) -> Option<Vec<(std::string::String, Vec<u8>)>> {
     let mut fields = Vec::new();
     while !bytes.is_empty() {
         let end = bytes.iter().position(|&byte| byte == b'=' || byte == b'\n')?;
-        let name = String::from_utf8(bytes[..end].to_vec()).ok()?;
+        let name = std::string::String::from_utf8(bytes[..end].to_vec()).ok()?;
         let valid = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         if name.is_empty() || name.len() > MAX_NAME || name.starts_with('_') || !name.chars().all(valid) {
             return None;
@@ -238,6 +240,7 @@ mod tests {
     use crate::record::Record;
     use crate::time::Time;
     use fata_wire::field::Level;
+    use std::string::String;
 
     fn entry(item: &Item<'_>) -> Vec<(String, Vec<u8>)> {
         let mut bytes = Vec::new();

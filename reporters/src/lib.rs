@@ -19,6 +19,7 @@
 //! | [`lines`], [`file`] | lines to a pipe or terminal; to a file that is rotated |
 //! | [`syslog`] | syslog messages; sent as datagrams, over TCP, TLS, to `/dev/log` |
 //! | [`journald`] | entries of systemd's journal, over its native protocol |
+//! | [`otlp`] | OpenTelemetry log records over HTTP |
 //! | [`spec`] | reporters as words of a command line |
 //! | [`text`] | untrusted bytes as text that no terminal interprets; texts of bounded length |
 //! | [`time`] | when: wall time, or time since the guest's start |
@@ -60,6 +61,8 @@ pub mod lines;
 pub mod loss;
 #[cfg(feature = "std")]
 mod net;
+#[cfg(feature = "std")]
+pub mod otlp;
 #[cfg(feature = "std")]
 pub mod queue;
 pub mod record;

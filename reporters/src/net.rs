@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::RecvFlags;
 
-#[cfg(feature = "tls")]
+pub(crate) mod http;
 pub(crate) mod tls;
 
 /// The longest that one call may wait for a peer.
@@ -51,7 +51,6 @@ pub(crate) enum Link {
     /// In the clear.
     Tcp(TcpStream),
     /// Encrypted.
-    #[cfg(feature = "tls")]
     Tls(std::boxed::Box<tls::Stream>),
 }
 
@@ -61,7 +60,6 @@ pub(crate) struct Address {
     /// `HOST:PORT`.
     pub(crate) host_and_port: String,
     /// Encrypted, trusting whom this says.
-    #[cfg(feature = "tls")]
     pub(crate) tls: Option<tls::Trust>,
 }
 
@@ -69,7 +67,6 @@ impl Link {
     /// Connects within [`CALL_TIME`].
     pub(crate) fn connect(address: &Address) -> io::Result<Self> {
         let stream = connect(&address.host_and_port)?;
-        #[cfg(feature = "tls")]
         if let Some(trust) = &address.tls {
             return Ok(Link::Tls(tls::wrap(stream, &address.host_and_port, trust)?));
         }
@@ -80,7 +77,6 @@ impl Link {
     pub(crate) fn check(&mut self) -> io::Result<()> {
         match self {
             Link::Tcp(stream) => drain(stream),
-            #[cfg(feature = "tls")]
             Link::Tls(stream) => tls::drain(stream),
         }
     }
@@ -90,7 +86,6 @@ impl Read for Link {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Link::Tcp(stream) => stream.read(bytes),
-            #[cfg(feature = "tls")]
             Link::Tls(stream) => stream.read(bytes),
         }
     }
@@ -100,14 +95,12 @@ impl Write for Link {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Link::Tcp(stream) => stream.write(bytes),
-            #[cfg(feature = "tls")]
             Link::Tls(stream) => stream.write(bytes),
         }
     }
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Link::Tcp(stream) => stream.flush(),
-            #[cfg(feature = "tls")]
             Link::Tls(stream) => stream.flush(),
         }
     }

@@ -9,6 +9,7 @@
 //! | `file:PATH` | `json`, `rotate=BYTES`, `age=TIME`, `keep=N`, `compress`, `fsync=never\|done\|always` |
 //! | `syslog:udp://HOST[:514]`, `syslog:tcp://HOST[:514]`, `syslog:tls://HOST[:6514]`, `syslog:/dev/log` | `rfc=5424\|3164`, `facility=NAME`, `ca=PATH` |
 //! | `journald`, `journald:PATH` of its socket | |
+//! | `otlp:http://HOST:4318/v1/logs`, or `https` | `ca=PATH` |
 //!
 //! Every destination takes `level=LEVEL` (records of this level and more severe ones). All but the first two, which are as
 //! slow as whoever reads them, stand behind a bounded queue: `buffer=BYTES`, `policy=oldest|newest|block` say how much waits
@@ -38,6 +39,7 @@ use crate::file::{self, Fsync};
 use crate::front::{Front, Options};
 use crate::journald::{self, Journald};
 use crate::lines::{Format, Lines};
+use crate::otlp::{self, Otlp};
 use crate::queue::Policy;
 use crate::reporter::Reporter;
 use crate::syslog::{self, Destination, Facility, Form, Syslog};
@@ -67,8 +69,10 @@ pub enum OpenError {
     /// The file cannot be written.
     #[error(transparent)]
     File(#[from] file::OpenError),
+    /// No receiver can be at this URL.
+    #[error(transparent)]
+    Otlp(#[from] otlp::UrlError),
     /// Nobody to trust.
-    #[cfg(feature = "tls")]
     #[error(transparent)]
     Trust(#[from] crate::net::tls::TrustError),
     /// No thread for the reporter.
@@ -79,7 +83,7 @@ pub enum OpenError {
 /// A reporter that may go to another thread.
 pub type Boxed = Box<dyn Reporter + Send>;
 
-const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT, journald";
+const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT, journald, otlp:URL";
 
 /// Opens the reporters that `spec` asks for.
 ///
@@ -155,6 +159,7 @@ fn options_of(kind: &str) -> &'static [&'static str] {
         "console" => &["color"],
         "file" => &["json", "rotate", "age", "keep", "compress", "fsync"],
         "syslog" => &["rfc", "facility", "ca"],
+        "otlp" => &["ca"],
         _ => &[],
     }
 }
@@ -166,6 +171,10 @@ fn open_one(spec: &str, has_fallback: bool) -> Result<Boxed, OpenError> {
         "json" => Box::new(Lines::new(io::stdout(), "standard output", Format::Json)),
         "file" => Box::new(open_file(&words)?),
         "syslog" => Box::new(open_syslog(&words)?),
+        "otlp" => {
+            let url = words.place("an OTLP receiver is http://HOST:4318/v1/logs, or https")?;
+            Box::new(Otlp::new(url, authorities(&words)?.as_deref())?)
+        }
         "journald" if words.place.is_empty() => Box::new(Journald::new(Path::new(journald::SOCKET))),
         "journald" => Box::new(Journald::new(Path::new(words.place))),
         _ => return Err(OpenError::UnknownDestination(spec.into())),
@@ -242,15 +251,17 @@ fn open_file(words: &Words<'_>) -> Result<file::File, OpenError> {
     Ok(file::File::open(&path, options)?)
 }
 
+fn authorities(words: &Words<'_>) -> Result<Option<PathBuf>, OpenError> {
+    words.get("ca", "it is the path of a PEM file", |path| (!path.is_empty()).then(|| path.into()))
+}
+
 fn open_syslog(words: &Words<'_>) -> Result<Syslog, OpenError> {
     const SHOULD: &str = "a syslog needs udp://HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT or the path of a socket";
     let place = words.place(SHOULD)?;
-    let authorities =
-        words.get("ca", "it is the path of a PEM file", |path| (!path.is_empty()).then(|| PathBuf::from(path)))?;
+    let authorities = authorities(words)?;
     let (destination, form) = match place.split_once("://") {
         Some(("udp", host)) => (Destination::udp(&with_port(host, 514)), Form::Rfc5424),
         Some(("tcp", host)) => (Destination::tcp(&with_port(host, 514)), Form::Rfc5424),
-        #[cfg(feature = "tls")]
         Some(("tls", host)) => (Destination::tls(&with_port(host, 6514), authorities.as_deref())?, Form::Rfc5424),
         None if place.starts_with('/') => (Destination::unix(place), Form::Local),
         _ => return Err(OpenError::BadValue(place.into(), SHOULD)),

@@ -24,6 +24,8 @@ use crate::reporter::Item;
 use crate::time::{Civil, Epoch, Time};
 
 #[cfg(feature = "std")]
+pub use crate::net::tls::TrustError;
+#[cfg(feature = "std")]
 pub use send::{Destination, Options, Syslog};
 
 /// How a message is written.

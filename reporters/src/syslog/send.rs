@@ -57,11 +57,7 @@ impl Destination {
     /// A TCP stream to `HOST:PORT`.
     #[must_use]
     pub fn tcp(host_and_port: &str) -> Self {
-        let address = Address {
-            host_and_port: host_and_port.into(),
-            #[cfg(feature = "tls")]
-            tls: None,
-        };
+        let address = Address { host_and_port: host_and_port.into(), tls: None };
         Destination(Place::Stream(address, "tcp"))
     }
 
@@ -70,7 +66,6 @@ impl Destination {
     ///
     /// # Errors
     /// The file's.
-    #[cfg(feature = "tls")]
     pub fn tls(
         host_and_port: &str,
         authorities: Option<&std::path::Path>,
