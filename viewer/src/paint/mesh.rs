@@ -194,30 +194,55 @@ const SHADES: u8 = 32;
 /// The shades of each ink, mixed once per picture and not once per pixel.
 struct Shades<'a> {
     palette: &'a Palette,
-    known: Vec<(Ink, bool, [Color32; SHADES as usize])>,
-    last: usize,
+    /// Where an ink's shades are among the known ones, by [`place`].
+    places: Vec<Option<u16>>,
+    known: Vec<[Color32; SHADES as usize]>,
 }
 
-impl Shades<'_> {
+/// A number for each ink.
+#[inline]
+fn place(ink: Ink, dim: bool) -> usize {
+    let ink = match ink {
+        Ink::Name(hue) => usize::from(hue.angle) * 4 + usize::from(hue.shade.min(3)),
+        Ink::Idle => 1024,
+        Ink::Ready => 1025,
+        Ink::Running => 1026,
+        Ink::Alarm => 1027,
+        Ink::SpawnArrow => 1028,
+        Ink::WakeArrow => 1029,
+        Ink::Muted => 1030,
+    };
+    ink * 2 + usize::from(dim)
+}
+
+impl<'a> Shades<'a> {
+    fn new(palette: &'a Palette) -> Self {
+        Self { palette, places: vec![None; place(Ink::Muted, true) + 1], known: Vec::new() }
+    }
+
     #[inline]
     fn of(&mut self, ink: Ink, dim: bool, share: u8) -> Color32 {
-        let is = |(known, known_dim, _): &(Ink, bool, _)| *known == ink && *known_dim == dim;
-        if !self.known.get(self.last).is_some_and(is) {
-            self.last = self.known.iter().position(is).unwrap_or(self.known.len());
+        let place = self.places.get(place(ink, dim)).copied().flatten().unwrap_or_else(|| self.add(ink, dim));
+        let shades = self.known.get(usize::from(place));
+        shades.and_then(|shades| shades.get(usize::from(share / (u8::MAX / SHADES + 1)))).copied().unwrap_or_default()
+    }
+
+    #[cold]
+    fn add(&mut self, ink: Ink, dim: bool) -> u16 {
+        let full = self.palette.ink(ink);
+        let full = if dim { self.palette.dimmed(full) } else { full };
+        let mut shades = [full; SHADES as usize];
+        for (shade, step) in shades.iter_mut().zip(0u8..) {
+            // Even a single short span in a column must be seen.
+            let share = 0.22 + 0.78 * f32::from(step) / f32::from(SHADES - 1);
+            *shade = mix(self.palette.canvas, full, share);
         }
-        if self.last == self.known.len() {
-            let full = self.palette.ink(ink);
-            let full = if dim { self.palette.dimmed(full) } else { full };
-            let mut shades = [full; SHADES as usize];
-            for (shade, step) in shades.iter_mut().zip(0u8..) {
-                // Even a single short span in a column must be seen.
-                let share = 0.22 + 0.78 * f32::from(step) / f32::from(SHADES - 1);
-                *shade = mix(self.palette.canvas, full, share);
-            }
-            self.known.push((ink, dim, shades));
+        let at = u16::try_from(self.known.len()).unwrap_or(0);
+        self.known.push(shades);
+        if let Some(slot) = self.places.get_mut(place(ink, dim)) {
+            *slot = Some(at);
         }
-        let step = usize::from(share / (u8::MAX / SHADES + 1));
-        self.known.get(self.last).and_then(|(_, _, shades)| shades.get(step)).copied().unwrap_or(self.palette.canvas)
+        at
     }
 }
 
@@ -225,20 +250,14 @@ impl Shades<'_> {
 #[must_use]
 pub fn density_image(rows: &[Density], palette: &Palette) -> ColorImage {
     let width = rows.iter().map(|row| row.columns.len()).max().unwrap_or(0).max(1);
-    let mut pixels = Vec::with_capacity(width * rows.len().max(1));
-    let mut shades = Shades { palette, known: Vec::new(), last: 0 };
-    for row in rows {
-        for column in &row.columns {
-            if column.share == 0 {
-                pixels.push(Color32::TRANSPARENT);
-                continue;
+    let mut pixels = vec![Color32::TRANSPARENT; width * rows.len().max(1)];
+    let mut shades = Shades::new(palette);
+    for (row, line) in rows.iter().zip(pixels.chunks_exact_mut(width)) {
+        for (column, pixel) in row.columns.iter().zip(line) {
+            if column.share > 0 {
+                *pixel = shades.of(column.ink, column.dim, column.share);
             }
-            pixels.push(shades.of(column.ink, column.dim, column.share));
         }
-        pixels.resize(pixels.len().next_multiple_of(width), Color32::TRANSPARENT);
-    }
-    if rows.is_empty() {
-        pixels.push(Color32::TRANSPARENT);
     }
     ColorImage::new([width, rows.len().max(1)], pixels)
 }

@@ -3,6 +3,8 @@
 //! Names get hues on a circle of even lightness (OKLCH), so that no name shouts; states have fixed colours, the same in
 //! every picture: running green, ready amber, idle a thin grey line. Red is kept for what is wrong.
 
+use std::sync::LazyLock;
+
 use egui::{Color32, Visuals};
 
 use crate::view::display::{Hue, Ink};
@@ -123,9 +125,8 @@ impl Palette {
     }
 
     fn hue(&self, hue: Hue) -> Color32 {
-        let angle = f32::from(hue.angle) / 256.0 * std::f32::consts::TAU;
-        let nudge = f32::from(hue.shade.min(3)) * 0.028;
-        if self.dark { oklch(0.655 + nudge, 0.105, angle) } else { oklch(0.74 + nudge, 0.1, angle) }
+        let at = usize::from(hue.angle) * SHADES + usize::from(hue.shade.min(3));
+        HUES[usize::from(self.dark)].get(at).copied().unwrap_or(self.muted)
     }
 
     /// egui's own widgets in these colours.
@@ -147,6 +148,19 @@ impl Palette {
         visuals.popup_shadow.blur = 8;
         visuals
     }
+}
+
+/// Shades of each hue.
+const SHADES: usize = 4;
+
+/// All hues in all shades, light and dark: a picture asks for thousands, and each takes a cosine and three powers.
+static HUES: [LazyLock<Vec<Color32>>; 2] = [LazyLock::new(|| hues(0.74, 0.1)), LazyLock::new(|| hues(0.655, 0.105))];
+
+fn hues(lightness: f32, chroma: f32) -> Vec<Color32> {
+    let hue = |angle: u16, shade: f32| {
+        oklch(lightness + shade * 0.028, chroma, f32::from(angle) / 256.0 * std::f32::consts::TAU)
+    };
+    (0..256).flat_map(|angle| [0.0, 1.0, 2.0, 3.0].map(|shade| hue(angle, shade))).collect()
 }
 
 /// `share` of `b`, the rest of `a`.
