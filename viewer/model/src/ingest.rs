@@ -34,12 +34,12 @@ mod dispatch;
 /// How much a trace may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Intervals, instants and samples in all; each takes about 18 bytes. When there are so many, the oldest are given up
-    /// for the newest; their overview stays, at a fifth of the cost.
+    /// Intervals, instants and samples in all; each takes about 10 bytes. When there are so many, the oldest are given up
+    /// for the newest; their overview stays, and counts as a fifth.
     pub intervals: u64,
     /// Bytes for events' fields; the oldest are given up for the newest.
     pub field_bytes: usize,
-    /// Tracks; each takes about 300 bytes.
+    /// Tracks; each takes about 400 bytes.
     pub tracks: usize,
     /// Tasks over the whole trace.
     pub tasks: usize,

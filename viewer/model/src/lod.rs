@@ -16,7 +16,7 @@
 //! assert!((visible.cells[50].share - 0.5).abs() < 0.01);
 //! ```
 
-use crate::columns::{FAN_OUT, Node, Row};
+use crate::columns::{FAN_OUT, LEAVES, Node, Row, Times};
 use crate::pyramid::{Descend, Visit};
 use crate::time::Nanos;
 
@@ -88,80 +88,107 @@ pub struct Visible {
     pub spans: Vec<Span>,
     /// Columns with narrower ones.
     pub cells: Vec<Cell>,
+    /// One for each column while a walk adds to them; empty ones between walks.
+    filling: Vec<Part>,
 }
 
-/// A walk in progress. The column that is being filled covers the times `column_from..column_to`.
+/// A walk in progress.
 struct Walker<'a> {
     from: Nanos,
     to: Nanos,
     scale: f64,
-    column_nanos: f64,
     last_column: u32,
+    /// A nanosecond, in columns: what reaches less far into the next column does not reach into it.
+    nano: f64,
     /// Narrower ones go into cells.
     pixel_nanos: Nanos,
-    column_to: Nanos,
-    cell: Filling,
-    out: &'a mut Visible,
+    /// Nodes this wide are looked into: two pixels.
+    wide_nanos: Nanos,
+    filling: &'a mut [Part],
+    /// The columns to which anything was added lie between these.
+    low: u32,
+    high: u32,
+    /// The group that is looked at.
+    times: Times,
+    spans: &'a mut Vec<Span>,
 }
 
-/// A cell that is being filled.
-#[derive(Clone, Copy)]
-struct Filling {
-    column: u32,
-    count: u32,
-    busy: f64,
+/// A cell that is being filled, or what is added to it.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// The covered part of the column.
+    pixels: f32,
+    /// The longest's nanoseconds; below 0 where there is nothing.
     longest: f32,
-    key: u16,
-    first: u32,
-}
-
-const NOTHING: Filling = Filling { column: 0, count: 0, busy: 0.0, longest: -1.0, key: 0, first: 0 };
-
-/// Something narrower than a pixel: one interval, or a node.
-#[derive(Clone, Copy)]
-struct Narrow {
-    start: Nanos,
-    end: Nanos,
-    /// Covered nanoseconds.
-    busy: f64,
-    longest: f32,
-    key: u16,
     first: u32,
     count: u32,
+    key: u16,
 }
+
+const NOTHING: Part = Part { pixels: 0.0, longest: -1.0, first: u32::MAX, count: 0, key: 0 };
+
+/// Intervals per node of the lowest level.
+const NODE: usize = LEAVES * FAN_OUT;
 
 impl Row {
     /// Puts into `out` what of this row can be seen in `view`; `now` is where an open interval ends.
     pub fn visible(&self, view: &View, now: Nanos, out: &mut Visible) {
-        out.spans.clear();
-        out.cells.clear();
+        let Visible { spans, cells, filling } = out;
+        spans.clear();
+        cells.clear();
         let scale = view.scale();
-        if scale <= 0.0 {
+        if scale <= 0.0 || view.columns == 0 {
             return;
+        }
+        let columns = usize::try_from(view.columns).unwrap_or(usize::MAX);
+        // What reaches beyond the last column ends in one that is never shown.
+        if filling.len() <= columns {
+            filling.resize(columns + 1, NOTHING);
         }
         let mut walker = Walker {
             from: view.from,
             to: view.to,
             scale,
-            column_nanos: 1.0 / scale,
-            last_column: view.columns.saturating_sub(1),
+            last_column: view.columns - 1,
+            nano: scale.max(1e-6),
             pixel_nanos: nanos_ceil(1.0 / scale),
-            column_to: Nanos::MIN,
-            cell: NOTHING,
-            out,
+            wide_nanos: nanos_ceil(2.0 / scale),
+            filling,
+            low: u32::MAX,
+            high: 0,
+            times: Times::EMPTY,
+            spans,
         };
-        self.pyramid().walk(self.len(), &mut |visit| match visit {
-            Visit::Node { node, first, count } => walker.node(node, first, count),
-            Visit::Group(group) => walker.group(self, group),
+        self.pyramid().walk(&mut |visit| match visit {
+            Visit::Node { node, first, count } => walker.node(node, first * NODE, count * NODE),
+            Visit::Group(leaves) => walker.leaves(self, leaves),
         });
+        walker.group(self, self.leaves());
         if let Some(open) = self.open() {
-            walker.interval(open.start, now.max(open.start), open.key, false, Span::OPEN);
+            walker.interval(open.start, now.max(open.start), open.key, Span::OPEN, false);
         }
-        walker.flush();
+        let (low, high) = (walker.low, walker.high.min(walker.last_column));
+        let touched = filling.get_mut(low as usize..=high as usize).unwrap_or(&mut []);
+        cells.resize(touched.len(), Cell { column: 0, count: 0, share: 0.0, key: 0, first: 0 });
+        let mut filled = 0;
+        for (cell, column) in touched.iter_mut().zip(low..) {
+            let Part { pixels, longest, first, count, key } = *cell;
+            // Whether a column is empty is anybody's guess, so nothing is made to depend on it.
+            if let Some(next) = cells.get_mut(filled) {
+                *next = Cell { column, count, share: pixels.clamp(0.0, 1.0), key, first };
+            }
+            filled += usize::from(longest >= 0.0);
+            *cell = NOTHING;
+        }
+        if let Some(beyond) = filling.get_mut(columns) {
+            *beyond = NOTHING;
+        }
+        cells.truncate(filled);
     }
 }
 
 impl Walker<'_> {
+    /// What a walk does about a node: `first` is the index of its first interval, `count` how many they are.
     #[inline]
     fn node(&mut self, node: &Node, first: usize, count: usize) -> Descend {
         if node.end < self.from {
@@ -170,166 +197,108 @@ impl Walker<'_> {
         if node.start >= self.to {
             return Descend::Stop;
         }
-        if node.end - node.start >= self.pixel_nanos {
+        let nanos = node.end - node.start;
+        if nanos >= self.wide_nanos || (nanos >= self.pixel_nanos && node.longest_at_most() >= self.pixel_nanos as f32)
+        {
             return Descend::Into;
         }
-        self.narrow(&Narrow {
-            start: node.start,
-            end: node.end,
-            busy: f64::from(node.busy),
-            longest: node.longest(),
-            key: node.key,
-            first: u32::try_from(first).unwrap_or(u32::MAX),
-            count: u32::try_from(count).unwrap_or(u32::MAX),
-        });
+        self.summary(node, u32::try_from(first).unwrap_or(u32::MAX), u32::try_from(count).unwrap_or(u32::MAX));
         Descend::Skip
     }
 
-    #[inline]
-    fn group(&mut self, row: &Row, group: usize) -> Descend {
-        if (group + 1) * FAN_OUT <= row.forgotten()
-            && let Some(node) = row.pyramid().level(0).get(group)
-        {
-            return self.smear(node, group * FAN_OUT);
-        }
-        let whole = row.for_each_in(group, |index, start, end, key, uncertain| {
-            self.interval(start, end, key, uncertain, index);
-            start < self.to
-        });
-        if whole { Descend::Skip } else { Descend::Stop }
-    }
-
-    /// Spreads a node of which nothing more is known evenly over its columns.
-    fn smear(&mut self, node: &Node, first: usize) -> Descend {
-        let density = f64::from(node.busy) / (node.end - node.start).max(1) as f64;
-        let mut from = node.start.max(self.from);
-        let mut count = u32::try_from(FAN_OUT).unwrap_or(0);
-        while from < node.end.min(self.to) {
-            if from >= self.column_to {
-                self.flush();
-                self.open_column(from);
+    /// The leaves that one node stands for, or that no node stands for yet.
+    fn leaves(&mut self, row: &Row, node: usize) -> Descend {
+        for (group, leaf) in row.leaves_of(node) {
+            match self.node(&leaf.node(), group * FAN_OUT, FAN_OUT) {
+                Descend::Into => self.group(row, group),
+                Descend::Stop => return Descend::Stop,
+                Descend::Skip => {}
             }
-            let to = node.end.min(self.column_to);
-            let narrow = Narrow {
-                start: from,
-                end: to,
-                busy: density * (to - from) as f64,
-                longest: node.longest(),
-                key: node.key,
-                first: u32::try_from(first).unwrap_or(u32::MAX),
-                count,
-            };
-            self.cell.add(&narrow, narrow.busy, count);
-            count = 0;
-            from = to;
         }
         Descend::Skip
     }
 
+    /// The intervals of a group one by one.
+    fn group(&mut self, row: &Row, group: usize) {
+        let first = u32::try_from(group * FAN_OUT).unwrap_or(u32::MAX);
+        if !row.times(group, &mut self.times) {
+            // Forgotten: nothing more is known of it.
+            if let Some(leaf) = row.leaf(group) {
+                self.summary(&leaf.node(), first, u32::try_from(FAN_OUT).unwrap_or(0));
+            }
+            return;
+        }
+        for (i, index) in (0..self.times.len.min(FAN_OUT)).zip(first..) {
+            let Times { starts, ends, keys, .. } = &self.times;
+            let (start, end, key) = (starts[i], ends[i], keys[i]);
+            self.interval(start, end, key, index, self.times.is_uncertain(i));
+        }
+    }
+
     #[inline]
-    fn interval(&mut self, start: Nanos, end: Nanos, key: u16, uncertain: bool, index: u32) {
+    fn interval(&mut self, start: Nanos, end: Nanos, key: u16, index: u32, uncertain: bool) {
         let nanos = end - start;
         // What merely touches the left edge is not in the view; an instant on it is.
         if start >= self.to || end < self.from || (end == self.from && nanos > 0) {
             return;
         }
         if nanos >= self.pixel_nanos {
-            self.out.spans.push(Span { start, end, index, key, uncertain });
-        } else {
-            self.narrow(&Narrow { start, end, busy: nanos as f64, longest: nanos as f32, key, first: index, count: 1 });
-        }
-    }
-
-    /// Adds something narrower than a pixel to the one or two columns it lies in.
-    #[inline]
-    fn narrow(&mut self, narrow: &Narrow) {
-        // Times only grow, so nothing lies before the column that is being filled.
-        if narrow.end <= self.column_to && narrow.start < self.column_to {
-            self.cell.add(narrow, narrow.busy, narrow.count);
-        } else {
-            self.narrow_elsewhere(narrow);
-        }
-    }
-
-    fn narrow_elsewhere(&mut self, narrow: &Narrow) {
-        let start = narrow.start.max(self.from);
-        if start >= self.column_to {
-            self.flush();
-            self.open_column(start);
-        }
-        let edge = self.column_to;
-        if narrow.end <= edge && start == narrow.start {
-            self.cell.add(narrow, narrow.busy, narrow.count);
+            self.spans.push(Span { start, end, index, key, uncertain });
             return;
         }
-        // Cut by a column's edge, or by the view's left one: in proportion.
-        let density = narrow.busy / (narrow.end - narrow.start).max(1) as f64;
-        self.cell.add(narrow, density * (narrow.end.min(edge) - start) as f64, narrow.count);
-        if narrow.end > edge && edge < self.to && self.cell.column < self.last_column {
-            let next = self.cell.column + 1;
-            self.flush();
-            self.open(next, self.edge(next + 1).max(edge + 1));
-            self.cell.add(narrow, density * (narrow.end.min(self.column_to) - edge) as f64, 0);
-        }
+        // Into the column it begins in and the next one, whether it reaches there or not: nobody can guess that.
+        let (x0, x1) = (self.x(start).max(0.0), self.x(end));
+        let at = column(x0).min(self.last_column);
+        let edge = f64::from(at + 1);
+        let (longest, over) = (nanos as f32, x1 - edge);
+        let over = if over >= self.nano { over } else { 0.0 };
+        self.add(at, Part { pixels: single(x1 - x0 - over), longest, key, first: index, count: 1 });
+        let longest = if over > 0.0 { longest } else { NOTHING.longest };
+        self.add(at + 1, Part { pixels: single(over), longest, key, first: index, count: 0 });
     }
 
-    /// When column `column` begins.
+    /// Adds a node to its columns, evenly.
     #[inline]
-    fn edge(&self, column: u32) -> Nanos {
-        self.from + nanos_ceil_or_zero(f64::from(column) * self.column_nanos)
-    }
-
-    /// Begins to fill the column in which `time` lies.
-    #[inline]
-    fn open_column(&mut self, time: Nanos) {
-        let mut at = column((time - self.from) as f64 * self.scale).min(self.last_column);
-        let mut to = self.edge(at + 1);
-        // The two roundings may disagree by one.
-        if to <= time && at < self.last_column {
-            at += 1;
-            to = self.edge(at + 1);
-        }
-        self.open(at, to.max(time + 1));
-    }
-
-    /// Begins to fill column `at`, which ends at `to`.
-    #[inline]
-    fn open(&mut self, at: u32, to: Nanos) {
-        self.column_to = if at == self.last_column { self.to } else { to };
-        self.cell = Filling { column: at, ..NOTHING };
-    }
-
-    #[inline]
-    fn flush(&mut self) {
-        let Filling { column, count, busy, longest, key, first } = self.cell;
-        if longest < 0.0 {
+    fn summary(&mut self, node: &Node, first: u32, count: u32) {
+        let (x0, x1) = (self.x(node.start), self.x(node.end));
+        let (mut from, end) = (x0.max(0.0), x1.min(f64::from(self.last_column + 1)));
+        let (mut at, last) = (column(from).min(self.last_column), column(end - self.nano));
+        let pixels = f64::from(node.busy) * self.scale;
+        let mut part = Part { pixels: single(pixels), longest: node.longest(), key: node.key, first, count };
+        if at >= last && from == x0 {
+            self.add(at, part);
             return;
         }
-        let share = single((busy * self.scale).clamp(0.0, 1.0));
-        self.cell = NOTHING;
-        match self.out.cells.last_mut() {
-            // Columns narrower than a nanosecond.
-            Some(last) if last.column >= column => {
-                last.count = last.count.saturating_add(count);
-                last.share = (last.share + share).min(1.0);
+        let density = pixels / (x1 - x0).max(self.nano);
+        loop {
+            let edge = f64::from(at + 1).min(end);
+            part.pixels = single(density * (edge - from).max(0.0));
+            self.add(at, part);
+            if at >= last {
+                return;
             }
-            _ => self.out.cells.push(Cell { column, count, share, key, first }),
+            (from, part.count) = (edge, 0);
+            at += 1;
         }
     }
-}
 
-impl Filling {
     #[inline]
-    fn add(&mut self, narrow: &Narrow, busy: f64, count: u32) {
-        if self.longest < 0.0 {
-            self.first = narrow.first;
-        }
-        self.busy += busy;
-        self.count = self.count.saturating_add(count);
-        if narrow.longest > self.longest {
-            self.longest = narrow.longest;
-            self.key = narrow.key;
-        }
+    fn add(&mut self, column: u32, part: Part) {
+        let Some(cell) = self.filling.get_mut(column as usize) else { return };
+        self.low = self.low.min(column);
+        self.high = self.high.max(column);
+        cell.pixels += part.pixels;
+        cell.count = cell.count.saturating_add(part.count);
+        let first = if part.longest < 0.0 { u32::MAX } else { part.first };
+        cell.first = cell.first.min(first);
+        cell.key = if part.longest > cell.longest { part.key } else { cell.key };
+        cell.longest = cell.longest.max(part.longest);
+    }
+
+    /// Where `time` lies, in columns from the left edge.
+    #[inline]
+    fn x(&self, time: Nanos) -> f64 {
+        (time - self.from) as f64 * self.scale
     }
 }
 

@@ -1,10 +1,13 @@
-//! Summaries of summaries: level 0 sums up [`FAN_OUT`] values, each level above [`FAN_OUT`] nodes of the one below.
+//! Summaries of summaries: level 0 sums up groups of values, each level above [`FAN_OUT`] nodes of the one below.
 //!
 //! Invariant: a level holds only nodes of complete groups. What is not yet covered by a level is read from the one below,
 //! at most `FAN_OUT - 1` nodes of each, so a pyramid is whole at every moment while it grows.
 
-use crate::columns::FAN_OUT;
 use crate::time::Nanos;
+
+/// Nodes per node of the level above. A walk looks at nodes of about a pixel: with 8 it would be at more than twice as many of
+/// half the width, with 2 the pyramid would take three times the memory.
+pub(crate) const FAN_OUT: usize = 4;
 
 /// What can be summed up.
 pub trait Summary: Copy {
@@ -40,13 +43,13 @@ pub enum Descend {
 /// What a walk looks at.
 #[derive(Clone, Copy, Debug)]
 pub enum Visit<'a, N> {
-    /// A node that sums up `count` values from `first`.
+    /// A node that sums up `count` groups from `first`.
     Node {
         /// The node.
         node: &'a N,
-        /// The index of the first value.
+        /// The index of the first group.
         first: usize,
-        /// How many values.
+        /// How many groups.
         count: usize,
     },
     /// The values of this group, to be looked at one by one.
@@ -67,8 +70,8 @@ impl<N: Summary> Pyramid<N> {
             }
             let Some(nodes) = self.levels.get_mut(level) else { return };
             if nodes.len() == nodes.capacity() {
-                // Growing by an eighth copies more than by doubling, and wastes a sixteenth instead of a half.
-                nodes.reserve_exact(nodes.len() / 8 + 4);
+                // Growing by a quarter copies more than by doubling, and wastes an eighth instead of a half.
+                nodes.reserve_exact(nodes.len() / 4 + 4);
             }
             nodes.push(node);
             if !nodes.len().is_multiple_of(FAN_OUT) {
@@ -86,9 +89,10 @@ impl<N: Summary> Pyramid<N> {
         self.levels.get(level).map_or(&[], Vec::as_slice)
     }
 
-    /// Visits nodes from the top and in time order; goes into those for which `visit` says so, down to groups of values,
-    /// of which there are `len` in all.
-    pub(crate) fn walk(&self, len: usize, visit: &mut impl FnMut(Visit<'_, N>) -> Descend) {
+    /// Visits nodes from the top and in time order; goes into those for which `visit` says so, down to groups of values. The
+    /// group that is not complete comes last.
+    #[inline]
+    pub(crate) fn walk(&self, visit: &mut impl FnMut(Visit<'_, N>) -> Descend) {
         for level in (0..self.levels.len()).rev() {
             // What the level above already covers has been visited.
             let covered = self.level(level + 1).len() * FAN_OUT;
@@ -98,16 +102,13 @@ impl<N: Summary> Pyramid<N> {
                 }
             }
         }
-        let complete = self.level(0).len();
-        if complete * FAN_OUT < len {
-            visit(Visit::Group(complete));
-        }
+        visit(Visit::Group(self.level(0).len()));
     }
 
     /// `false` to stop.
     fn visit(&self, level: usize, index: usize, visit: &mut impl FnMut(Visit<'_, N>) -> Descend) -> bool {
         let Some(node) = self.level(level).get(index) else { return false };
-        let count = FAN_OUT.pow(u32::try_from(level + 1).unwrap_or(1));
+        let count = FAN_OUT.pow(u32::try_from(level).unwrap_or(0));
         match visit(Visit::Node { node, first: index * count, count }) {
             Descend::Skip => true,
             Descend::Stop => false,

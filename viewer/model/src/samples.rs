@@ -1,4 +1,4 @@
-//! A counter's values over time as columns, 12 bytes each, with a pyramid of minimum, maximum and last value.
+//! A counter's values over time as columns, about five bytes each, with a pyramid of minimum, maximum and last value.
 //!
 //! A counter keeps its value until the next sample. Invariant: samples lie in time order (a forged earlier one is moved
 //! forward). Values are doubles: exact up to 2^53, nine petabytes.
@@ -14,12 +14,10 @@
 //! ```
 
 use crate::columns::FAN_OUT;
+use crate::columns::packed::Packed;
 use crate::lod::{View, column, nanos_ceil};
 use crate::pyramid::{Descend, Pyramid, Summary, Visit};
-use crate::segmented::Segmented;
 use crate::time::Nanos;
-
-const WIDE: u32 = u32::MAX;
 
 /// What a pyramid says of 8, 64, … samples.
 #[derive(Clone, Copy, Debug)]
@@ -61,32 +59,30 @@ pub struct Column {
     pub last: f64,
 }
 
-/// The columns of a complete group.
-#[derive(Clone, Debug)]
-struct Group {
-    times: [u32; FAN_OUT],
-    values: [f64; FAN_OUT],
-}
-
 /// See the module.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Samples {
-    groups: Segmented<Group>,
+    /// Distances from the group's first time; and values, whole ones as the distance from the least where that has 32 bits,
+    /// others as they are.
+    groups: Packed<2>,
     pyramid: Pyramid<Node>,
     /// The samples of the group that is not complete.
     tail: Vec<(Nanos, f64)>,
-    wide: Vec<(u32, Nanos)>,
-    /// Complete groups.
-    complete: u32,
     last: Option<(Nanos, f64)>,
     range: Option<(f64, f64)>,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Samples { groups: Packed::new(), pyramid: Pyramid::new(), tail: Vec::new(), last: None, range: None }
+    }
 }
 
 impl Samples {
     /// How many samples.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.complete as usize * FAN_OUT + self.tail.len()
+        self.groups.groups() * FAN_OUT + self.tail.len()
     }
 
     /// Whether there is none.
@@ -97,7 +93,7 @@ impl Samples {
 
     /// Appends a sample. Beyond 2^32 - 16 of them it is dropped; a value that is no number counts as 0.
     pub fn push(&mut self, time: Nanos, value: f64) {
-        if self.complete as usize >= u32::MAX as usize / FAN_OUT - 1 {
+        if self.groups.groups() >= u32::MAX as usize / FAN_OUT - 1 {
             return;
         }
         let value = if value.is_finite() { value } else { 0.0 };
@@ -113,25 +109,20 @@ impl Samples {
     /// Turns the tail into columns and a node.
     fn complete_group(&mut self) {
         let Some(&(start, first)) = self.tail.first() else { return };
-        let mut group = Group { times: [0; FAN_OUT], values: [0.0; FAN_OUT] };
         let mut node = Node { start, end: start, min: first, max: first, last: first };
-        for (i, &(time, value)) in self.tail.iter().enumerate() {
-            group.times[i] = u32::try_from(time - start).unwrap_or(WIDE);
-            group.values[i] = value;
-            if group.times[i] == WIDE {
-                self.wide.push((self.index(i), time));
-            }
+        for &(time, value) in &self.tail {
             node = Node { start, end: time, min: node.min.min(value), max: node.max.max(value), last: value };
         }
+        let whole = self.tail.iter().all(|(_, value)| value.fract() == 0.0);
+        let near = whole && node.min >= -EXACT && node.max <= EXACT && node.max - node.min <= f64::from(u32::MAX);
+        let mut columns = [[0; FAN_OUT]; 2];
+        for (i, &(time, value)) in self.tail.iter().enumerate() {
+            columns[0][i] = time.abs_diff(start);
+            columns[1][i] = if near { distance(node.min, value) } else { value.to_bits() };
+        }
         self.tail.clear();
-        self.groups.push(group);
+        self.groups.push(start, &columns);
         self.pyramid.push(node);
-        self.complete += 1;
-    }
-
-    /// The index of the `i`th sample of the tail.
-    fn index(&self, i: usize) -> u32 {
-        u32::try_from(self.complete as usize * FAN_OUT + i).unwrap_or(u32::MAX)
     }
 
     /// The youngest sample.
@@ -146,20 +137,27 @@ impl Samples {
         self.range
     }
 
+    /// The samples of a group, complete or not.
+    fn group(&self, group: usize) -> Group {
+        let mut samples = [(0, 0.0); FAN_OUT];
+        let (Some((start, [times, values])), Some(node)) = (self.groups.get(group), self.pyramid.level(0).get(group))
+        else {
+            let tail = if group == self.groups.groups() { &self.tail[..] } else { &[] };
+            samples.iter_mut().zip(tail).for_each(|(sample, kept)| *sample = *kept);
+            return Group { samples, len: tail.len() };
+        };
+        let wide = self.groups.is_wide(group, 1);
+        for (i, sample) in samples.iter_mut().enumerate() {
+            let value = if wide { f64::from_bits(values[i]) } else { node.min + values[i] as f64 };
+            *sample = (start + times[i].cast_signed(), value);
+        }
+        Group { samples, len: FAN_OUT }
+    }
+
     /// The sample at `index`.
     #[must_use]
     pub fn sample(&self, index: usize) -> Option<(Nanos, f64)> {
-        let (group, i) = (index / FAN_OUT, index % FAN_OUT);
-        let (Some(columns), Some(node)) = (self.groups.get(group), self.pyramid.level(0).get(group)) else {
-            return self.tail.get(index.checked_sub(self.complete as usize * FAN_OUT)?).copied();
-        };
-        let wide =
-            || self.wide.binary_search_by_key(&index, |&(at, _)| at as usize).ok().and_then(|at| self.wide.get(at));
-        let time = match columns.times[i] {
-            WIDE => wide().map_or(node.start, |&(_, time)| time),
-            delta => node.start + Nanos::from(delta),
-        };
-        Some((time, columns.values[i]))
+        self.group(index / FAN_OUT).list().get(index % FAN_OUT).copied()
     }
 
     /// All samples, oldest first.
@@ -171,15 +169,12 @@ impl Samples {
     #[must_use]
     pub fn at(&self, time: Nanos) -> Option<(usize, f64)> {
         let before = self.pyramid.level(0).partition_point(|node| node.start <= time);
-        let in_tail = before == self.complete as usize && self.tail.first().is_some_and(|(start, _)| *start <= time);
+        let in_tail = before == self.groups.groups() && self.tail.first().is_some_and(|(start, _)| *start <= time);
         let group = if in_tail { before } else { before.saturating_sub(1) };
-        let first = group * FAN_OUT;
-        let within = (first..self.len().min(first + FAN_OUT))
-            .take_while(|&i| self.sample(i).is_some_and(|(at, _)| at <= time))
-            .count();
-        let index = (first + within).checked_sub(1)?;
-        let (at, value) = self.sample(index)?;
-        (at <= time).then_some((index, value))
+        let samples = self.group(group);
+        let within = samples.list().iter().take_while(|(at, _)| *at <= time).count().checked_sub(1)?;
+        let (_, value) = *samples.list().get(within)?;
+        Some((group * FAN_OUT + within, value))
     }
 
     /// Puts into `out` the columns of `view` in which the counter was sampled, in order; the value before the view comes
@@ -205,7 +200,7 @@ impl Samples {
             add(view.from, value, value, value);
         }
         let pixel_nanos = nanos_ceil(1.0 / scale);
-        self.pyramid.walk(self.len(), &mut |visit| match visit {
+        self.pyramid.walk(&mut |visit| match visit {
             Visit::Node { node, .. } if node.end < view.from => Descend::Skip,
             Visit::Node { node, .. } if node.start >= view.to => Descend::Stop,
             // A node within one column; one that crosses an edge is looked into.
@@ -220,8 +215,7 @@ impl Samples {
             }
             Visit::Node { .. } => Descend::Into,
             Visit::Group(group) => {
-                for index in group * FAN_OUT..self.len().min((group + 1) * FAN_OUT) {
-                    let Some((time, value)) = self.sample(index) else { break };
+                for &(time, value) in self.group(group).list() {
                     if time >= view.to {
                         return Descend::Stop;
                     }
@@ -237,11 +231,28 @@ impl Samples {
     /// What the columns and the pyramid take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.groups.memory_bytes()
-            + self.pyramid.memory_bytes()
-            + self.tail.capacity() * size_of::<(Nanos, f64)>()
-            + self.wide.capacity() * size_of::<(u32, Nanos)>()
+        self.groups.memory_bytes() + self.pyramid.memory_bytes() + self.tail.capacity() * size_of::<(Nanos, f64)>()
     }
+}
+
+/// Samples that were looked up together.
+struct Group {
+    samples: [(Nanos, f64); FAN_OUT],
+    len: usize,
+}
+
+impl Group {
+    fn list(&self) -> &[(Nanos, f64)] {
+        self.samples.get(..self.len).unwrap_or(&[])
+    }
+}
+
+/// Whole numbers up to this are exact.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number of at most 32 bits")]
+fn distance(least: f64, value: f64) -> u64 {
+    (value - least) as u64
 }
 
 #[cfg(test)]
@@ -275,7 +286,9 @@ mod tests {
         let mut time = 0;
         for i in 0..20_000 {
             time += i64::try_from(random.below(if i % 1000 == 0 { 6_000_000_000 } else { 1000 })).unwrap();
-            let value = random.below(1_000_000) as f64;
+            // In turns small, far apart, negative, and no whole numbers.
+            let whole = random.below(1 << (20 + i / 5000 * 8)) as f64;
+            let value = if i % 7000 < 2000 { -whole / 3.0 } else { whole };
             samples.push(time, value);
             list.push((time, value));
         }

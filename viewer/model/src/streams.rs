@@ -7,6 +7,7 @@ use fata_wire::packet::{Cause, Discarded};
 use crate::spans::Stack;
 use crate::time::Nanos;
 use crate::trace::{Actor, TaskRef, TrackId, Tracks, Wake};
+use crate::wakes::Wakes;
 
 /// What a vCPU is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub struct Stream {
     pub(crate) gaps: Vec<StreamGap>,
     /// The task whose last poll ended with `Done`: what it held may still be given up.
     pub(crate) closing: Option<TaskRef>,
-    wakes: Vec<(Nanos, u32, TaskRef)>,
+    wakes: Wakes,
 }
 
 impl Stream {
@@ -77,7 +78,7 @@ impl Stream {
             counters: Vec::new(),
             gaps: Vec::new(),
             closing: None,
-            wakes: Vec::new(),
+            wakes: Wakes::new(),
         }
     }
 
@@ -115,20 +116,16 @@ impl Stream {
     }
 
     pub(crate) fn wake(&mut self, time: Nanos, from: Actor, to: TaskRef) {
-        self.wakes.push((time, from.pack(), to));
+        self.wakes.push(time, from, to);
     }
 
     pub(crate) fn wakes(&self, from: Nanos, to: Nanos) -> impl Iterator<Item = Wake> {
-        let first = self.wakes.partition_point(|wake| wake.0 < from);
-        let wakes = self.wakes.get(first..).unwrap_or(&[]).iter().take_while(move |wake| wake.0 < to);
-        wakes.map(|&(time, from, to)| Wake { time, from: Actor::unpack(from), to, cpu: self.cpu })
+        self.wakes.between(from, to).map(|(time, from, to)| Wake { time, from, to, cpu: self.cpu })
     }
 
     /// Gives up wakes before `time`, and returns how many.
     pub(crate) fn forget_wakes(&mut self, time: Nanos) -> usize {
-        let count = self.wakes.partition_point(|wake| wake.0 < time);
-        self.wakes.drain(..count);
-        count
+        self.wakes.forget_before(time)
     }
 
     pub(crate) fn tracks(&self) -> impl Iterator<Item = TrackId> {
@@ -142,7 +139,7 @@ impl Stream {
 
     pub(crate) fn memory_bytes(&self) -> usize {
         self.stack.memory_bytes()
-            + self.wakes.capacity() * size_of::<(Nanos, u32, TaskRef)>()
+            + self.wakes.memory_bytes()
             + self.gaps.capacity() * size_of::<StreamGap>()
             + self.counters.capacity() * 4
     }

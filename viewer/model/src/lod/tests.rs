@@ -168,7 +168,7 @@ fn what_was_forgotten_is_still_covered_and_what_was_not_is_found_as_before() {
         let before = covered(&visible);
         let forgotten = row.forget_before(end / 2);
         assert_eq!(forgotten, row.forgotten());
-        assert!(forgotten % 256 == 0 && entries[..forgotten].iter().all(|entry| entry.end < end / 2));
+        assert!(forgotten % 512 == 0 && entries[..forgotten].iter().all(|entry| entry.end < end / 2));
         assert_eq!(row.entries().collect::<Vec<_>>(), entries[forgotten..]);
         assert_eq!(row.len(), entries.len());
         row.visible(&view, end, &mut visible);
