@@ -11,6 +11,7 @@
 //! | [`packet`] | a CTF packet, which is also a sub-buffer of the ring |
 //! | [`repair`] | turning a packet copied from live memory into a well-formed one |
 //! | [`field`] | kinds, levels, field types, units, and where a field's value lies |
+//! | [`log`] | a log record's first fields, and the account of a log stream |
 //! | [`describe`] | the append-only description area: callsites, names, environment |
 //! | [`shared`] | the shared memory: header page, control page, ring pages |
 //! | [`request`] | what a host may ask of a guest, and the mailboxes for it |
@@ -26,6 +27,7 @@ pub mod describe;
 pub mod event;
 pub mod field;
 pub mod grants;
+pub mod log;
 pub mod metadata;
 pub mod packet;
 pub mod repair;

@@ -116,6 +116,9 @@ pub struct PacketHeader {
 /// The packet is not the whole of the guest's packet: it was published while the guest was still writing it.
 pub const FLAG_PIECE: u32 = 1;
 
+/// The packet is of a [log stream](crate::log): no task runs in it, its records name theirs.
+pub const FLAG_LOG: u32 = 2;
+
 /// Why bytes are not a packet that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketError {

@@ -2,11 +2,14 @@
 //!
 //! | region | written by | holds |
 //! |---|---|---|
-//! | header page | guest | signature, geometry, clock, state, per stream what was recorded and discarded |
+//! | header page | guest | signature, geometry, clock, state, per stream what was recorded and discarded, per log stream the account by level |
 //! | control page | host | consumed position per stream, enabled categories, mode, freeze, requests |
 //! | description area | guest, append-only | callsites and names ([`describe`](crate::describe)) |
 //! | reply page | guest | the reply to the host's last request ([`request`](crate::request)) |
-//! | ring pages | guest | per stream, `packets_per_stream` packets |
+//! | ring pages | guest | per stream, `packets_per_stream` packets; then the log streams, whose packets have a size of their own |
+//!
+//! Streams are numbered through: first those of the vCPUs (or threads), then two [log streams](crate::log) for each of them
+//! that has any.
 //!
 //! Trust is one-way per region. The guest reads the control page and nothing else that the host writes; the host maps the
 //! rest read-only and takes geometry only from a copy that [`Geometry::parse`] has checked.
@@ -54,6 +57,10 @@ pub mod at {
     pub const PROBE_COST_PICOS: usize = 136;
     pub const PID: usize = 144;
     pub const NAMES_REFUSED: usize = 152;
+    /// u32 each: how many log streams, packets in each, and their length; 0 in a ring without log streams.
+    pub const LOG_STREAMS: usize = 160;
+    pub const LOG_PACKETS: usize = 164;
+    pub const LOG_PACKET_BYTES: usize = 168;
     /// u64: where the reply page begins; 0 in a guest that answers no requests.
     pub const REPLY_OFFSET: usize = 176;
     pub const NAME: usize = 192;
@@ -65,6 +72,8 @@ pub mod at {
     pub const STREAM_EVENTS_BEFORE: usize = 8;
     /// Within a stream's entry: discarded events by cause.
     pub const STREAM_DISCARDED: usize = 16;
+    /// Per log stream, [`log::ACCOUNT_BYTES`](crate::log::ACCOUNT_BYTES): its [`Account`](crate::log::Account).
+    pub const LOG_ACCOUNTS: usize = 2048;
 }
 
 /// Length of the guest's name, NUL-padded.
@@ -229,6 +238,12 @@ pub struct Geometry {
     pub packets_per_stream: u32,
     /// Length of a packet, a power of two.
     pub packet_bytes: u32,
+    /// How many log streams follow the others; an even number, 0 where the guest has none.
+    pub log_streams: u32,
+    /// Packets in each log stream's ring, a power of two.
+    pub log_packets: u32,
+    /// Length of a log stream's packet, a power of two.
+    pub log_packet_bytes: u32,
 }
 
 /// Why memory is not a ring that can be read.
@@ -294,7 +309,22 @@ impl Geometry {
             stream_count,
             packets_per_stream,
             packet_bytes,
+            log_streams: 0,
+            log_packets: 0,
+            log_packet_bytes: 0,
         }
+    }
+
+    /// The same with log streams behind the others.
+    #[must_use]
+    pub const fn with_logs(mut self, streams: u32, packets: u32, packet_bytes: u32) -> Self {
+        self.log_streams = streams;
+        if streams > 0 {
+            self.log_packets = packets;
+            self.log_packet_bytes = packet_bytes;
+            self.total_bytes += streams as u64 * packets as u64 * packet_bytes as u64;
+        }
+        self
     }
 
     /// Checks a copy of the header page of a region of which `mapped_bytes` can be read.
@@ -326,6 +356,9 @@ impl Geometry {
             stream_count: u32_at(page, at::STREAM_COUNT),
             packets_per_stream: u32_at(page, at::PACKETS_PER_STREAM),
             packet_bytes: u32_at(page, at::PACKET_BYTES),
+            log_streams: u32_at(page, at::LOG_STREAMS),
+            log_packets: u32_at(page, at::LOG_PACKETS),
+            log_packet_bytes: u32_at(page, at::LOG_PACKET_BYTES),
         };
         geometry.check(mapped_bytes)?;
         Ok(geometry)
@@ -341,34 +374,73 @@ impl Geometry {
         };
         refuse(self.total_bytes > mapped_bytes, "total length")?;
         refuse(!(1..=MAX_STREAMS).contains(&self.stream_count), "stream count")?;
-        refuse(
-            !self.packet_bytes.is_power_of_two() || !(MIN_PACKET_BYTES..=MAX_PACKET_BYTES).contains(&self.packet_bytes),
-            "packet length",
-        )?;
-        refuse(
-            !self.packets_per_stream.is_power_of_two()
-                || !(MIN_PACKETS..=MAX_PACKETS).contains(&self.packets_per_stream),
-            "packet count",
-        )?;
+        let logs_fit = self.log_streams <= MAX_STREAMS - self.stream_count && self.log_streams.is_multiple_of(2);
+        refuse(!logs_fit, "log stream count")?;
+        let lengths = |bytes: u32| bytes.is_power_of_two() && (MIN_PACKET_BYTES..=MAX_PACKET_BYTES).contains(&bytes);
+        let counts = |packets: u32| packets.is_power_of_two() && (MIN_PACKETS..=MAX_PACKETS).contains(&packets);
+        refuse(!lengths(self.packet_bytes), "packet length")?;
+        refuse(!counts(self.packets_per_stream), "packet count")?;
+        let logs = self.log_streams > 0;
+        refuse(logs && !lengths(self.log_packet_bytes), "log packet length")?;
+        refuse(logs && !counts(self.log_packets), "log packet count")?;
         refuse(self.description_capacity > MAX_DESCRIPTION_BYTES, "description length")?;
         refuse(!fits(self.description_offset, self.description_capacity), "description area")?;
         refuse(!fits(self.control_offset, page), "control page")?;
         refuse(self.reply_offset != 0 && !fits(self.reply_offset, page), "reply page")?;
-        let rings = self.stream_bytes() * u64::from(self.stream_count);
+        let rings = self.stream_bytes(0) * u64::from(self.stream_count)
+            + self.stream_bytes(self.stream_count) * u64::from(self.log_streams);
         refuse(!fits(self.streams_offset, rings), "ring area")
     }
 
-    /// Length of one stream's ring.
+    /// How many streams there are, log streams included.
     #[must_use]
-    pub const fn stream_bytes(&self) -> u64 {
-        self.packets_per_stream as u64 * self.packet_bytes as u64
+    pub const fn all_streams(&self) -> u32 {
+        self.stream_count + self.log_streams
+    }
+
+    /// Whether `stream` is one of the log streams.
+    #[must_use]
+    pub const fn is_log(&self, stream: u32) -> bool {
+        stream >= self.stream_count
+    }
+
+    /// Packets in the ring of `stream`.
+    #[must_use]
+    pub const fn packets_of(&self, stream: u32) -> u32 {
+        if self.is_log(stream) { self.log_packets } else { self.packets_per_stream }
+    }
+
+    /// Length of a packet of `stream`.
+    #[must_use]
+    pub const fn packet_bytes_of(&self, stream: u32) -> u32 {
+        if self.is_log(stream) { self.log_packet_bytes } else { self.packet_bytes }
+    }
+
+    /// Length of the ring of `stream`.
+    #[must_use]
+    pub const fn stream_bytes(&self, stream: u32) -> u64 {
+        self.packets_of(stream) as u64 * self.packet_bytes_of(stream) as u64
     }
 
     /// Where packet number `number` of `stream` lies in the region.
     #[must_use]
     pub const fn packet_offset(&self, stream: u32, number: u64) -> u64 {
-        let slot = number & (self.packets_per_stream as u64 - 1);
-        self.streams_offset + stream as u64 * self.stream_bytes() + slot * self.packet_bytes as u64
+        let slot = number & (self.packets_of(stream) as u64).saturating_sub(1);
+        let (before, logs_before) = if self.is_log(stream) {
+            (self.stream_count as u64, (stream - self.stream_count) as u64)
+        } else {
+            (stream as u64, 0)
+        };
+        self.streams_offset
+            + before * self.stream_bytes(0)
+            + logs_before * self.stream_bytes(self.stream_count)
+            + slot * self.packet_bytes_of(stream) as u64
+    }
+
+    /// Where the account of the log stream `stream` lies in the header page.
+    #[must_use]
+    pub const fn log_account(&self, stream: u32) -> usize {
+        at::LOG_ACCOUNTS + (stream.saturating_sub(self.stream_count) % MAX_STREAMS) as usize * crate::log::ACCOUNT_BYTES
     }
 
     /// Where the entry of `stream` lies in the header page.
@@ -485,8 +557,18 @@ mod tests {
     }
 
     #[test]
+    fn log_streams_follow_the_others_and_have_packets_of_their_own_size() {
+        let geometry = Geometry::lay_out([1; 16], Platform::Host, 65536, 2, 8, 8192).with_logs(4, 16, 4096);
+        assert_eq!(geometry.packet_offset(2, 0), geometry.streams_offset + 2 * 8 * 8192);
+        assert_eq!(geometry.packet_offset(5, 17), geometry.packet_offset(2, 0) + 3 * 16 * 4096 + 4096);
+        assert_eq!(geometry.total_bytes, geometry.packet_offset(5, 15) + 4096);
+        assert_eq!(geometry.log_account(2), at::LOG_ACCOUNTS);
+        assert!(geometry.log_account(MAX_STREAMS - 1) + crate::log::ACCOUNT_BYTES <= PAGE_BYTES);
+    }
+
+    #[test]
     fn every_lie_about_the_geometry_is_named() {
-        let lies: [(usize, u64, &str); 8] = [
+        let lies: [(usize, u64, &str); 11] = [
             (at::TOTAL_BYTES, MAPPED + 1, "total length"),
             (at::DESCRIPTION_CAPACITY, u64::MAX, "description length"),
             (at::DESCRIPTION_OFFSET, u64::MAX - 4095, "description area"),
@@ -495,11 +577,22 @@ mod tests {
             (at::REPLY_OFFSET, MAPPED, "reply page"),
             (at::STREAMS_OFFSET, MAPPED - 4096, "ring area"),
             (at::STREAM_COUNT, 17 | 8 << 32, "stream count"),
+            (at::LOG_STREAMS, 1 | 8 << 32, "log stream count"),
+            (at::LOG_STREAMS, 16 | 8 << 32, "log stream count"),
+            (at::LOG_STREAMS, 2 | 8 << 32, "log packet length"),
         ];
         for (offset, value, what) in lies {
             let page = page(|page| put_u64(page, offset, value));
             assert_eq!(Geometry::parse(&page, MAPPED), Err(SharedError::BadGeometry(what)), "{offset}");
         }
+        let page_with_logs = |packets: u64| {
+            page(|page| {
+                put_u64(page, at::LOG_STREAMS, 2 | packets << 32);
+                put_u32(page, at::LOG_PACKET_BYTES, 4096);
+            })
+        };
+        assert_eq!(Geometry::parse(&page_with_logs(3), MAPPED), Err(SharedError::BadGeometry("log packet count")));
+        assert_eq!(Geometry::parse(&page_with_logs(4), MAPPED), Err(SharedError::BadGeometry("ring area")));
         for bytes in [0, 4095, 4097, MAX_PACKET_BYTES * 2] {
             let page = page(|page| put_u32(page, at::PACKET_BYTES, bytes));
             assert_eq!(Geometry::parse(&page, MAPPED), Err(SharedError::BadGeometry("packet length")));

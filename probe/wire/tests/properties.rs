@@ -302,8 +302,8 @@ fn header_page(mutations: &[Mutation]) -> Box<[u8; PAGE_BYTES]> {
     for mutation in mutations {
         // Aimed at the fields that say what lies where.
         match *mutation {
-            Mutation::Byte(at, byte) => page[at % 104] = byte,
-            Mutation::Word(at, word) => put_u64(&mut page, (at % 104) & !7, word),
+            Mutation::Byte(at, byte) => page[at % 176] = byte,
+            Mutation::Word(at, word) => put_u64(&mut page, (at % 176) & !7, word),
             _ => {}
         }
     }
@@ -542,9 +542,9 @@ proptest! {
             let inside = |offset: u64, len: u64| offset >= PAGE_BYTES as u64 && offset + len <= mapped && offset.is_multiple_of(8);
             prop_assert!(inside(geometry.description_offset, geometry.description_capacity));
             prop_assert!(inside(geometry.control_offset, PAGE_BYTES as u64));
-            for stream in 0..geometry.stream_count {
+            for stream in 0..geometry.all_streams() {
                 for number in [0, 1, u64::MAX, u64::MAX / 2, 12345] {
-                    prop_assert!(inside(geometry.packet_offset(stream, number), u64::from(geometry.packet_bytes)));
+                    prop_assert!(inside(geometry.packet_offset(stream, number), u64::from(geometry.packet_bytes_of(stream))));
                 }
                 prop_assert!(Geometry::stream_entry(stream) + 64 <= PAGE_BYTES);
             }

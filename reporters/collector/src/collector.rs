@@ -218,7 +218,7 @@ impl Collector {
         if !options.snapshot {
             collector.claim()?;
         }
-        collector.streams = (0..collector.memory.geometry().stream_count)
+        collector.streams = (0..collector.memory.geometry().all_streams())
             .map(|stream| {
                 let continued = earlier.iter().find_map(|earlier| *earlier.positions.get(stream as usize)?);
                 let position = match continued {
@@ -226,7 +226,8 @@ impl Collector {
                     None if options.snapshot => Position::default(),
                     None => StreamDrain::shared_position(&collector.memory, stream),
                 };
-                StreamDrain::new(stream, position, !options.snapshot)
+                let log = collector.memory.geometry().is_log(stream);
+                StreamDrain::new(stream, position, !options.snapshot, log)
             })
             .collect();
         if !options.snapshot {

@@ -19,7 +19,7 @@
 use std::time::{Duration, Instant};
 
 use fata_wire::event::Header;
-use fata_wire::packet::{self, Cause, Discarded, FLAG_PIECE, HEADER_BYTES, PacketHeader};
+use fata_wire::packet::{self, Cause, Discarded, FLAG_LOG, FLAG_PIECE, HEADER_BYTES, PacketHeader};
 use fata_wire::repair::{End, Walk, committed_prefix, repair, repair_open};
 use fata_wire::shared::{self, Geometry, control};
 
@@ -82,6 +82,8 @@ pub struct Totals {
 #[derive(Debug)]
 pub(crate) struct StreamDrain {
     stream: u32,
+    /// What every published packet says.
+    flags: u32,
     /// Whether the shared cursor is moved along.
     consume: bool,
     position: Position,
@@ -114,10 +116,11 @@ enum Taken {
 }
 
 impl StreamDrain {
-    /// Goes on from `position`; with `consume` the guest is told what it may overwrite.
-    pub(crate) fn new(stream: u32, position: Position, consume: bool) -> Self {
+    /// Goes on from `position`; with `consume` the guest is told what it may overwrite. `log` says that it is a log stream.
+    pub(crate) fn new(stream: u32, position: Position, consume: bool, log: bool) -> Self {
         StreamDrain {
             stream,
+            flags: if log { FLAG_LOG } else { 0 },
             consume,
             position,
             taken_events: 0,
@@ -170,7 +173,7 @@ impl StreamDrain {
         now: Instant,
     ) -> Result<bool, SinkError> {
         let geometry = *memory.geometry();
-        let ring = u64::from(geometry.packets_per_stream);
+        let ring = u64::from(geometry.packets_of(self.stream));
         let entry = Geometry::stream_entry(self.stream);
         for _ in 0..2 * ring {
             let Some(youngest) = memory.load(entry + shared::at::STREAM_LOCK).checked_sub(1).map(|lock| lock / 2)
@@ -232,7 +235,7 @@ impl StreamDrain {
         if !self.verify(memory, offset, lock, lock, outlet) {
             return Ok(Taken::Overwritten);
         }
-        let packet_bytes = memory.geometry().packet_bytes as usize;
+        let packet_bytes = memory.geometry().packet_bytes_of(self.stream) as usize;
         memory.copy(offset, HEADER_BYTES, &mut self.header);
         let Ok(header) = PacketHeader::parse(&self.header) else { return self.refuse(memory, offset, lock, 0, 0) };
         let taken = usize::try_from(self.position.taken_bytes).unwrap_or(usize::MAX);
@@ -311,7 +314,7 @@ impl StreamDrain {
         if !self.verify(memory, offset, lock, lock.wrapping_add(1), outlet) {
             return Ok(Taken::NotYet);
         }
-        let packet_bytes = memory.geometry().packet_bytes as usize;
+        let packet_bytes = memory.geometry().packet_bytes_of(self.stream) as usize;
         let taken = usize::try_from(self.position.taken_bytes).unwrap_or(usize::MAX);
         let start = HEADER_BYTES.saturating_add(taken);
         if start >= packet_bytes {
@@ -389,7 +392,7 @@ impl StreamDrain {
         if !std::mem::take(&mut self.unverified) {
             return true;
         }
-        let room = memory.geometry().packet_bytes as usize - HEADER_BYTES;
+        let room = memory.geometry().packet_bytes_of(self.stream) as usize - HEADER_BYTES;
         let taken = usize::try_from(self.position.taken_bytes).unwrap_or(room).min(room) & !7;
         memory.copy(offset, HEADER_BYTES, &mut self.header);
         memory.copy(offset + HEADER_BYTES, taken, &mut self.buffer);
@@ -510,7 +513,7 @@ impl StreamDrain {
             events_before: piece.events_before,
             events: piece.walk.events + piece.walk.unfinished,
             cpu_id: self.stream,
-            flags: piece.flags,
+            flags: piece.flags | self.flags,
             discarded: *discarded,
         }
         .write(bytes);
@@ -555,7 +558,7 @@ impl Position {
     fn is_possible(&self, memory: &SharedMemory, stream: u32) -> bool {
         let lock = memory.load(Geometry::stream_entry(stream) + shared::at::STREAM_LOCK);
         // One past the youngest is where a reader of all that is sealed stands.
-        self.number <= lock.div_ceil(2) && self.taken_bytes <= u64::from(memory.geometry().packet_bytes)
+        self.number <= lock.div_ceil(2) && self.taken_bytes <= u64::from(memory.geometry().packet_bytes_of(stream))
     }
 }
 

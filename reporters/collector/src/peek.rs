@@ -50,7 +50,7 @@ pub fn peek(guest: &Guest) -> Result<Peek, SourceError> {
     let page = memory.header_page();
     let status = Status::parse(&page, &geometry);
     let (mut recorded, mut discarded_by_guest) = (0u64, 0u64);
-    for stream in 0..geometry.stream_count {
+    for stream in 0..geometry.all_streams() {
         let entry = StreamStatus::parse(&page, stream);
         recorded =
             recorded.saturating_add(entry.events_before).saturating_add(open_events(&memory, stream, entry.lock));
@@ -74,7 +74,7 @@ fn open_events(memory: &SharedMemory, stream: u32, lock: u64) -> u64 {
     let geometry = memory.geometry();
     let Ok(offset) = usize::try_from(geometry.packet_offset(stream, lock / 2)) else { return 0 };
     let mut content = Vec::new();
-    memory.copy(offset + HEADER_BYTES, geometry.packet_bytes as usize - HEADER_BYTES, &mut content);
+    memory.copy(offset + HEADER_BYTES, geometry.packet_bytes_of(stream) as usize - HEADER_BYTES, &mut content);
     if memory.lock_is_still(offset + packet::at::LOCK, lock) {
         committed_prefix(&content, 0, MAX_CALLSITES).events
     } else {

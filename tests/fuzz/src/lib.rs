@@ -110,10 +110,10 @@ pub fn header_page(bytes: &[u8]) {
     page[..len].copy_from_slice(&bytes[..len]);
     let mapped = 1 << 22;
     if let Ok(geometry) = Geometry::parse(&page, mapped) {
-        for stream in 0..geometry.stream_count {
+        for stream in 0..geometry.all_streams() {
             for number in [0, 7, u64::MAX] {
                 let offset = geometry.packet_offset(stream, number);
-                assert!(offset >= PAGE_BYTES as u64 && offset + u64::from(geometry.packet_bytes) <= mapped);
+                assert!(offset >= PAGE_BYTES as u64 && offset + u64::from(geometry.packet_bytes_of(stream)) <= mapped);
             }
             let _ = StreamStatus::parse(&page, stream);
         }
