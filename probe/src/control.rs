@@ -29,9 +29,14 @@ const MAX_CATEGORIES: usize = 64;
 /// The categories of the program, in the order of their bits: that of the first callsite of each.
 pub(crate) fn categories() -> impl Iterator<Item = &'static str> {
     let all = callsite::all();
+    // A log record's category is its target, which the log's own rules turn on and off.
+    let is_probe = |callsite: &Callsite| callsite.kind != Kind::Log;
+    let is_first = move |i: usize, callsite: &Callsite| {
+        !all[..i].iter().any(|before| is_probe(before) && before.category == callsite.category)
+    };
     all.iter()
         .enumerate()
-        .filter(|(i, callsite)| !all[..*i].iter().any(|before| before.category == callsite.category))
+        .filter(move |(i, callsite)| is_probe(callsite) && is_first(*i, callsite))
         .map(|(_, callsite)| callsite.category)
         .take(MAX_CATEGORIES)
 }
@@ -89,6 +94,7 @@ impl Asked {
         let requested = answer::requested(self.level);
         let categories = (self.categories | requested.enabled) & !requested.disabled;
         let on = !self.frozen && !requested.stopped;
+        crate::log::rules::freeze(!on);
         apply(|callsite| on && callsite.level as u32 <= requested.level && bit_of(callsite.category) & categories != 0);
     }
 }
@@ -125,7 +131,7 @@ pub(crate) fn apply_defaults() {
 }
 
 fn apply(on: impl Fn(&Callsite) -> bool) {
-    for callsite in callsite::all() {
+    for callsite in callsite::all().iter().filter(|callsite| callsite.kind != Kind::Log) {
         let template = match callsite.id() {
             // A name is no event: its template only holds its id.
             Some(id) if callsite.kind == Kind::Name || on(callsite) => callsite.on_template(id),

@@ -61,7 +61,12 @@ pub(crate) use place::{get, set};
 /// Records an event of `callsite`, which is on with `template`. For the macros. Returns whether it was recorded.
 #[inline(always)]
 pub fn record<F: FieldSet>(callsite: &'static Callsite, template: u32, fields: F) -> bool {
-    let writer = get();
+    record_in(get(), callsite, template, fields)
+}
+
+/// As [`record`], into a ring of its own.
+#[inline(always)]
+pub(crate) fn record_in<F: FieldSet>(writer: &Writer, callsite: &'static Callsite, template: u32, fields: F) -> bool {
     if F::LEN > 0 && template & UNDESCRIBED != 0 {
         return describe_and_record(writer, callsite, fields);
     }
@@ -70,7 +75,7 @@ pub fn record<F: FieldSet>(callsite: &'static Callsite, template: u32, fields: F
 
 #[cold]
 #[inline(never)]
-fn describe_and_record<F: FieldSet>(writer: &'static Writer, callsite: &'static Callsite, fields: F) -> bool {
+fn describe_and_record<F: FieldSet>(writer: &Writer, callsite: &'static Callsite, fields: F) -> bool {
     match crate::describe::describe(callsite, crate::value::types::<F>) {
         crate::describe::Outcome::Described(template) => writer.record(template, fields),
         crate::describe::Outcome::Busy => {

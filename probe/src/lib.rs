@@ -38,6 +38,7 @@ mod clock;
 pub mod control;
 mod current;
 mod describe;
+pub mod log;
 mod macros;
 mod name;
 pub mod region;

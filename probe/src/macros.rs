@@ -84,6 +84,46 @@ macro_rules! __fields {
     ($value:expr, $($rest:expr,)*) => { $crate::__private::Cons($value, $crate::__fields!($($rest,)*)) };
 }
 
+/// Makes a log record: `log!(Warn, "segment retransmitted", port = 80u16)`. See [`mod@crate::log`].
+///
+/// First the level (`App`, `Error`, `Warn`, `Info`, `Debug`, `Trace`), then `target: "net"` where it is not the module's path,
+/// then the text, which is known when the program is written, then up to 10 fields.
+#[cfg(feature = "profiling")]
+#[macro_export]
+macro_rules! log {
+    ($level:ident, target: $target:expr, $text:expr $(, $field:ident = $value:expr)* $(,)?) => {{
+        #[used]
+        #[unsafe(link_section = "fata_callsites")]
+        static CALLSITE: $crate::__private::Callsite = $crate::__private::Callsite::new(
+            $crate::Kind::Log, $crate::Level::$level, $target, $text, ::core::file!(), ::core::line!(),
+            &["fata.seq", "fata.task", $(::core::stringify!($field)),*],
+        );
+        static BUCKET: $crate::log::Bucket = $crate::log::Bucket::new();
+        match CALLSITE.enabled() {
+            ::core::option::Option::Some(template) => $crate::log::record(
+                &CALLSITE, &BUCKET, $crate::Level::$level, template, $crate::__fields!($($value,)*),
+            ),
+            ::core::option::Option::None => $crate::log::filtered($crate::Level::$level),
+        }
+    }};
+    ($level:ident, $text:expr $(, $field:ident = $value:expr)* $(,)?) => {
+        $crate::log!($level, target: ::core::module_path!(), $text $(, $field = $value)*)
+    };
+}
+
+/// Makes a log record; compiled out.
+#[cfg(not(feature = "profiling"))]
+#[macro_export]
+macro_rules! log {
+    ($level:ident, target: $target:expr, $text:expr $(, $field:ident = $value:expr)* $(,)?) => {{
+        let _ = $crate::Level::$level;
+        $crate::__unused!($text $(, $field = $value)*);
+    }};
+    ($level:ident, $text:expr $(, $field:ident = $value:expr)* $(,)?) => {
+        $crate::log!($level, target: "", $text $(, $field = $value)*)
+    };
+}
+
 /// Records an event of a given kind; compiled out.
 #[cfg(not(feature = "profiling"))]
 #[macro_export]
@@ -116,7 +156,9 @@ macro_rules! __unused {
     (level: $level:ident, $($rest:tt)+) => { $crate::__unused!($($rest)+) };
     (category: $category:expr, $($rest:tt)+) => { $crate::__unused!($($rest)+) };
     ($name:expr $(, $field:ident = $value:expr)* $(,)?) => {
-        let _ = || $crate::__fields!($($value,)*);
+        let _ = || {
+            let _ = $crate::__fields!($($value,)*);
+        };
     };
 }
 

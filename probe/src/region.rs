@@ -17,14 +17,15 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::describe::{MAX_RECORD_BYTES, Record};
-use fata_wire::packet::{Cause, Discarded};
+use fata_wire::packet::{Cause, Discarded, MAX_PACKET_BYTES, MIN_PACKET_BYTES};
 use fata_wire::request;
 use fata_wire::shared::{
-    Clock, Geometry, MAX_STREAMS, MESSAGE_BYTES, Mode, NAME_BYTES, PAGE_BYTES, Platform, STORED_MAGIC, State, at,
-    control,
+    Clock, Geometry, MAX_PACKETS, MAX_STREAMS, MESSAGE_BYTES, MIN_PACKETS, Mode, NAME_BYTES, PAGE_BYTES, Platform,
+    STORED_MAGIC, State, at, control,
 };
 
 use crate::control::Watch;
+use crate::log::slot::{MAX_LOGS, Slot};
 use crate::ring::{Writer, fence_publish, index, zero_words};
 use crate::sync::Word;
 
@@ -45,13 +46,19 @@ pub struct Config<'a> {
     pub packets_per_stream: u32,
     /// Length of a packet: a power of two from 4 to 256 KiB.
     pub packet_bytes: u32,
+    /// Log streams: none, or two for each of the first streams. All streams together are at most 16.
+    pub log_streams: u32,
+    /// Packets in each log stream's ring: a power of two, at least 4.
+    pub log_packets: u32,
+    /// Length of a log stream's packet: a power of two from 4 to 256 KiB. It bounds a log record.
+    pub log_packet_bytes: u32,
     /// Length of the description area. When it is full, callsites and names that are reached later stay out of the trace
     /// and are counted.
     pub description_bytes: u32,
 }
 
 impl Default for Config<'_> {
-    /// One stream with a ring of 1 MiB, and room for about 1000 callsites.
+    /// One stream with a ring of 1 MiB, no log streams (which would have 64 KiB each), and room for about 1000 callsites.
     fn default() -> Self {
         Config {
             name: "guest",
@@ -61,6 +68,9 @@ impl Default for Config<'_> {
             streams: 1,
             packets_per_stream: 16,
             packet_bytes: 64 << 10,
+            log_streams: 0,
+            log_packets: 16,
+            log_packet_bytes: 4096,
             description_bytes: 128 << 10,
         }
     }
@@ -76,6 +86,7 @@ impl Config<'_> {
             self.packets_per_stream,
             self.packet_bytes,
         )
+        .with_logs(self.log_streams, self.log_packets, self.log_packet_bytes)
     }
 
     /// How much memory [`Region::install`] needs for this.
@@ -107,7 +118,8 @@ impl core::fmt::Display for RegionError {
             RegionError::TooSmall { needed_bytes } => write!(f, "the trace ring needs {needed_bytes} bytes: give it more, or fewer or shorter packets"),
             RegionError::Misaligned => f.write_str("the trace ring's memory must begin at a page"),
             RegionError::BadConfig => f.write_str(
-                "a trace ring has 1 to 16 streams of at least 4 packets (a power of two) of 4 to 256 KiB (a power of two)",
+                "a trace ring has 1 to 16 streams, log streams included, of at least 4 packets (a power of two) of 4 to \
+                 256 KiB (a power of two)",
             ),
             RegionError::Taken => f.write_str("there is a trace ring already"),
         }
@@ -123,6 +135,7 @@ pub struct Region {
     geometry: Geometry,
     writers: [Writer; MAX_STREAMS as usize],
     attached: [AtomicBool; MAX_STREAMS as usize],
+    logs: [Slot; MAX_LOGS],
     mode: AtomicU32,
     /// The control page's generation that was last looked at.
     generation: AtomicU32,
@@ -159,12 +172,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Region> {
 impl Region {
     fn new(memory: *mut u8, bytes: u64, config: &Config<'_>) -> Result<Self, RegionError> {
         let geometry = config.geometry();
+        let counts = |packets: u32| packets.is_power_of_two() && (MIN_PACKETS..=MAX_PACKETS).contains(&packets);
+        let lengths = |bytes: u32| bytes.is_power_of_two() && (MIN_PACKET_BYTES..=MAX_PACKET_BYTES).contains(&bytes);
+        let logs = config.log_streams > 0;
         let sane = (1..=MAX_STREAMS).contains(&config.streams)
-            && config.packets_per_stream.is_power_of_two()
-            && (fata_wire::shared::MIN_PACKETS..=fata_wire::shared::MAX_PACKETS).contains(&config.packets_per_stream)
-            && config.packet_bytes.is_power_of_two()
-            && (fata_wire::packet::MIN_PACKET_BYTES..=fata_wire::packet::MAX_PACKET_BYTES)
-                .contains(&config.packet_bytes)
+            && counts(config.packets_per_stream)
+            && lengths(config.packet_bytes)
+            && config.log_streams.is_multiple_of(2)
+            && config.log_streams <= (MAX_STREAMS - config.streams).min(2 * config.streams)
+            && (!logs || counts(config.log_packets) && lengths(config.log_packet_bytes))
             && u64::from(config.description_bytes) <= fata_wire::shared::MAX_DESCRIPTION_BYTES;
         if !sane {
             return Err(RegionError::BadConfig);
@@ -180,6 +196,7 @@ impl Region {
             geometry,
             writers: [const { Writer::unattached() }; MAX_STREAMS as usize],
             attached: [const { AtomicBool::new(false) }; MAX_STREAMS as usize],
+            logs: [const { Slot::unattached() }; MAX_LOGS],
             mode: AtomicU32::new(Mode::Overwrite as u32),
             generation: AtomicU32::new(0),
             watch: Watch::new(),
@@ -280,6 +297,9 @@ impl Region {
         let counts = u64::from(geometry.stream_count) | u64::from(geometry.packets_per_stream) << 32;
         self.word(at::STREAM_COUNT).store(counts, Ordering::Relaxed);
         self.word(at::PACKET_BYTES).store(u64::from(geometry.packet_bytes), Ordering::Relaxed);
+        let logs = u64::from(geometry.log_streams) | u64::from(geometry.log_packets) << 32;
+        self.word(at::LOG_STREAMS).store(logs, Ordering::Relaxed);
+        self.word(at::LOG_PACKET_BYTES).store(u64::from(geometry.log_packet_bytes), Ordering::Relaxed);
         self.word(at::PID).store(u64::from(config.pid), Ordering::Relaxed);
         self.put_bytes(at::NAME, config.name.as_bytes(), NAME_BYTES);
         let mut head = YOUNGEST.load(Ordering::Relaxed);
@@ -314,7 +334,12 @@ impl Region {
         }
         self.writers[index].attach(self, stream);
         crate::current::set(Some(&self.writers[index]));
-        Some(Attached { writer: &self.writers[index], not_send: core::marker::PhantomData })
+        let log = self.logs.get(index).filter(|_| 2 * stream < self.geometry.log_streams);
+        if let Some(log) = log {
+            log.attach(self, self.geometry.stream_count + 2 * stream);
+        }
+        crate::log::slot::set(log);
+        Some(Attached { writer: &self.writers[index], log, not_send: core::marker::PhantomData })
     }
 
     /// Says what a tick is worth; from then on the guest is [`State::Running`].
@@ -326,6 +351,7 @@ impl Region {
         // Pairs with the reader's copy of the page, which believes the anchor only where the frequency is there.
         fence_publish();
         self.word(at::CLOCK_HZ).store(clock.hz, Ordering::Relaxed);
+        crate::log::limit::set_hz(clock.hz);
         self.set_state(State::Running);
     }
 
@@ -334,6 +360,7 @@ impl Region {
     pub fn finish(&self, state: State, message: &str) {
         self.put_bytes(at::MESSAGE, message.as_bytes(), MESSAGE_BYTES);
         crate::current::get().finish();
+        crate::log::slot::get().finish();
         self.set_state(state);
     }
 
@@ -448,6 +475,12 @@ impl Region {
         self.control_word(control::CONSUMED + control::CONSUMED_ENTRY_BYTES * stream as usize)
     }
 
+    /// Where the account of the log stream `stream` is counted.
+    pub(crate) fn log_account(&self, stream: u32) -> *mut u64 {
+        // SAFETY: the account of a log stream lies in the header page, which lives for ever.
+        unsafe { self.memory.add(self.geometry.log_account(stream)).cast() }
+    }
+
     pub(crate) fn count_discarded(&self, stream: u32, cause: Cause) {
         let offset = Geometry::stream_entry(stream) + at::STREAM_DISCARDED + 8 * cause as usize;
         self.word(offset).fetch_add(1, Ordering::Relaxed);
@@ -469,6 +502,12 @@ impl Region {
         self.word(entry + at::STREAM_EVENTS_BEFORE).store(events_before, Ordering::Relaxed);
         // Release: pairs with the collector's Acquire load: the packet that the lock names is in that state.
         self.word(entry + at::STREAM_LOCK).store(lock, Ordering::Release);
+    }
+
+    /// Counts a callsite that found no room in the program's own table.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn count_refused(&self) {
+        self.word(at::NAMES_REFUSED).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Appends a record to the description area, whole or not at all. The caller holds the describing lock.
@@ -493,6 +532,7 @@ impl Region {
 #[must_use = "recording ends where this is dropped"]
 pub struct Attached {
     writer: &'static Writer,
+    log: Option<&'static Slot>,
     not_send: core::marker::PhantomData<*const ()>,
 }
 
@@ -507,5 +547,9 @@ impl Drop for Attached {
     fn drop(&mut self) {
         self.writer.finish();
         crate::current::set(None);
+        if let Some(log) = self.log {
+            log.finish();
+        }
+        crate::log::slot::set(None);
     }
 }

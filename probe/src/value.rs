@@ -138,6 +138,18 @@ pub trait FieldSet {
     fn put(&self, slot: &mut impl FnMut(u64), narrow_taken: bool, text_words_left: usize);
     /// Appends the types.
     fn types(types: &mut impl FnMut(FieldType, Unit));
+
+    /// What the list takes in the ring; a constant unless it holds text. Text that would make the event longer than the
+    /// format allows is cut.
+    #[inline(always)]
+    fn extent(&self) -> Extent {
+        let fixed = Self::WORDS - if Self::NARROW { 1 } else { 0 };
+        if Self::TEXT {
+            let text_words = self.text_words().min(MAX_PAYLOAD_WORDS - 1 - fixed);
+            return Extent { words: 1 + fixed + text_words, code: EXTENDED, text_words };
+        }
+        Extent::of_fixed(fixed)
+    }
 }
 
 impl FieldSet for Nil {
@@ -218,7 +230,9 @@ impl<F: FieldSet> Texts for F {
 /// Returns how many words it took.
 #[inline]
 fn put_text(text: &[u8], slot: &mut impl FnMut(u64), max_words: usize) -> usize {
-    let text = &text[..text.len().min(max_words * 8 - 1)];
+    if text.len() >= max_words * 8 {
+        return put_cut(text, slot, max_words);
+    }
     let words = text.len() / 8 + 1;
     for word in 0..words {
         let mut bytes = [0; 8];
@@ -230,9 +244,29 @@ fn put_text(text: &[u8], slot: &mut impl FnMut(u64), max_words: usize) -> usize 
     words
 }
 
+/// As [`put_text`], for a text that is longer than `max_words`: its begin, between two characters, and the mark of a cut.
+#[cold]
+fn put_cut(text: &[u8], slot: &mut impl FnMut(u64), max_words: usize) -> usize {
+    const MARK: &[u8] = fata_wire::log::CUT.as_bytes();
+    let mut len = (max_words * 8 - 1).saturating_sub(MARK.len());
+    // The bytes of a character after its first begin with the bits 10.
+    while len > 0 && text[len] & 0xc0 == 0x80 {
+        len -= 1;
+    }
+    for word in 0..max_words {
+        let mut bytes = [0; 8];
+        let kept = text[..len].iter().chain(MARK).skip(word * 8);
+        for (byte, &from) in bytes.iter_mut().zip(kept) {
+            *byte = if from == 0 { 0x1a } else { from };
+        }
+        slot(u64::from_le_bytes(bytes));
+    }
+    max_words
+}
+
 /// What a field list takes in the ring.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Extent {
+pub struct Extent {
     /// Payload words, the length word of an extended payload included.
     pub(crate) words: usize,
     /// The header's three bits.
@@ -241,20 +275,22 @@ pub(crate) struct Extent {
     pub(crate) text_words: usize,
 }
 
-/// The extent of `fields`; a constant unless they hold text. Text that would make the event longer than the format
-/// allows is cut.
-#[inline(always)]
-pub(crate) fn extent<F: FieldSet>(fields: &F) -> Extent {
-    let fixed = F::WORDS - if F::NARROW { 1 } else { 0 };
-    if F::TEXT {
-        let text_words = fields.text_words().min(MAX_PAYLOAD_WORDS - 1 - fixed);
-        return Extent { words: 1 + fixed + text_words, code: EXTENDED, text_words };
-    }
+impl Extent {
+    /// The extent of so many words without text.
+    #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "at most MAX_INLINE_WORDS")]
-    if fixed <= MAX_INLINE_WORDS {
-        Extent { words: fixed, code: fixed as u8, text_words: 0 }
-    } else {
-        Extent { words: 1 + fixed, code: EXTENDED, text_words: 0 }
+    pub(crate) const fn of_fixed(words: usize) -> Self {
+        if words <= MAX_INLINE_WORDS {
+            Extent { words, code: words as u8, text_words: 0 }
+        } else {
+            Extent { words: 1 + words, code: EXTENDED, text_words: 0 }
+        }
+    }
+
+    /// The extent of so many words that were encoded before, with or without text among them.
+    #[cfg(feature = "tracing")]
+    pub(crate) const fn of_words(words: usize, text: bool) -> Self {
+        if text { Extent { words: 1 + words, code: EXTENDED, text_words: 0 } } else { Self::of_fixed(words) }
     }
 }
 
@@ -278,7 +314,7 @@ mod tests {
     use std::vec::Vec;
 
     fn encode<F: FieldSet>(fields: &F) -> (u16, Vec<u8>) {
-        let extent = extent(fields);
+        let extent = fields.extent();
         let mut payload = Vec::new();
         if extent.code == EXTENDED {
             payload.extend((extent.words as u64).to_le_bytes());

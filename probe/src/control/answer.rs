@@ -127,17 +127,17 @@ fn turn(category: &str, on: bool, reply: &mut Reply) {
     say(reply, format_args!("ok: {category} is {}", if on { "on" } else { "off" }));
 }
 
+/// The rules of the log; where they are one level alone, that of all other events too.
 fn set_level(region: &Region, rules: &str, reply: &mut Reply) {
-    let Some(level) = Level::from_text(rules) else {
-        say(reply, format_args!("error: {rules:?} is no level: choose one of"));
-        for (i, level) in Level::ALL.iter().enumerate() {
-            say(reply, format_args!("{} {}", if i == 0 { "" } else { "," }, level.text()));
-        }
-        return;
-    };
-    LEVEL_THEN.store(super::asked(region).level, Ordering::Relaxed);
-    LEVEL.store(level as u32 + 1, Ordering::Relaxed);
-    say(reply, format_args!("ok: events up to {} are on", level.text()));
+    match crate::log::rules::set(rules) {
+        Ok(applied) => say(reply, format_args!("{applied}")),
+        Err(error) => return say(reply, format_args!("error: {error}")),
+    }
+    if let Some(level) = Level::from_text(rules) {
+        LEVEL_THEN.store(super::asked(region).level, Ordering::Relaxed);
+        LEVEL.store(level as u32 + 1, Ordering::Relaxed);
+        say(reply, format_args!("; events up to {} are on", level.text()));
+    }
 }
 
 #[cfg_attr(feature = "profiling", expect(unsafe_code, reason = "the probe's own link section"))]

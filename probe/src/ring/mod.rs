@@ -41,12 +41,12 @@ use fata_wire::event::{CLOCK, EXTENDED, EventId};
 use fata_wire::packet::{Cause, HEADER_WORDS};
 
 use crate::region::Region;
-use crate::value::{Cons, Extent, FieldSet, Nil, extent};
+use crate::value::{Cons, Extent, FieldSet, Nil};
 use word::{compare_exchange_local, prefetch, store_word};
 
 #[cfg(feature = "std")]
 pub(crate) use word::copy_word;
-pub(crate) use word::{fence_publish, index, zero_words};
+pub(crate) use word::{add_local, add_shared, fence_publish, index, zero_words};
 
 /// Offsets from here on are no offsets but conditions; packets are shorter.
 const FINISHED: u64 = 0xfffd;
@@ -118,7 +118,7 @@ impl Writer {
     /// left 0.
     #[inline(always)]
     pub(crate) fn record<F: FieldSet>(&self, template: u32, fields: F) -> bool {
-        let extent = extent(&fields);
+        let extent = fields.extent();
         let Some(slot) = self.reserve(1 + extent.words) else { return self.record_slowly(template, fields) };
         slot.commit(template, &fields, extent);
         true
@@ -129,7 +129,7 @@ impl Writer {
     #[cold]
     #[inline(never)]
     fn record_slowly<F: FieldSet>(&self, template: u32, fields: F) -> bool {
-        let extent = extent(&fields);
+        let extent = fields.extent();
         let Some(slot) = self.reserve_slowly(1 + extent.words) else { return false };
         slot.commit(template, &fields, extent);
         true
@@ -211,7 +211,7 @@ impl Writer {
         let template = u32::from(EventId::begin(CLOCK).0);
         let fields = Cons(now, Nil);
         if let Some(slot) = self.exchange(state, now, 2) {
-            slot.commit(template, &fields, extent(&fields));
+            slot.commit(template, &fields, fields.extent());
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use core::sync::atomic::Ordering;
 
-use fata_wire::packet::{Cause, Discarded, HEADER_WORDS, at};
+use fata_wire::packet::{Cause, Discarded, FLAG_LOG, HEADER_WORDS, at};
 use fata_wire::shared::Mode;
 
 use super::{
@@ -24,10 +24,10 @@ impl Writer {
     /// Makes this the writer of `stream` of `region` and opens its first packet.
     pub(crate) fn attach(&self, region: &'static Region, stream: u32) {
         let geometry = region.geometry();
-        let words = geometry.packet_bytes / 8;
+        let words = geometry.packet_bytes_of(stream) / 8;
         self.packets.store(region.stream_start(stream), Ordering::Relaxed);
         self.shift.store(words.trailing_zeros(), Ordering::Relaxed);
-        self.mask.store(geometry.packets_per_stream - 1, Ordering::Relaxed);
+        self.mask.store(geometry.packets_of(stream) - 1, Ordering::Relaxed);
         self.limit.store(u64::from(words), Ordering::Relaxed);
         self.stream.store(stream, Ordering::Relaxed);
         self.region.store((&raw const *region).cast_mut(), Ordering::Relaxed);
@@ -131,6 +131,7 @@ impl Writer {
         let header = self.packet(number);
         let now = crate::clock::ticks().max(self.last.load(Ordering::Relaxed));
         let uuid = region.geometry().uuid;
+        let flags = if region.geometry().is_log(self.stream()) { FLAG_LOG } else { 0 };
         let (low, high) = uuid.split_at(8);
         let discarded = region.discarded(self.stream());
         let events_before = self.events_before.load(Ordering::Relaxed);
@@ -155,7 +156,7 @@ impl Writer {
             put(header, at::PACKET_SEQ_NUM, number);
             put(header, at::EVENTS_BEFORE, events_before);
             put(header, at::EVENTS, 0);
-            put(header, at::CPU_ID, u64::from(self.stream())); // and no flags
+            put(header, at::CPU_ID, u64::from(self.stream()) | u64::from(flags) << 32);
             put_discarded(header, &discarded);
             // Pairs with the reader's Acquire load of the lock.
             fence_publish();

@@ -107,6 +107,46 @@ pub(crate) fn compare_exchange_local(word: &AtomicU64, current: u64, new: u64) -
     }
 }
 
+/// Adds to a number of the guest's own and returns what it was; atomic against interrupts on this CPU alone, as
+/// [`compare_exchange_local`].
+#[inline(always)]
+pub(crate) fn add_local(number: &AtomicU64, n: u64) -> u64 {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    {
+        let mut n = n;
+        // SAFETY: `number` is valid and aligned; no other CPU writes it, by the caller's contract, and on one CPU a single
+        // instruction is never interrupted half-way.
+        unsafe {
+            core::arch::asm!(
+                "xadd qword ptr [{number}], {n}",
+                number = in(reg) number.as_ptr(),
+                n = inout(reg) n,
+                options(nostack),
+            );
+        }
+        n
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
+    number.fetch_add(n, Ordering::Relaxed)
+}
+
+/// Adds to a counter in shared memory that only this CPU changes, and reads nothing back of it.
+///
+/// # Safety
+/// `word` is aligned and lies in memory that is mapped writable and lives for ever.
+#[inline(always)]
+pub(crate) unsafe fn add_shared(word: *mut u64, n: u64) {
+    #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
+    // SAFETY: by the contract the word is valid; one instruction is atomic against interrupts on this CPU, and readers of an
+    // aligned word never see half of it.
+    unsafe {
+        core::arch::asm!("add qword ptr [{word}], {n}", word = in(reg) word, n = in(reg) n, options(nostack));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
+    // SAFETY: by the contract the word is valid; all concurrent accesses to it are atomic ones.
+    unsafe { sync::word(word) }.fetch_add(n, Ordering::Relaxed);
+}
+
 /// A length or offset in shared memory as an index.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the assertion: addresses have 64 bits wherever we run")]

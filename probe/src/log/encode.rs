@@ -1,0 +1,207 @@
+//! The fields of a `tracing` event or span as typed words, in the order in which they are visited.
+//!
+//! Invariant: what is encoded always fits [`SCRATCH_WORDS`], and each later field keeps the room that it needs at least; so a
+//! message of a megabyte takes what is left of a record and not a field of it.
+//!
+//! When a callsite has more fields than a description may name, the last place holds the rest as text.
+
+use core::fmt::{self, Write as _};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use fata_wire::field::{FieldType, Fields, MAX_FIELDS, Unit};
+use fata_wire::log::MORE;
+use tracing_core::Metadata;
+use tracing_core::field::{Field, Visit};
+
+use super::context::SCRATCH_WORDS;
+use super::text::Text;
+
+/// How many fields a record has before the program's.
+pub(crate) const OWN_FIELDS: usize = 3;
+/// How many fields of the program are recorded with their types.
+const TYPED: usize = MAX_FIELDS - OWN_FIELDS;
+/// What each field that is still to come may count on.
+const LEAST_WORDS: usize = 3;
+
+/// Takes the values of one event or span.
+pub(crate) struct Encoder<'a> {
+    words: &'a [AtomicU64],
+    used: usize,
+    /// How many fields have a place of their own.
+    typed: usize,
+    /// How many fields are still to come, at most.
+    left: usize,
+    signature: Signature,
+    /// The text of the fields for which there is no place of their own.
+    more: Option<Text<'a>>,
+    cut: bool,
+}
+
+/// Which fields an event has, and of which types: four bits for each, by its place in the callsite's field set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Signature(pub(crate) u64);
+
+impl Signature {
+    /// Whether a text is among the fields.
+    pub(crate) fn has_text(self) -> bool {
+        const STR: u64 = TYPES.len() as u64;
+        self.0 & JOINED == JOINED || (0..TYPED).any(|place| self.0 >> (4 * place) & 15 == STR)
+    }
+}
+
+/// The types that values of `tracing` have, by the number that stands in a signature.
+const TYPES: [FieldType; 5] = [FieldType::U64, FieldType::I64, FieldType::F64, FieldType::Bool, FieldType::Str];
+/// Says that fields were joined into one text, in the place of the last.
+const JOINED: u64 = 15 << 60;
+
+/// What was encoded.
+pub(crate) struct Encoded {
+    pub(crate) words: usize,
+    pub(crate) signature: Signature,
+    pub(crate) cut: bool,
+}
+
+impl<'a> Encoder<'a> {
+    /// Takes up to `fields` values into `words`.
+    pub(crate) fn new(words: &'a [AtomicU64], fields: usize) -> Self {
+        let words = words.get(..SCRATCH_WORDS.min(words.len())).unwrap_or(words);
+        let typed = if fields > TYPED { TYPED - 1 } else { TYPED };
+        Encoder {
+            words,
+            used: 0,
+            typed,
+            left: fields.min(TYPED),
+            signature: Signature::default(),
+            more: None,
+            cut: false,
+        }
+    }
+
+    pub(crate) fn end(mut self) -> Encoded {
+        if let Some(more) = self.more.take() {
+            let (words, cut) = more.end();
+            self.used += words;
+            self.cut |= cut;
+            self.signature.0 |= JOINED;
+        }
+        Encoded { words: self.used, signature: self.signature, cut: self.cut }
+    }
+
+    /// The last place is kept for the rest where there are more fields than places.
+    fn is_typed(&self, field: &Field) -> bool {
+        field.index() < self.typed
+    }
+
+    fn note(&mut self, field: &Field, ty: FieldType) {
+        let number = TYPES.iter().position(|&other| other == ty).map_or(0, |at| at as u64 + 1);
+        self.signature.0 |= number << (4 * field.index());
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn number(&mut self, field: &Field, ty: FieldType, word: u64, shown: &dyn fmt::Display) {
+        if !self.is_typed(field) {
+            return self.join(field, format_args!("{shown}"));
+        }
+        self.note(field, ty);
+        if let Some(slot) = self.words.get(self.used) {
+            slot.store(word, Ordering::Relaxed);
+            self.used += 1;
+        }
+    }
+
+    /// The words that a text may take: all but what later fields may count on.
+    fn room(&self) -> &'a [AtomicU64] {
+        let kept = LEAST_WORDS * self.left.saturating_sub(1);
+        let end = self.words.len().saturating_sub(kept).max(self.used + 1).min(self.words.len());
+        self.words.get(self.used..end).unwrap_or(&[])
+    }
+
+    fn text(&mut self, field: &Field, write: impl FnOnce(&mut Text<'_>)) {
+        let mut text = Text::new(self.room());
+        write(&mut text);
+        let (words, cut) = text.end();
+        self.note(field, FieldType::Str);
+        self.used += words;
+        self.cut |= cut;
+    }
+
+    #[cold]
+    fn join(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let room = self.room();
+        let text = self.more.get_or_insert_with(|| Text::new(room));
+        // A text that is full takes no more, which its mark says.
+        let _ = write!(text, "{}={value} ", field.name());
+    }
+}
+
+impl Visit for Encoder<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.number(field, FieldType::F64, value.to_bits(), &value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.number(field, FieldType::I64, value.cast_unsigned(), &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.number(field, FieldType::U64, value, &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.number(field, FieldType::Bool, u64::from(value), &value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if self.is_typed(field) {
+            self.text(field, |text| text.add(value));
+        } else {
+            self.join(field, format_args!("{value:?}"));
+        }
+    }
+
+    /// The error and what it came from, to the first cause. Without its `std`, `tracing` takes no errors as they are: there,
+    /// programs write `error = %Chain(&error)`.
+    #[cfg(feature = "std")]
+    fn record_error(&mut self, field: &Field, value: &(dyn core::error::Error + 'static)) {
+        if self.is_typed(field) {
+            self.text(field, |text| {
+                let _ = write!(text, "{}", super::error::Chain(value));
+            });
+        } else {
+            self.join(field, format_args!("{}", super::error::Chain(value)));
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if self.is_typed(field) {
+            self.text(field, |text| {
+                let _ = write!(text, "{value:?}");
+            });
+        } else {
+            self.join(field, format_args!("{value:?}"));
+        }
+    }
+}
+
+/// The fields that events of `meta` with this signature have, after those in `first`.
+pub(crate) fn fields(
+    meta: &'static Metadata<'static>,
+    signature: Signature,
+    first: Fields<'static>,
+) -> Fields<'static> {
+    let mut fields = first;
+    let typed = if signature.0 & JOINED == JOINED { TYPED - 1 } else { TYPED };
+    for field in meta.fields().iter().take(typed) {
+        let number = signature.0 >> (4 * field.index()) & 15;
+        let ty = usize::try_from(number).ok().and_then(|number| TYPES.get(number.checked_sub(1)?));
+        if let Some(&ty) = ty {
+            let name = field.name();
+            let unit = if matches!(ty, FieldType::Str | FieldType::Bool) { Unit::None } else { Unit::of_name(name) };
+            fields.push(fata_wire::field::Field { name, ty, unit });
+        }
+    }
+    if signature.0 & JOINED == JOINED {
+        fields.push(fata_wire::field::Field { name: MORE, ty: FieldType::Str, unit: Unit::None });
+    }
+    fields
+}

@@ -1,0 +1,177 @@
+//! The rate limit: a token bucket per callsite, which costs a load and a store while there are tokens, and no reading of the
+//! clock while there are none.
+//!
+//! When a bucket is empty the record is counted instead of made; every 64th look reads the clock, and after a second the
+//! bucket is full again and one record says how many were suppressed, and within what time. Buckets that have suppressed
+//! something are in one list, so that [`tick`] can say so although the callsite is silent now.
+//!
+//! In a program with several threads a bucket is shared without a lock: the summary may then miss some, the account of the
+//! thread's log stream never does.
+#![expect(unsafe_code, reason = "a list of statics")]
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use fata_wire::field::Level;
+use fata_wire::log::{Count, class_of};
+
+use super::slot::Slot;
+use super::summary;
+use crate::ring::add_local;
+
+/// Records per second of one callsite, unless [`set_rate`] says otherwise.
+const DEFAULT_RATE: u32 = 1000;
+
+static RATE: AtomicU32 = AtomicU32::new(DEFAULT_RATE);
+/// Ticks in a second; a guess until the clock is known.
+static HZ: AtomicU64 = AtomicU64::new(2_000_000_000);
+/// The youngest bucket in the list.
+static LISTED: AtomicPtr<Bucket> = AtomicPtr::new(ptr::null_mut());
+
+/// So many suppressed records between two readings of the clock, less one.
+const LOOK_MASK: u64 = 63;
+
+/// How many records a callsite may still make. A static beside the callsite.
+#[derive(Debug)]
+pub struct Bucket {
+    tokens: AtomicU32,
+    /// The callsite's id and the class of its records, once in the list.
+    of: AtomicU32,
+    suppressed: AtomicU64,
+    /// The ticks when it was last filled; 0 before the first time.
+    since: AtomicU64,
+    listed: AtomicBool,
+    next: AtomicPtr<Bucket>,
+}
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Bucket::new()
+    }
+}
+
+impl Bucket {
+    /// An empty bucket, which the first record fills.
+    #[must_use]
+    pub const fn new() -> Self {
+        Bucket {
+            tokens: AtomicU32::new(0),
+            of: AtomicU32::new(0),
+            suppressed: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            listed: AtomicBool::new(false),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Takes a token if there is one.
+    #[inline(always)]
+    pub(crate) fn take(&self) -> bool {
+        let tokens = self.tokens.load(Ordering::Relaxed);
+        if tokens == 0 {
+            return false;
+        }
+        // An interrupt in between may take the same token: one record more.
+        self.tokens.store(tokens - 1, Ordering::Relaxed);
+        true
+    }
+
+    /// No token: fills the bucket if it is time, and else counts the record. Whether it may be made after all.
+    #[cold]
+    pub(crate) fn refill(&'static self, slot: &Slot, id: u16, level: Level) -> bool {
+        let (class, place) = class_of(level);
+        if self.suppressed.load(Ordering::Relaxed) & LOOK_MASK == 0 {
+            let now = crate::clock::ticks();
+            let since = self.since.load(Ordering::Relaxed);
+            if since == 0 || now.wrapping_sub(since) >= HZ.load(Ordering::Relaxed) {
+                self.summarise(slot, now);
+                let rate = RATE.load(Ordering::Relaxed);
+                self.tokens.store(rate.wrapping_sub(1), Ordering::Relaxed);
+                return true;
+            }
+            self.list(id, class);
+        }
+        add_local(&self.suppressed, 1);
+        slot.class(class).count(Count::Suppressed, place);
+        false
+    }
+
+    /// Says how many records were suppressed since the bucket was filled, if any, and begins a new period.
+    fn summarise(&self, slot: &Slot, now: u64) {
+        let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
+        let since = self.since.swap(now, Ordering::Relaxed);
+        if suppressed > 0 {
+            let of = self.of.load(Ordering::Relaxed);
+            summary::suppressed(slot, of >> 16, of & 0xffff, suppressed, now.wrapping_sub(since));
+        }
+    }
+
+    fn list(&'static self, id: u16, class: u32) {
+        if self.listed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.of.store(u32::from(id) | class << 16, Ordering::Relaxed);
+        let mut head = LISTED.load(Ordering::Relaxed);
+        loop {
+            self.next.store(head, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `all`; `next` and `of` were stored before.
+            match LISTED.compare_exchange_weak(
+                head,
+                ptr::from_ref(self).cast_mut(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+}
+
+/// Every bucket that ever suppressed a record.
+fn all() -> impl Iterator<Item = &'static Bucket> {
+    let bucket = |pointer: *mut Bucket| {
+        // SAFETY: `list` stores references that live for ever; the list's end is null.
+        unsafe { pointer.cast_const().as_ref() }
+    };
+    // Acquire: pairs with the Release in `list`.
+    core::iter::successors(bucket(LISTED.load(Ordering::Acquire)), move |young| {
+        bucket(young.next.load(Ordering::Relaxed))
+    })
+}
+
+/// Says what was suppressed and repeated by callsites that are silent now. For schedulers, every so often; cheap where there
+/// is nothing to say.
+pub fn tick() {
+    if crate::ENABLED {
+        super::rules::refresh();
+        flush(super::slot::get(), false);
+    }
+}
+
+/// As [`tick`]; `all_of_it` does not wait until a period is over.
+pub(crate) fn flush(slot: &'static Slot, all_of_it: bool) {
+    if !LISTED.load(Ordering::Relaxed).is_null() {
+        let now = crate::clock::ticks();
+        let hz = HZ.load(Ordering::Relaxed);
+        for bucket in all().filter(|bucket| bucket.suppressed.load(Ordering::Relaxed) > 0) {
+            if all_of_it || now.wrapping_sub(bucket.since.load(Ordering::Relaxed)) >= hz {
+                bucket.summarise(slot, now);
+            }
+        }
+    }
+    #[cfg(feature = "tracing")]
+    super::fold::flush(slot, all_of_it, HZ.load(Ordering::Relaxed));
+}
+
+/// Each callsite may make so many records a second; 0 is as many as it wants. In force for a callsite once it has used up
+/// what it was allowed before.
+pub fn set_rate(records_per_second: u32) {
+    RATE.store(if records_per_second == 0 { u32::MAX } else { records_per_second }, Ordering::Relaxed);
+}
+
+pub(crate) fn set_hz(hz: u64) {
+    if hz > 0 {
+        HZ.store(hz, Ordering::Relaxed);
+    }
+}

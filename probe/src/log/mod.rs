@@ -1,0 +1,64 @@
+//! Log records: made in binary, into rings of their own; formatting, sending and showing them is somebody else's work.
+//!
+//! **When it is full**: the rings are bounded in bytes and never wait. The mode that the control page names decides, as for
+//! every ring: *overwrite* (nobody reads) keeps the newest records, *discard* (a collector reads) the oldest. Whatever is not
+//! kept is counted, exactly and by level: see [`fata_wire::log`].
+//!
+//! 1. **Generation does no I/O, takes no lock and allocates nothing.** It is safe in an interrupt handler. A record that a
+//!    level rule keeps out costs a load.
+//! 2. **Two rings per vCPU**: an ordinary one, and a reserved one for APP, ERROR and WARN, so that a flood of DEBUG cannot
+//!    take their room. Records are stamped and numbered when they are made; readers merge the rings by time.
+//! 3. **Errors and warnings are counted before any rule**, and the counts survive every discard.
+//! 4. **One callsite cannot drown the others**: each may make so many records a second ([`set_rate`]), and says how many
+//!    more there were. A record that is the same as the one before is counted instead.
+//! 5. **A library never sets a level and never installs anything**: [`rules`] come from the boot parameter `log=`, from
+//!    whoever starts the program, or from dom0 while it runs.
+//!
+//! The macro [`log!`](crate::log!) is the cheapest way. With the feature `tracing`, programs and libraries use the macros of
+//! the crate `tracing` as they are, once [`install`] was called:
+//!
+//! ```
+//! # #[cfg(feature = "profiling")] {
+//! fata_probe::log!(Warn, "segment retransmitted", port = 80u16, attempt = 3u64);
+//! fata_probe::log!(Debug, target: "net.tcp", "window closed");
+//! # }
+//! ```
+//! Targets `app` and `app::…` of `tracing` are at the level APP: the program's own words to its user.
+//!
+//! What a record costs is in `tests/bench`. The memory is what [`Config`](crate::region::Config) says: two rings of 64 KiB
+//! for each vCPU by default, the description area, and 512 callsites that register at run time (2048 with `std`).
+
+pub(crate) mod context;
+mod error;
+pub(crate) mod limit;
+mod record;
+pub mod rules;
+pub(crate) mod slot;
+mod summary;
+
+#[cfg(feature = "tracing")]
+mod encode;
+#[cfg(feature = "tracing")]
+mod fold;
+#[cfg(feature = "tracing")]
+mod spans;
+#[cfg(feature = "tracing")]
+mod subscriber;
+#[cfg(feature = "tracing")]
+pub(crate) mod table;
+#[cfg(feature = "tracing")]
+mod text;
+
+pub use error::Chain;
+pub use limit::{Bucket, set_rate, tick};
+pub use record::{filtered, record};
+#[cfg(feature = "tracing")]
+pub use subscriber::{Subscriber, install};
+
+/// From now on the records of this vCPU, or thread, are of `task`; 0 is the scheduler. For executors.
+#[inline(always)]
+pub fn set_task(task: u16) {
+    if crate::ENABLED {
+        context::with(|context| context.set_task(task));
+    }
+}

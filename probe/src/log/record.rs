@@ -1,0 +1,88 @@
+//! The macro [`log!`](crate::log!): records whose fields the compiler knows.
+//!
+//! The text of the record is the callsite's name, so it never travels; what travels is number, task and fields.
+
+use fata_wire::field::Level;
+use fata_wire::log::{Count, class_of};
+
+use super::context;
+use super::limit::Bucket;
+use crate::callsite::Callsite;
+use crate::value::{Cons, Extent, FieldSet, TaskId};
+
+/// Fields of which texts are cut so that the record fits every log packet.
+struct Bounded<F>(F);
+
+/// The longest payload of a record, in words: what the smallest packet holds.
+const MAX_WORDS: usize = (fata_wire::packet::MIN_PACKET_BYTES as usize - fata_wire::packet::HEADER_BYTES) / 8 - 8;
+
+impl<F: FieldSet> FieldSet for Bounded<F> {
+    const LEN: usize = F::LEN;
+    const NARROW: bool = F::NARROW;
+    const TEXT: bool = F::TEXT;
+    const WORDS: usize = F::WORDS;
+
+    #[inline(always)]
+    fn arg(&self) -> u16 {
+        self.0.arg()
+    }
+
+    #[inline(always)]
+    fn text_words(&self) -> usize {
+        self.0.text_words()
+    }
+
+    #[inline(always)]
+    fn put(&self, slot: &mut impl FnMut(u64), narrow_taken: bool, text_words_left: usize) {
+        self.0.put(slot, narrow_taken, text_words_left);
+    }
+
+    fn types(types: &mut impl FnMut(fata_wire::field::FieldType, fata_wire::field::Unit)) {
+        F::types(types);
+    }
+
+    #[inline(always)]
+    fn extent(&self) -> Extent {
+        let mut extent = self.0.extent();
+        if F::TEXT && extent.words > MAX_WORDS {
+            extent.text_words -= extent.words - MAX_WORDS;
+            extent.words = MAX_WORDS;
+        }
+        extent
+    }
+}
+
+/// Makes a record of `callsite`, which is on with `template`. For the macro.
+#[inline(always)]
+pub fn record<F: FieldSet>(
+    callsite: &'static Callsite,
+    bucket: &'static Bucket,
+    level: Level,
+    template: u32,
+    fields: F,
+) {
+    context::with(|context| {
+        let slot = context.slot();
+        let (class, place) = class_of(level);
+        if !bucket.take() && !bucket.refill(slot, callsite.id().unwrap_or(0), level) {
+            return;
+        }
+        let class = slot.class(class);
+        let list = Bounded(Cons(class.number(place), Cons(TaskId(context.task()), fields)));
+        if F::TEXT && list.text_words() > MAX_WORDS {
+            class.count_cut();
+        }
+        if !crate::current::record_in(&class.writer, callsite, template, list) {
+            class.count(Count::Discarded, place);
+        }
+    });
+}
+
+/// Counts a record that a rule kept out. For the macro.
+#[inline(always)]
+pub fn filtered(level: Level) {
+    if matches!(level, Level::Warn | Level::Error) {
+        let (class, place) = class_of(level);
+        context::with(|context| context.slot().class(class).count(Count::Filtered, place));
+    }
+}

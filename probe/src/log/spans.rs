@@ -1,0 +1,205 @@
+//! Spans of `tracing`: what is known of each until it closes, and which are entered.
+//!
+//! A span's fields are encoded when it is made and recorded each time that it is entered, as a begin of kind
+//! [`Kind::Span`](fata_wire::field::Kind::Span) in the trace stream; so an `#[instrument]`ed future shows each of its polls.
+//! Fields that are set later (`Span::record`) are not recorded.
+//!
+//! When it is full: there is room for [`MAX_SPANS`] spans at a time. Further ones are not recorded, and records within them
+//! name the spans around them. Of a span's fields so much is kept as fits [`SPAN_WORDS`].
+
+use core::num::NonZeroU64;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use fata_wire::event::EventId;
+use tracing_core::span::Id;
+
+use super::context::{Context, MAX_ENTERED};
+use crate::value::{Extent, FieldSet};
+
+/// How many spans may be alive at once.
+const MAX_SPANS: u32 = if cfg!(feature = "std") { 4096 } else { 256 };
+/// The room for a span's fields.
+pub(crate) const SPAN_WORDS: usize = 16;
+
+/// A span that has no place: alive, and never recorded.
+const NO_PLACE: u32 = u32::MAX;
+
+/// A span that is alive, or a place for one.
+#[derive(Debug)]
+struct Alive {
+    /// How many handles there are; 0 is a free place.
+    handles: AtomicU32,
+    /// The upper half of its begin event's header, with the flag [`TEXT`] where its payload has one.
+    template: AtomicU32,
+    len: AtomicUsize,
+    words: [AtomicU64; SPAN_WORDS],
+}
+
+static SPANS: [Alive; MAX_SPANS as usize] = [const { Alive::free() }; MAX_SPANS as usize];
+/// Where to look for a free place first.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// In a template: the payload's length is written out because it varies.
+pub(crate) const TEXT: u32 = 1 << 30;
+
+impl Alive {
+    const fn free() -> Self {
+        Alive {
+            handles: AtomicU32::new(0),
+            template: AtomicU32::new(0),
+            len: AtomicUsize::new(0),
+            words: [const { AtomicU64::new(0) }; SPAN_WORDS],
+        }
+    }
+}
+
+fn id_of(place: u32) -> Id {
+    Id::from_non_zero_u64(NonZeroU64::MIN.saturating_add(u64::from(place)))
+}
+
+fn alive(id: &Id) -> Option<&'static Alive> {
+    SPANS.get(usize::try_from(id.into_u64().checked_sub(1)?).ok()?)
+}
+
+/// A new span whose begin event has this template and payload; 0 where it is not to be recorded.
+pub(crate) fn new(template: u32, payload: &[AtomicU64]) -> Id {
+    let start = NEXT.load(Ordering::Relaxed);
+    for i in 0..MAX_SPANS {
+        let place = start.wrapping_add(i) % MAX_SPANS;
+        let span = &SPANS[place as usize];
+        // Acquire: pairs with the Release in `close`: nobody reads the words of the span that was here.
+        if span.handles.load(Ordering::Relaxed) == 0
+            && span.handles.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        {
+            NEXT.store(place.wrapping_add(1) % MAX_SPANS, Ordering::Relaxed);
+            span.template.store(template, Ordering::Relaxed);
+            span.len.store(payload.len().min(SPAN_WORDS), Ordering::Relaxed);
+            for (to, from) in span.words.iter().zip(payload) {
+                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+            return id_of(place);
+        }
+    }
+    id_of(NO_PLACE)
+}
+
+/// One more handle.
+pub(crate) fn clone(id: &Id) {
+    if let Some(span) = alive(id) {
+        span.handles.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One handle less; whether it was the last.
+pub(crate) fn close(id: &Id) -> bool {
+    // Release: pairs with the Acquire in `new`.
+    alive(id).is_some_and(|span| span.handles.fetch_sub(1, Ordering::Release) == 1)
+}
+
+/// The spans that are entered where the context is, the innermost last.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    depth: AtomicU32,
+    /// Each span's id and template; in bit 63 whether its begin was recorded.
+    spans: [AtomicU64; MAX_ENTERED],
+    /// The callsites of the innermost four, 16 bits each.
+    word: AtomicU64,
+}
+
+const RECORDED: u64 = 1 << 63;
+
+impl Entered {
+    pub(crate) const fn new() -> Self {
+        Entered { depth: AtomicU32::new(0), spans: [const { AtomicU64::new(0) }; MAX_ENTERED], word: AtomicU64::new(0) }
+    }
+
+    /// The callsites of the innermost four, 16 bits each, the innermost lowest.
+    #[inline(always)]
+    pub(crate) fn word(&self) -> u64 {
+        self.word.load(Ordering::Relaxed)
+    }
+
+    fn renew(&self, depth: u32) {
+        let end = (depth as usize).min(MAX_ENTERED);
+        let callsite = |entry: &AtomicU64| entry.load(Ordering::Relaxed) >> 33 & 0xfff;
+        let entries = self.spans.get(end.saturating_sub(4)..end).unwrap_or(&[]);
+        self.word.store(entries.iter().fold(0, |word, entry| word << 16 | callsite(entry)), Ordering::Relaxed);
+    }
+}
+
+/// Enters a span: records its begin.
+pub(crate) fn enter(context: &Context, id: &Id) {
+    let Some(span) = alive(id) else { return };
+    let template = span.template.load(Ordering::Relaxed);
+    let recorded = template != 0 && {
+        let len = span.len.load(Ordering::Relaxed).min(SPAN_WORDS);
+        let fields = Words { words: &span.words[..len], text: template & TEXT != 0 };
+        crate::current::get().record(template & !TEXT, fields)
+    };
+    let entered = &context.entered;
+    let depth = entered.depth.load(Ordering::Relaxed);
+    if let Some(entry) = entered.spans.get(depth as usize) {
+        let mark = if recorded { RECORDED } else { 0 };
+        let place = id.into_u64() & 0xffff_ffff;
+        entry.store(mark | u64::from(template & !TEXT) << 32 | place, Ordering::Relaxed);
+    }
+    entered.depth.store(depth + 1, Ordering::Relaxed);
+    entered.renew(depth + 1);
+}
+
+/// Leaves a span: records its end if its begin was. Spans may be left in another order than they were entered.
+pub(crate) fn exit(context: &Context, id: &Id) {
+    if alive(id).is_none() {
+        return;
+    }
+    let entered = &context.entered;
+    let Some(depth) = entered.depth.load(Ordering::Relaxed).checked_sub(1) else { return };
+    entered.depth.store(depth, Ordering::Relaxed);
+    let end = (depth as usize + 1).min(MAX_ENTERED);
+    let entries = entered.spans.get(..end).unwrap_or(&[]);
+    let is_it = |entry: &AtomicU64| entry.load(Ordering::Relaxed) & 0xffff_ffff == id.into_u64() & 0xffff_ffff;
+    if let Some(at) = entries.iter().rposition(is_it) {
+        let entry = entries[at].load(Ordering::Relaxed);
+        for (to, from) in entries[at..].iter().zip(entries.get(at + 1..).unwrap_or(&[])) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let template = (entry >> 32) as u32 & 0x7fff_ffff;
+        if entry & RECORDED != 0 {
+            let end = u32::from(EventId::end(0).0);
+            crate::current::get().record(template | end, crate::value::Nil);
+        }
+    }
+    entered.renew(depth);
+}
+
+/// A payload that was encoded before.
+pub(crate) struct Words<'a> {
+    pub(crate) words: &'a [AtomicU64],
+    /// The callsite's payload varies in length, so it is written out.
+    pub(crate) text: bool,
+}
+
+impl FieldSet for Words<'_> {
+    const LEN: usize = 0;
+    const NARROW: bool = false;
+    const TEXT: bool = true;
+    const WORDS: usize = 0;
+
+    fn arg(&self) -> u16 {
+        0
+    }
+
+    fn text_words(&self) -> usize {
+        self.words.len()
+    }
+
+    fn put(&self, slot: &mut impl FnMut(u64), _narrow_taken: bool, _text_words_left: usize) {
+        self.words.iter().for_each(|word| slot(word.load(Ordering::Relaxed)));
+    }
+
+    fn types(_types: &mut impl FnMut(fata_wire::field::FieldType, fata_wire::field::Unit)) {}
+
+    fn extent(&self) -> Extent {
+        Extent::of_words(self.words.len(), self.text)
+    }
+}

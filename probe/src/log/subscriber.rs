@@ -1,0 +1,240 @@
+//! The subscriber of `tracing`: events become log records, spans become spans of the trace.
+//!
+//! `tracing` asks once per callsite what we want of it, and again when the rules change: never, or always. What is filtered
+//! thus costs a load; of WARN and ERROR we want everything, since they are counted before any rule.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fata_wire::field::{FieldType, Level, Unit};
+use fata_wire::log::{Count, class_of};
+use tracing_core::metadata::LevelFilter;
+use tracing_core::span::{Attributes, Id, Record};
+use tracing_core::{Dispatch, Event, Interest, Metadata};
+
+use super::context::{self, Context, SCRATCH_WORDS};
+use super::encode::Encoder;
+use super::table::{self, Outcome};
+use super::{fold, rules, spans};
+use crate::value::{Extent, FieldSet};
+
+/// The subscriber. All that it knows is in statics: there is one ring per vCPU, whoever asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subscriber;
+
+/// Whether `tracing` has called us, and so keeps what we answered.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Somebody else receives the events of `tracing` already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken;
+
+impl core::fmt::Display for Taken {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("another subscriber was installed before: install Fata's first, or add its layer to the other")
+    }
+}
+
+impl core::error::Error for Taken {}
+
+/// From now on the records and spans of all code that uses `tracing` are recorded. For the application, once.
+///
+/// # Errors
+/// [`Taken`] where there is another subscriber.
+pub fn install() -> Result<(), Taken> {
+    tracing_core::dispatcher::set_global_default(Dispatch::new(Subscriber)).map_err(|_| Taken)?;
+    INSTALLED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Has `tracing` ask again what we want of each callsite.
+pub(crate) fn rules_changed() {
+    if INSTALLED.load(Ordering::Relaxed) {
+        tracing_core::callsite::rebuild_interest_cache();
+    }
+}
+
+impl tracing_core::Subscriber for Subscriber {
+    fn register_callsite(&self, meta: &'static Metadata<'static>) -> Interest {
+        interest(meta)
+    }
+
+    fn enabled(&self, meta: &Metadata<'_>) -> bool {
+        is_counted(meta) || rules::allow(meta.target(), table::level_of(meta)).unwrap_or(false)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(max_level())
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        new_span(span)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        record(event);
+    }
+
+    fn enter(&self, span: &Id) {
+        context::with(|context| spans::enter(context, span));
+    }
+
+    fn exit(&self, span: &Id) {
+        context::with(|context| spans::exit(context, span));
+    }
+
+    fn clone_span(&self, id: &Id) -> Id {
+        spans::clone(id);
+        id.clone()
+    }
+
+    fn try_close(&self, id: Id) -> bool {
+        spans::close(&id)
+    }
+}
+
+/// What is counted before any rule.
+fn is_counted(meta: &Metadata<'_>) -> bool {
+    meta.is_event() && *meta.level() <= tracing_core::Level::WARN
+}
+
+pub(crate) fn interest(meta: &'static Metadata<'static>) -> Interest {
+    if is_counted(meta) {
+        return Interest::always();
+    }
+    match rules::allow(meta.target(), table::level_of(meta)) {
+        Some(true) => Interest::always(),
+        Some(false) => Interest::never(),
+        // Asked from within a description: `tracing` asks again for each event.
+        None => Interest::sometimes(),
+    }
+}
+
+pub(crate) fn max_level() -> LevelFilter {
+    match rules::most() {
+        Some(Level::Trace) => LevelFilter::TRACE,
+        Some(Level::Debug) => LevelFilter::DEBUG,
+        // The program's own words may be written at INFO.
+        Some(Level::Info | Level::App) => LevelFilter::INFO,
+        Some(Level::Warn | Level::Error) => LevelFilter::INFO,
+        None => LevelFilter::WARN,
+    }
+}
+
+/// Makes a record of an event.
+pub(crate) fn record(event: &Event<'_>) {
+    let meta = event.metadata();
+    let level = table::level_of(meta);
+    let (class_number, place) = class_of(level);
+    context::with(|context| {
+        let slot = context.slot();
+        let class = slot.class(class_number);
+        let Some(site) = table::register(meta) else {
+            class.number(place);
+            class.count(Count::Discarded, place);
+            return;
+        };
+        if !site.is_on() {
+            if is_counted(meta) {
+                class.count(Count::Filtered, place);
+            }
+            return;
+        }
+        if !site.bucket.take() && !site.bucket.refill(slot, site.id(), level) {
+            return;
+        }
+        // Deeper than this only a field that logs while it is formatted comes, or an interrupt in an interrupt.
+        let recorded = context.scratch().is_some_and(|scratch| {
+            let mut encoder = Encoder::new(scratch.words, meta.fields().len());
+            event.record(&mut encoder);
+            let encoded = encoder.end();
+            let template = match table::template(site, meta, encoded.signature) {
+                Outcome::Template(template) => template,
+                Outcome::Busy | Outcome::NoRoom => return false,
+            };
+            if encoded.cut {
+                class.count_cut();
+            }
+            let words = &scratch.words[..encoded.words.min(SCRATCH_WORDS)];
+            let task = context.task();
+            if !scratch.nested {
+                if class.last.repeats(template, task, words) {
+                    class.count(Count::Folded, place);
+                    return true;
+                }
+                fold::say(slot, class_number);
+                class.last.keep(template, task, words);
+            }
+            let text = encoded.signature.has_text();
+            let payload = Payload { seq: class.number(place), spans: context.entered.word(), words, text, task };
+            if !class.writer.record(template, payload) {
+                class.count(Count::Discarded, place);
+            }
+            true
+        });
+        if !recorded {
+            class.number(place);
+            class.count(Count::Discarded, place);
+        }
+    });
+}
+
+/// Makes a span: encodes its fields, for when it is entered.
+pub(crate) fn new_span(span: &Attributes<'_>) -> Id {
+    let meta = span.metadata();
+    let Some(site) = table::register(meta).filter(|site| site.is_on()) else { return spans::new(0, &[]) };
+    context::with(|context: &Context| {
+        let Some(scratch) = context.scratch() else { return spans::new(0, &[]) };
+        let room = &scratch.words[..spans::SPAN_WORDS];
+        let mut encoder = Encoder::new(room, meta.fields().len());
+        span.record(&mut encoder);
+        let encoded = encoder.end();
+        match table::template(site, meta, encoded.signature) {
+            Outcome::Template(template) => {
+                let text = if encoded.signature.has_text() { spans::TEXT } else { 0 };
+                spans::new(template | text, &room[..encoded.words.min(spans::SPAN_WORDS)])
+            }
+            Outcome::Busy | Outcome::NoRoom => spans::new(0, &[]),
+        }
+    })
+}
+
+/// A record as it lies in the ring.
+struct Payload<'a> {
+    seq: u64,
+    spans: u64,
+    words: &'a [AtomicU64],
+    text: bool,
+    task: u16,
+}
+
+impl FieldSet for Payload<'_> {
+    const LEN: usize = 0;
+    const NARROW: bool = true;
+    const TEXT: bool = true;
+    const WORDS: usize = 0;
+
+    fn arg(&self) -> u16 {
+        self.task & (fata_wire::event::ARG_LIMIT - 1)
+    }
+
+    fn text_words(&self) -> usize {
+        self.words.len()
+    }
+
+    #[inline]
+    fn put(&self, slot: &mut impl FnMut(u64), _narrow_taken: bool, _text_words_left: usize) {
+        slot(self.seq);
+        slot(self.spans);
+        self.words.iter().for_each(|word| slot(word.load(Ordering::Relaxed)));
+    }
+
+    fn types(_types: &mut impl FnMut(FieldType, Unit)) {}
+
+    fn extent(&self) -> Extent {
+        Extent::of_words(2 + self.words.len(), self.text)
+    }
+}

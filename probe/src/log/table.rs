@@ -1,0 +1,254 @@
+//! Callsites that register at run time: those of `tracing`, which know their fields' types only from the values they see.
+//!
+//! A callsite's id follows those of the link section. One whose fields change their types, or are absent at times, gets a
+//! description, and an id, for each [signature](Signature) that it is seen with.
+//!
+//! When the table is full, or the description area, or the numbers are used up, a callsite that is new stays out: its
+//! records are counted as discarded, and the callsite as a name that was refused.
+
+#![expect(unsafe_code, reason = "a table of references to statics")]
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use fata_wire::describe::{Callsite as Description, Record};
+use fata_wire::event::{EventId, FIRST_CALLSITE, MAX_CALLSITES};
+use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
+use fata_wire::log::{FIRST_FIELDS, SPANS};
+use tracing_core::Metadata;
+
+use super::encode::{Signature, fields};
+use super::limit::Bucket;
+use super::rules;
+use crate::describe::exclusive;
+use crate::region::{self, Region};
+
+/// How many callsites find room, each signature counted.
+const SITES: usize = if cfg!(feature = "std") { 2048 } else { 512 };
+
+/// One callsite with one signature. The first of a callsite holds what all of them share.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// What `tracing` knows of it; null where the place is free.
+    meta: AtomicPtr<Metadata<'static>>,
+    /// Which fields its events have; meaningful once there is a template.
+    signature: AtomicU64,
+    /// The upper half of its events' headers; 0 until it is described.
+    template: AtomicU32,
+    /// Whether its records are made.
+    on: AtomicBool,
+    pub(crate) bucket: Bucket,
+}
+
+static TABLE: [Site; SITES] = [const { Site::free() }; SITES];
+/// How many ids were given away.
+static TAKEN: AtomicU16 = AtomicU16::new(0);
+
+impl Site {
+    const fn free() -> Self {
+        Site {
+            meta: AtomicPtr::new(ptr::null_mut()),
+            signature: AtomicU64::new(0),
+            template: AtomicU32::new(0),
+            on: AtomicBool::new(false),
+            bucket: Bucket::new(),
+        }
+    }
+
+    fn meta(&self) -> Option<&'static Metadata<'static>> {
+        // Acquire: pairs with the Release in `insert`; the place is filled.
+        // SAFETY: null, or stored by `insert` from a reference that lives for ever.
+        unsafe { self.meta.load(Ordering::Acquire).cast_const().as_ref() }
+    }
+
+    fn is_of(&self, meta: &'static Metadata<'static>) -> bool {
+        ptr::eq(self.meta.load(Ordering::Acquire), meta)
+    }
+
+    /// Whether its records are made.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// The id by which summaries name it; 0 until it has one.
+    pub(crate) fn id(&self) -> u16 {
+        EventId((self.template.load(Ordering::Relaxed) & 0x1fff) as u16).callsite()
+    }
+
+    /// The template of events with this signature, if it is this place's.
+    #[inline]
+    fn template(&self, signature: Signature) -> Option<u32> {
+        // Acquire: pairs with the Release in `describe`; the signature is there.
+        let template = self.template.load(Ordering::Acquire);
+        (template != 0 && self.signature.load(Ordering::Relaxed) == signature.0).then_some(template)
+    }
+}
+
+/// The places where a callsite may be, from the most likely on.
+fn places(meta: &'static Metadata<'static>) -> impl Iterator<Item = &'static Site> {
+    let address = ptr::from_ref(meta).addr() as u64;
+    // Fibonacci hashing: the upper half of the product is well mixed.
+    let hash = usize::try_from(address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap_or(0);
+    (0..SITES).map(move |i| &TABLE[(hash + i) % SITES])
+}
+
+/// The callsite's place: `None` before it registers, and where the table is full.
+#[inline]
+pub(crate) fn find(meta: &'static Metadata<'static>) -> Option<&'static Site> {
+    places(meta).take_while(|site| !site.meta.load(Ordering::Relaxed).is_null()).find(|site| site.is_of(meta))
+}
+
+/// The callsite's place, which it gets now if it has none. `None` where there is no room, or where a description is being
+/// written beneath us.
+pub(crate) fn register(meta: &'static Metadata<'static>) -> Option<&'static Site> {
+    match find(meta) {
+        Some(site) => Some(site),
+        None => exclusive(|| find(meta).or_else(|| insert(meta))).flatten(),
+    }
+}
+
+/// Takes the next free place. The caller is inside `exclusive`.
+fn insert(meta: &'static Metadata<'static>) -> Option<&'static Site> {
+    let Some(site) = places(meta).find(|site| site.meta.load(Ordering::Relaxed).is_null()) else {
+        region::all().for_each(Region::count_refused);
+        return None;
+    };
+    site.on.store(rules::is_made(meta.target(), level_of(meta)), Ordering::Relaxed);
+    // Release: pairs with the Acquire in `meta`.
+    site.meta.store(ptr::from_ref(meta).cast_mut(), Ordering::Release);
+    Some(site)
+}
+
+/// What became of a callsite that is to be described.
+pub(crate) enum Outcome {
+    /// The template of its events.
+    Template(u32),
+    /// A description is being written beneath us.
+    Busy,
+    /// There is no room for it.
+    NoRoom,
+}
+
+/// The template of events of `site` with this signature, which is described now if it is new.
+#[inline]
+pub(crate) fn template(site: &'static Site, meta: &'static Metadata<'static>, signature: Signature) -> Outcome {
+    site.template(signature).map_or_else(|| other_template(site, meta, signature), Outcome::Template)
+}
+
+#[cold]
+fn other_template(site: &'static Site, meta: &'static Metadata<'static>, signature: Signature) -> Outcome {
+    let known = || {
+        places(meta)
+            .take_while(|site| !site.meta.load(Ordering::Relaxed).is_null())
+            .filter(|site| site.is_of(meta))
+            .find_map(|site| site.template(signature))
+    };
+    if let Some(template) = known() {
+        return Outcome::Template(template);
+    }
+    let described = exclusive(|| {
+        if let Some(template) = known() {
+            return Some(template);
+        }
+        let fresh = site.template.load(Ordering::Relaxed) == 0;
+        let place = if fresh { site } else { insert(meta)? };
+        let template = describe(place, meta, signature);
+        if template.is_none() && !fresh {
+            // The place is of no use, and stays taken: a chain of places has no holes.
+            place.signature.store(u64::MAX, Ordering::Relaxed);
+        }
+        template
+    });
+    match described {
+        Some(Some(template)) => Outcome::Template(template),
+        Some(None) => Outcome::NoRoom,
+        None => Outcome::Busy,
+    }
+}
+
+/// Gives `site` an id and writes its description into every region. The caller is inside `exclusive`.
+fn describe(site: &Site, meta: &'static Metadata<'static>, signature: Signature) -> Option<u32> {
+    let linked = u16::try_from(crate::callsite::all().len()).ok()?;
+    let taken = TAKEN.load(Ordering::Relaxed);
+    let id = linked.checked_add(FIRST_CALLSITE)?.checked_add(taken).filter(|&id| id < MAX_CALLSITES)?;
+    site.signature.store(signature.0, Ordering::Relaxed);
+    let refused = region::all().filter(|region| !append(region, id, meta, signature)).count();
+    if refused > 0 {
+        return None;
+    }
+    TAKEN.store(taken + 1, Ordering::Relaxed);
+    let template = u32::from(EventId::begin(id).0);
+    // Release: pairs with the Acquire in `Site::template`.
+    site.template.store(template, Ordering::Release);
+    Some(template)
+}
+
+/// Writes the descriptions of all callsites that have one into a new region. The caller is inside `exclusive`.
+pub(crate) fn describe_all(region: &Region) {
+    for site in &TABLE {
+        if let Some(meta) = site.meta().filter(|_| site.template.load(Ordering::Relaxed) != 0) {
+            append(region, site.id(), meta, Signature(site.signature.load(Ordering::Relaxed)));
+        }
+    }
+}
+
+fn append(region: &Region, id: u16, meta: &'static Metadata<'static>, signature: Signature) -> bool {
+    let first = match kind_of(meta) {
+        Kind::Log => {
+            let mut first = Fields::new(&FIRST_FIELDS);
+            first.push(Field { name: SPANS, ty: FieldType::U64, unit: Unit::None });
+            first
+        }
+        _ => Fields::EMPTY,
+    };
+    region.append(&Record::Callsite(Description {
+        id,
+        kind: kind_of(meta),
+        level: level_of(meta),
+        line: meta.line().unwrap_or(0),
+        category: meta.target(),
+        // What `tracing` calls an event without a name is `event file:line`.
+        name: meta.name().strip_prefix("event ").unwrap_or(meta.name()),
+        file: meta.file().unwrap_or(""),
+        fields: fields(meta, signature, first),
+    }))
+}
+
+fn kind_of(meta: &Metadata<'_>) -> Kind {
+    if meta.is_span() { Kind::Span } else { Kind::Log }
+}
+
+/// The level of a callsite; records of the targets `app` and `app::…` are the program's own words.
+#[inline]
+pub(crate) fn level_of(meta: &Metadata<'_>) -> Level {
+    let level = *meta.level();
+    let is_app = || meta.target().strip_prefix("app").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    if level == tracing_core::Level::ERROR {
+        Level::Error
+    } else if level == tracing_core::Level::WARN {
+        Level::Warn
+    } else if is_app() {
+        Level::App
+    } else if level == tracing_core::Level::INFO {
+        Level::Info
+    } else if level == tracing_core::Level::DEBUG {
+        Level::Debug
+    } else {
+        Level::Trace
+    }
+}
+
+/// The targets of all callsites that have a place.
+pub(crate) fn targets() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter_map(|site| site.meta().map(Metadata::target))
+}
+
+/// Turns every callsite on or off as the rules say. The caller is inside `exclusive`.
+pub(crate) fn apply() {
+    for site in &TABLE {
+        if let Some(meta) = site.meta() {
+            site.on.store(rules::is_made(meta.target(), level_of(meta)), Ordering::Relaxed);
+        }
+    }
+}

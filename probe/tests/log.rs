@@ -1,0 +1,321 @@
+//! Log records from the outside: what `tracing` and `log!` say is what a reader of the rings finds, record by record.
+#![cfg(all(feature = "tracing", feature = "std"))]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+mod records;
+
+use fata_probe::log::{rules, set_rate};
+use fata_probe::region::{Attached, Config, Region};
+use records::Copy;
+use tracing::{debug, error, info, info_span, trace, warn};
+
+/// The tests share the process's rules and its subscriber.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+struct Guest {
+    region: &'static Region,
+    _attached: Attached,
+    _alone: std::sync::MutexGuard<'static, ()>,
+}
+
+impl Guest {
+    fn new(name: &str) -> Self {
+        Self::with(&Config { name, log_streams: 2, packets_per_stream: 4, packet_bytes: 4096, ..Config::default() })
+    }
+
+    fn with(config: &Config<'_>) -> Self {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        static INSTALLED: std::sync::Once = std::sync::Once::new();
+        INSTALLED.call_once(|| fata_probe::log::install().unwrap());
+        rules::set("reset").unwrap();
+        set_rate(0);
+        let region = Region::in_memory(config).unwrap();
+        let attached = region.attach(0).unwrap();
+        Guest { region, _attached: attached, _alone: alone }
+    }
+
+    fn copy(&self) -> Copy {
+        Copy::of(self.region)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.copy().lines()
+    }
+}
+
+#[derive(Debug)]
+struct Failure(&'static str, Option<Box<Failure>>);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.1.as_deref().map(|cause| cause as _)
+    }
+}
+
+#[test]
+fn every_value_keeps_its_type_and_an_error_its_causes() {
+    let guest = Guest::new("values");
+    let cause = Failure("cannot read", Some(Box::new(Failure("disk gone", None))));
+    info!(target: "net", port = 80u16, delta = -3i64, ratio = 0.5, up = true, peer = "10.0.0.1", "link");
+    warn!(target: "net", addr = ?[1, 2], "no {} for {}", "route", 7);
+    error!(target: "disk", error = &cause as &dyn std::error::Error, "reading failed");
+    info!(target: "app", "hello");
+    info!(target: "app::start", "again");
+    debug!(target: "net", "not recorded");
+    assert_eq!(
+        guest.lines(),
+        [
+            "info net message=link port=80 delta=-3 ratio=0.5 up=true peer=10.0.0.1",
+            "warn net message=no route for 7 addr=[1, 2]",
+            "error disk message=reading failed error=cannot read: disk gone",
+            "app app message=hello",
+            "app app::start message=again",
+        ]
+    );
+    let records = guest.copy().records();
+    let streams: Vec<_> = records.iter().map(|record| record.stream).collect();
+    assert_eq!(streams, [1, 2, 2, 2, 2]);
+    assert!(records[0].name.contains("tests/log.rs:"), "{}", records[0].name);
+}
+
+#[test]
+fn a_record_names_its_task_and_the_spans_around_it() {
+    let guest = Guest::new("spans");
+    fata_probe::log::set_task(7);
+    let outer = info_span!("request", id = 17u64, path = "/index");
+    {
+        let _entered = outer.enter();
+        info_span!("parse").in_scope(|| info!("inside"));
+        info!("outside");
+    }
+    info!("alone");
+    fata_probe::log::set_task(0);
+    let copy = guest.copy();
+    assert_eq!(
+        copy.lines(),
+        ["info log <request> <parse> message=inside", "info log <request> message=outside", "info log message=alone"]
+    );
+    assert!(copy.records().iter().all(|record| record.task == 7));
+    assert_eq!(copy.trace(), ["request id=17 path=/index", "parse", "parse end", "request end"]);
+}
+
+#[tracing::instrument(level = "info")]
+fn instrumented(attempt: u32) -> Result<(), Failure> {
+    warn!("about to fail");
+    Err(Failure("failed", None))
+}
+
+#[test]
+fn an_instrumented_function_is_a_span_with_its_arguments() {
+    let guest = Guest::new("instrument");
+    assert!(instrumented(3).is_err());
+    assert_eq!(guest.lines(), ["warn log <instrumented> message=about to fail"]);
+    assert_eq!(guest.copy().trace(), ["instrumented attempt=3", "instrumented end"]);
+}
+
+#[test]
+fn rules_hold_for_targets_that_come_later_and_are_in_force_at_once() {
+    let guest = Guest::new("rules");
+    let say = || {
+        trace!(target: "rules::later", "trace");
+        debug!(target: "rules::later::below", "debug");
+        info!(target: "rules", "info");
+    };
+    let applied = rules::set("warn,rules::later:trace").unwrap();
+    assert_eq!(applied.unknown().collect::<Vec<_>>(), ["rules::later"]);
+    say();
+    rules::set("rules::later:off rules:info").unwrap();
+    say();
+    fata_probe::log!(Debug, target: "rules::own", "own", n = 1u64);
+    assert_eq!(rules::set("rules::own:debug").unwrap().unknown().count(), 0);
+    fata_probe::log!(Debug, target: "rules::own", "own", n = 2u64);
+    assert_eq!(
+        guest.lines(),
+        [
+            "trace rules::later message=trace",
+            "debug rules::later::below message=debug",
+            "info rules message=info",
+            "debug rules::own n=2"
+        ]
+    );
+}
+
+#[test]
+fn errors_and_warnings_are_counted_before_any_rule() {
+    let guest = Guest::new("counts");
+    rules::set("off").unwrap();
+    for _ in 0..5 {
+        error!("filtered");
+        warn!("filtered");
+        warn!("filtered too");
+        info!("gone");
+        fata_probe::log!(Warn, "filtered by our own macro");
+    }
+    assert_eq!(guest.lines(), Vec::<String>::new());
+    let account = guest.copy().account(1);
+    assert_eq!((account.filtered, account.offered), ([0, 5, 15], [0, 0, 0]));
+    assert_eq!((account.made(1), account.made(2)), (5, 15));
+}
+
+#[test]
+fn a_message_of_a_megabyte_is_cut_marked_and_counted_and_its_fields_stay() {
+    let guest = Guest::new("cut");
+    let long = "é".repeat(1 << 19);
+    info!(before = 1u64, after = 2u64, peer = "x", "{long}");
+    info!(text = long.as_str(), n = 3u64);
+    fata_probe::log!(Info, "own", text = long.as_str(), n = 4u64);
+    let copy = guest.copy();
+    let records = copy.records();
+    for (record, (field, number)) in records.iter().zip([("message", "after"), ("text", "n"), ("text", "n")]) {
+        let text = record.field(field).unwrap();
+        assert!(text.ends_with("é…") && text.len() > 1000 && text.len() < 4096, "{} bytes", text.len());
+        assert!(record.field(number).is_some());
+    }
+    assert_eq!(records.len(), 3);
+    assert_eq!(copy.account(0).cut, 3);
+}
+
+#[test]
+fn more_fields_than_a_description_names_are_joined_into_text() {
+    let guest = Guest::new("many");
+    info!(a = 1, b = 2, c = 3, d = 4, e = 5, f = 6, g = 7, h = 8, i = "nine", j = ?Some(10), "many");
+    assert_eq!(
+        guest.lines(),
+        ["info log message=many a=1 b=2 c=3 d=4 e=5 f=6 g=7 fata.more=h=8 i=\"nine\" j=Some(10) "]
+    );
+}
+
+#[test]
+fn a_callsite_whose_fields_change_gets_a_description_for_each_shape() {
+    let guest = Guest::new("shapes");
+    for (n, name) in [(None, Some("a")), (Some(1u64), None), (Some(2), Some("b")), (None, Some("c"))] {
+        info!(n, name, "shape");
+    }
+    assert_eq!(
+        guest.lines(),
+        [
+            "info log message=shape name=a",
+            "info log message=shape n=1",
+            "info log message=shape n=2 name=b",
+            "info log message=shape name=c"
+        ]
+    );
+}
+
+#[test]
+fn a_field_that_logs_while_it_is_formatted_nests_and_one_without_end_is_counted() {
+    struct Chatty(u32);
+    impl std::fmt::Debug for Chatty {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            if self.0 > 0 {
+                info!(inner = ?Chatty(self.0 - 1), "nested");
+            }
+            write!(f, "{}", self.0)
+        }
+    }
+    let guest = Guest::new("nested");
+    info!(outer = ?Chatty(1), "outer");
+    info!(outer = ?Chatty(10), "endless");
+    assert_eq!(
+        guest.lines(),
+        [
+            "info log message=nested inner=0",
+            "info log message=outer outer=1",
+            "info log message=nested inner=8",
+            "info log message=nested inner=9",
+            "info log message=endless outer=10"
+        ]
+    );
+    let account = guest.copy().account(0);
+    assert_eq!((account.offered[0], account.discarded[0]), (6, 1));
+}
+
+#[test]
+fn a_panic_in_a_field_leaves_the_log_as_it_was() {
+    struct Broken;
+    impl std::fmt::Debug for Broken {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("broken field")
+        }
+    }
+    let guest = Guest::new("panic");
+    for _ in 0..10 {
+        assert!(std::panic::catch_unwind(|| info!(broken = ?Broken, "never")).is_err());
+    }
+    info!("after");
+    assert_eq!(guest.lines(), ["info log message=after"]);
+}
+
+#[test]
+fn the_same_record_again_is_counted_until_another_comes() {
+    let guest = Guest::new("fold");
+    for i in 0..1000u32 {
+        warn!(code = 5, "again");
+        info!(i = i / 500, "half");
+    }
+    warn!(code = 6, "again");
+    info!(i = 2, "half");
+    let copy = guest.copy();
+    let lines: Vec<_> = copy.records().iter().map(|record| format!("{} {}", record.name, record.line())).collect();
+    let counts: Vec<_> = copy.records().iter().filter_map(|record| Some(record.field("count")?.to_owned())).collect();
+    assert_eq!(lines.len(), 8, "{lines:#?}");
+    assert_eq!(counts, ["499", "999", "499"]);
+    assert_eq!((copy.account(0).folded, copy.account(1).folded), ([998, 0, 0], [0, 0, 999]));
+    assert_eq!(copy.account(0).made(0), 1001 + 2);
+}
+
+#[test]
+fn a_callsite_that_makes_more_than_its_share_is_limited_and_says_by_how_many() {
+    let guest = Guest::new("limit");
+    set_rate(100);
+    for i in 0..50_000u64 {
+        fata_probe::log!(Debug, target: "flood.off", "filtered", i = i);
+        fata_probe::log!(Info, target: "flood", "much", i = i);
+        warn!(target: "flood", i, "much, too");
+    }
+    info!(target: "quiet", "heard");
+    guest.region.finish(fata_wire::shared::State::Exited, "");
+    let copy = guest.copy();
+    let records = copy.records();
+    let made = |name: &str| records.iter().filter(|r| r.field("message") == Some(name) || r.name == name).count();
+    // More than the share only where the test took more than a second.
+    assert!((100..1000).contains(&made("much")) && (100..1000).contains(&made("much, too")));
+    assert_eq!(made("heard"), 1);
+    let suppressed = |level| -> u64 {
+        let summaries = records.iter().filter(|r| r.name == fata_wire::log::SUPPRESSED && r.level == level);
+        summaries.map(|r| r.field("count").unwrap().parse::<u64>().unwrap()).sum()
+    };
+    use fata_wire::field::Level;
+    assert_eq!(suppressed(Level::Info), 50_000 - made("much") as u64);
+    assert_eq!(suppressed(Level::Warn), 50_000 - made("much, too") as u64);
+    assert_eq!(copy.account(0).suppressed[0], suppressed(Level::Info));
+    assert_eq!(copy.account(1).suppressed[2], suppressed(Level::Warn));
+    let of: u16 = records.iter().find_map(|r| r.field("callsite")).unwrap().parse().unwrap();
+    assert!(copy.name(of) == "much" || copy.name(of).contains("log.rs"), "{}", copy.name(of));
+}
+
+#[test]
+fn a_flood_of_debug_takes_no_room_of_warnings_and_every_number_that_is_missing_is_accounted_for() {
+    let guest = Guest::new("flood");
+    rules::set("debug").unwrap();
+    for i in 0..200_000u64 {
+        fata_probe::log!(Debug, "flood", i = i);
+        if i % 2000 == 0 {
+            warn!(i, "seldom");
+        }
+    }
+    let copy = guest.copy();
+    let records = copy.records();
+    let warnings: Vec<_> = records.iter().filter(|record| record.stream == 2).map(|record| record.seq).collect();
+    assert_eq!(warnings, (0..100).collect::<Vec<u64>>());
+    let kept: Vec<_> = records.iter().filter(|record| record.stream == 1).map(|record| record.seq).collect();
+    assert_eq!(kept, (200_000 - kept.len() as u64..200_000).collect::<Vec<_>>());
+    assert_eq!(copy.account(0).offered, [0, 200_000, 0]);
+    assert_eq!(copy.account(0).discarded, [0; 3]);
+}
