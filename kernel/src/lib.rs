@@ -32,6 +32,7 @@ pub mod executor;
 mod guest;
 pub mod heap;
 mod list;
+mod logs;
 pub mod net;
 mod numbers;
 pub mod platform;

@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+mod chatter;
 mod churn;
 mod hello;
 mod http;
@@ -34,6 +35,11 @@ pub const SAMPLES: &[Sample] = &[
         name: "churn",
         about: "phases of allocation: growing, replacing, punching holes, freeing",
         main: |guest| Box::pin(churn::main(guest)),
+    },
+    Sample {
+        name: "chatter",
+        about: "a log: every level, spans, and now and then an error with its causes",
+        main: |guest| Box::pin(chatter::main(guest)),
     },
     Sample {
         name: "lost-wakeup",

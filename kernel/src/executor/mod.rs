@@ -119,6 +119,7 @@ impl Executor {
             polls = 0;
             say_pending(&mut unsaid_pending);
             control::poll();
+            fata_probe::log::tick();
             heap::report_sometimes();
             self.take_census();
             self.timers.fire(clock::now());
@@ -162,7 +163,7 @@ impl Executor {
             Some(_) => events::switch(number),
             None => events::poll(number),
         }
-        self.current.set(number);
+        self.set_current(number);
         // SAFETY: we are the executor, and a task cannot poll itself: `run` is not reentered.
         let poll = unsafe { slot.poll() };
         if let Poll::Ready(()) = poll {
@@ -178,7 +179,13 @@ impl Executor {
         } else {
             *unsaid_pending = Some(number);
         }
-        self.current.set(0);
+        self.set_current(0);
+    }
+
+    /// Who runs from now on, for who asks and for log records; 0 is the scheduler.
+    fn set_current(&self, number: u16) {
+        self.current.set(number);
+        fata_probe::log::set_task(number);
     }
 
     /// Says again what the living tasks and objects are called: all of them when a collector has joined, and some every

@@ -434,7 +434,7 @@ mod tests {
             let Err(error) = Rules::NONE.with(text) else { panic!("{text}") };
             assert!(error.to_string().starts_with(sentence), "{text}: {error}");
         }
-        let long = "x".repeat(64);
+        let long = "x".repeat(64) + ":info";
         assert!(matches!(Rules::NONE.with(&long), Err(RuleError::TooLong { column: 1, .. })));
         let many: std::string::String = (0..=MAX_RULES).map(|i| std::format!("t{i}:info,")).collect();
         assert!(matches!(Rules::NONE.with(&many), Err(RuleError::TooMany { word: "t32", .. })));

@@ -7,7 +7,7 @@ use std::format;
 use fata_probe::{Bytes, Nanos, instant, span};
 
 use super::{clock, ending, fault, memory, net, power, trace};
-use crate::{Boot, Main, heap};
+use crate::{Boot, Main, heap, logs};
 
 /// The heap may grow so far unless the boot parameter `heap_mib=` says otherwise.
 const DEFAULT_HEAP_MIB: u64 = 1024;
@@ -15,15 +15,16 @@ const DEFAULT_HEAP_MIB: u64 = 1024;
 /// Runs `main` as the guest `name` with the parameters `args` (`key=value` words), then ends the process.
 ///
 /// The calling thread becomes the guest's CPU. `ring_mib=` sets the length of the trace ring, `heap_mib=` that of the heap.
-/// [`net`] tells what plugs a network in.
+/// [`net`] tells what plugs a network in, [`logs`] what sets the log's rules; so does the environment variable `FATA_LOG`.
 /// Where the guest cannot start the process ends with a sentence and the code 100; a panic of any thread ends it with 101.
 pub fn start(name: &str, args: &str, main: Main) -> ! {
     let entered = clock::now();
-    trace::start(name, number(args, "ring_mib")).unwrap_or_else(|error| power::refuse(&error));
+    trace::start(name, number(args, "ring_mib"), number(args, "log_kib")).unwrap_or_else(|error| power::refuse(&error));
     power::end_at_panic();
     fault::seal_at_fault();
     ending::seal_when_asked();
     instant!("boot.entry", since_entry = Nanos(clock::now() - entered), args = args);
+    logs::start(args, std::env::var("FATA_LOG").ok().as_deref()).unwrap_or_else(|error| power::refuse(&error));
     trace::describe("args", args);
     {
         let _span = span!("boot.memory");

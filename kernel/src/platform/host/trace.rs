@@ -19,7 +19,7 @@ use fata_wire::shared::{Clock, MESSAGE_BYTES, Platform, State};
 use memmap2::MmapMut;
 
 use super::directory;
-use crate::cost;
+use crate::{cost, logs};
 
 static REGION: OnceLock<&'static Region> = OnceLock::new();
 
@@ -32,7 +32,7 @@ const CALIBRATION: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// A sentence for the person who started the guest.
-pub(super) fn start(name: &str, ring_mib: Option<u64>) -> Result<(), String> {
+pub(super) fn start(name: &str, ring_mib: Option<u64>, log_kib: Option<u64>) -> Result<(), String> {
     if !fata_probe::ENABLED {
         return Ok(());
     }
@@ -44,6 +44,9 @@ pub(super) fn start(name: &str, ring_mib: Option<u64>) -> Result<(), String> {
         pid: process::id(),
         packets_per_stream: u32::try_from(ring_bytes / u64::from(PACKET_BYTES)).unwrap_or(u32::MAX),
         packet_bytes: PACKET_BYTES,
+        log_streams: 2,
+        log_packets: logs::packets(log_kib),
+        log_packet_bytes: logs::PACKET_BYTES,
         ..Config::default()
     };
     let directory = directory::path().map_err(|error| format!("cannot tell the user's id from /proc/self: {error}"))?;

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `name=` | what the guest is called in its ring; by default as its sample |
 //! | `ring_mib=` | length of the trace ring, rounded up to a power of two; 4 by default |
+//! | `log=`, `log_kib=`, `log_rate=` | the log's rules, rings and limit: see [`logs`] |
 
 #![expect(unsafe_code, reason = "the loader's structure is an address, which the entry vouches for")]
 
@@ -23,7 +24,7 @@ use fata_probe::{Bytes, Nanos, instant};
 use super::start_info::{MAX_COMMAND_LINE_BYTES, StartInfo};
 use super::{Console, cpu, interrupts, memory, pages, power, trace};
 use crate::platform::chosen::{self, clock};
-use crate::{Boot, Main};
+use crate::{Boot, Main, logs};
 
 /// The command line, copied out of the loader's memory, which becomes the heap's.
 struct CommandLine(UnsafeCell<[u8; MAX_COMMAND_LINE_BYTES]>);
@@ -55,9 +56,11 @@ pub unsafe fn take_over(start_info: u64, entry_ticks: u64) -> &'static str {
     }
     // From here on the loader's structures are not read again: free memory may hold them.
     pages::protect();
-    trace::start(guest_name(args), number(args, "ring_mib")).unwrap_or_else(|error| refuse(&error));
+    trace::start(guest_name(args), number(args, "ring_mib"), number(args, "log_kib"))
+        .unwrap_or_else(|error| refuse(&error));
     let entered = cpu::ticks();
     instant!("boot.entry", ticks_since_entry = entered - entry_ticks, args = args);
+    logs::start(args, None).unwrap_or_else(|error| refuse(&error));
     instant!("boot.memory", free = Bytes(memory_bytes), unused = Bytes(memory::free_bytes()));
 
     chosen::start_devices(args);

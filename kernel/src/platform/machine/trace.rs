@@ -15,6 +15,7 @@ use fata_probe::region::{Config, Region, RegionError};
 use fata_wire::shared::{Clock, MESSAGE_BYTES, State};
 
 use super::{cpu, memory};
+use crate::logs;
 use crate::platform::chosen::{self, clock};
 
 /// The installed region; null before, and in an image without probes.
@@ -46,7 +47,7 @@ impl fmt::Display for TraceError {
 }
 
 /// Lays the ring out and begins to record. `ring_mib` is rounded up to a power of two, and at least 1.
-pub(in crate::platform) fn start(name: &str, ring_mib: Option<u64>) -> Result<(), TraceError> {
+pub(in crate::platform) fn start(name: &str, ring_mib: Option<u64>, log_kib: Option<u64>) -> Result<(), TraceError> {
     if !fata_probe::ENABLED {
         return Ok(());
     }
@@ -57,6 +58,9 @@ pub(in crate::platform) fn start(name: &str, ring_mib: Option<u64>) -> Result<()
         uuid: uuid(),
         packets_per_stream: u32::try_from(ring_bytes / u64::from(PACKET_BYTES)).unwrap_or(u32::MAX),
         packet_bytes: PACKET_BYTES,
+        log_streams: 2,
+        log_packets: logs::packets(log_kib),
+        log_packet_bytes: logs::PACKET_BYTES,
         ..Config::default()
     };
     let needed = config.total_bytes();
