@@ -79,6 +79,7 @@ pub fn answer(line: &str, reply: &mut Reply) {
         }
         Request::Stop => {
             crate::current::get().flush();
+            crate::log::slot::get().flush();
             STOPPED.store(true, Ordering::Relaxed);
             say(reply, format_args!("ok: stopped; `start` goes on"));
         }
@@ -88,6 +89,7 @@ pub fn answer(line: &str, reply: &mut Reply) {
         }
         Request::Flush => {
             crate::current::get().flush();
+            crate::log::slot::get().flush();
             say(reply, format_args!("ok: all that was recorded is in sealed packets"));
         }
         Request::Mode(mode) => {
@@ -101,6 +103,7 @@ pub fn answer(line: &str, reply: &mut Reply) {
         Request::Dump => {
             DUMPS.fetch_add(1, Ordering::Relaxed);
             crate::current::get().flush();
+            crate::log::slot::get().flush();
             dump(region, reply);
         }
     }

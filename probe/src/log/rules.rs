@@ -7,7 +7,7 @@
 //! | `info`, `*:info`, `*=info` | everything that no other rule speaks of is made up to INFO |
 //! | `net:debug`, `net=debug` | the target `net` and all below it (`net::tcp`, `net.tcp`) up to DEBUG |
 //! | `tcp:-`, `tcp:quiet`, `tcp=off` | nothing of it; WARN and ERROR are still counted |
-//! | `net` | all of it |
+//! | `my_crate::net`, or `net` where something logs as `net` | all of it |
 //! | `reset` | first forget every rule |
 //!
 //! Levels are `app`, `error`, `warn` or `warning`, `info`, `debug`, `trace`, in any case. The longest target that fits a
@@ -21,7 +21,7 @@
 //! use fata_probe::log::rules;
 //! let applied = rules::set("*:info, net:debug, tcp:-").map_err(|error| error.to_string())?;
 //! assert!(applied.to_string().starts_with("ok: *:info net:debug tcp:off"));
-//! assert_eq!(rules::set("net:loud").unwrap_err().to_string(), "column 5: \"loud\" is no level: write app, error, warn, info, debug, trace, or off");
+//! assert_eq!(rules::set("net:loud").unwrap_err().to_string(), "column 5: \"loud\" is no level: write app, error, warn, info, debug, trace or off, or target:level");
 //! # Ok::<(), String>(())
 //! ```
 #![expect(unsafe_code, reason = "the rules are a static, written under the describing lock")]
@@ -117,7 +117,10 @@ impl fmt::Display for RuleError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RuleError::NoLevel { word, column } => {
-                write!(f, "column {column}: {word:?} is no level: write app, error, warn, info, debug, trace, or off")
+                write!(
+                    f,
+                    "column {column}: {word:?} is no level: write app, error, warn, info, debug, trace or off, or target:level"
+                )
             }
             RuleError::NoTarget { column } => {
                 write!(f, "column {column}: a target is missing: write target:level, or *:level for all others")
@@ -250,7 +253,8 @@ impl Rules {
             }
             // MirageOS's own example of all off.
             None if word == "*-" => ("*", None),
-            None => (word, Some(Level::Trace)),
+            None if word.contains("::") || targets().any(|target| target == word) => (word, Some(Level::Trace)),
+            None => return Err(RuleError::NoLevel { word, column: column(0) }),
         };
         match name {
             "" => return Err(RuleError::NoTarget { column: column(0) }),
@@ -398,7 +402,8 @@ mod tests {
             assert_eq!(words, ["*:info", "net:debug", "tcp:off"], "{text}");
         }
         assert_eq!(rules("*-,foo:debug").to_string(), "*:off foo:debug");
-        assert_eq!(rules("hyper").to_string(), "*:info hyper:trace");
+        assert_eq!(rules("hyper::client").to_string(), "*:info hyper::client:trace");
+        assert_eq!(rules("fata.log").to_string(), "*:info fata.log:trace");
         assert_eq!(rules("my_crate::net=warn").to_string(), "*:info my_crate::net:warn");
         assert_eq!(rules("my_crate::net:warn").to_string(), "*:info my_crate::net:warn");
     }
@@ -424,8 +429,9 @@ mod tests {
     #[test]
     fn an_error_names_the_word_and_its_column() {
         let errors = [
+            ("info,loud", "column 6: \"loud\" is no level"),
             ("info,net:loud", "column 10: \"loud\" is no level"),
-            ("ä,net=", "column 7: \"\" is no level"),
+            ("ä:off,net=", "column 11: \"\" is no level"),
             ("  :debug", "column 3: a target is missing"),
             ("net[span]=debug", "column 1: \"net[span]=debug\" filters by more"),
             ("info /regex", "column 6: \"/regex\" filters by more"),
@@ -445,6 +451,6 @@ mod tests {
         let first = rules("warn,a:debug");
         let second = first.with("a:trace b:off").map(|rules| rules.to_string());
         assert_eq!(second.as_deref(), Ok("*:warn a:trace b:off"));
-        assert_eq!(first.with("reset c").map(|rules| rules.to_string()).as_deref(), Ok("*:info c:trace"));
+        assert_eq!(first.with("reset c=app").map(|rules| rules.to_string()).as_deref(), Ok("*:info c:app"));
     }
 }

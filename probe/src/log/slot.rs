@@ -59,6 +59,11 @@ impl Slot {
         }
     }
 
+    /// Seals what both rings hold, so that it is read now.
+    pub(crate) fn flush(&self) {
+        self.classes.iter().for_each(|class| class.writer.flush());
+    }
+
     /// The ring of class 0 (ordinary) or 1 (reserved).
     #[inline(always)]
     pub(crate) fn class(&self, class: u32) -> &Class {
