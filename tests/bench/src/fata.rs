@@ -24,6 +24,9 @@ const CONFIG: Config<'_> = Config {
     streams: 1,
     packets_per_stream: 64,
     packet_bytes: 64 << 10,
+    log_streams: 0,
+    log_packets: 16,
+    log_packet_bytes: 4096,
     description_bytes: 128 << 10,
 };
 
