@@ -344,6 +344,10 @@ impl Collector {
                     Err(error) => break Err(error.into()),
                     Ok(()) => go_on &= report(&status),
                 }
+                if sink.has_joined() {
+                    // Whatever is asked, a guest answers a new question with the names of all.
+                    self.set_mode(Mode::Discard);
+                }
             }
             if !go_on {
                 break self.leave(sink).map(|()| End::Stopped);

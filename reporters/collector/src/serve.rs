@@ -4,11 +4,15 @@
 //! in a [`Frame::Lost`] before the next packet that it does get. Metadata is never left out: what it has not been told is
 //! sent first. More than [`MAX_VIEWERS`] are turned away with a sentence.
 //!
+//! A viewer that comes late begins with the newest packets before it, as many as [`HISTORY_BYTES`] hold; and the guest is
+//! asked to say again what its tasks and objects are called.
+//!
 //! ```text
 //! drain thread ── packet ──► encode once ──► viewer 1: byte queue ──► thread ──► socket
 //!                                       └──► viewer 2: byte queue ──► thread ──► socket
 //! ```
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -32,6 +36,8 @@ use crate::sink::{Sink, SinkError};
 pub const QUEUE_BYTES: usize = 4 << 20;
 /// So many viewers at a time: their queues are most of a collector's memory.
 pub const MAX_VIEWERS: usize = 8;
+/// So much of what was published last is kept for viewers that come late. Less than a queue holds: nobody begins with a loss.
+pub const HISTORY_BYTES: usize = 2 << 20;
 /// How long a viewer may take, at the end, for what waits for it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -64,7 +70,44 @@ pub struct Server {
     text: String,
     last_status: Option<(Instant, u64, u64)>,
     buffer: Vec<u8>,
+    history: History,
+    /// Somebody has come since this was last asked.
+    joined: bool,
     lost: u64,
+}
+
+/// The newest frames that hold packets, the oldest first.
+#[derive(Debug, Default)]
+struct History {
+    frames: VecDeque<Vec<u8>>,
+    len_bytes: usize,
+}
+
+impl History {
+    /// Keeps a copy of `frame`, in the memory of those that have to go for it.
+    fn keep(&mut self, frame: &[u8]) {
+        let mut place = Vec::new();
+        while self.len_bytes + frame.len() > HISTORY_BYTES
+            && let Some(oldest) = self.frames.pop_front()
+        {
+            self.len_bytes -= oldest.len();
+            place = oldest;
+        }
+        place.clear();
+        place.extend_from_slice(frame);
+        self.len_bytes += place.len();
+        self.frames.push_back(place);
+    }
+
+    /// The newest frames that fit into `room_bytes`.
+    fn newest(&self, room_bytes: usize) -> impl Iterator<Item = &[u8]> {
+        let mut left_bytes = self.len_bytes;
+        self.frames.iter().map(Vec::as_slice).skip_while(move |frame| {
+            let fits = left_bytes <= room_bytes;
+            left_bytes -= frame.len();
+            !fits
+        })
+    }
 }
 
 /// One viewer, seen from the drain thread.
@@ -134,6 +177,8 @@ impl Server {
             text: String::new(),
             last_status: None,
             buffer: Vec::new(),
+            history: History::default(),
+            joined: false,
             lost: 0,
         }
     }
@@ -267,16 +312,16 @@ impl Server {
             }
         })?;
         let thread = handle.thread().clone();
-        self.viewers.push(Viewer {
-            queue,
-            thread,
-            handle: Some(handle),
-            gone,
-            over,
-            socket: own,
-            told_bytes: 0,
-            lost: (0, 0, 0),
-        });
+        let mut viewer =
+            Viewer { queue, thread, handle: Some(handle), gone, over, socket: own, told_bytes: 0, lost: (0, 0, 0) };
+        if viewer.catch_up(&self.text, 0) {
+            for frame in self.history.newest(viewer.queue.vacant_len()) {
+                viewer.push(frame);
+            }
+        }
+        viewer.thread.unpark();
+        self.viewers.push(viewer);
+        self.joined = true;
         Ok(())
     }
 
@@ -369,13 +414,11 @@ impl Sink for Server {
     }
 
     fn packet(&mut self, _stream: u32, packet: &[u8]) -> Result<(), SinkError> {
-        if self.viewers.is_empty() {
-            return Ok(());
-        }
         let events = PacketHeader::parse(packet).map_or(0, |header| header.events);
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         encode(&Frame::Packet(packet.into()), &mut buffer);
+        self.history.keep(&buffer);
         self.broadcast(&buffer, Some((events, packet.len() as u64)));
         self.buffer = buffer;
         Ok(())
@@ -402,6 +445,10 @@ impl Sink for Server {
         self.broadcast(&buffer, None);
         self.buffer = buffer;
         Ok(())
+    }
+
+    fn has_joined(&mut self) -> bool {
+        std::mem::take(&mut self.joined)
     }
 }
 

@@ -78,6 +78,11 @@ pub trait Sink {
     fn tick(&mut self, _status: &Status) -> Result<(), SinkError> {
         Ok(())
     }
+
+    /// Whether somebody has begun to read since this was last asked, who has not heard what tasks and objects are called.
+    fn has_joined(&mut self) -> bool {
+        false
+    }
 }
 
 /// A sink that was told the description as far as packets need it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{TempDir, guest, install, read_dir, read_stream, small};
 use fata_collector::frames::{Frame, Reader};
-use fata_collector::serve::{MAX_VIEWERS, QUEUE_BYTES, Server};
+use fata_collector::serve::{HISTORY_BYTES, MAX_VIEWERS, QUEUE_BYTES, Server};
 use fata_collector::sink::directory::{DirectorySink, Options as DirOptions};
 use fata_collector::sink::tee::Tee;
 use fata_collector::{Collector, End, Options};
@@ -105,6 +105,41 @@ fn fata_events(mut bytes: &[u8]) -> u64 {
         bytes = &bytes[len..];
     }
     events
+}
+
+#[test]
+fn a_viewer_that_comes_late_begins_with_the_newest_packets_before_it_and_lacks_none_after() {
+    let dir = TempDir::new("late");
+    let (path, region) = install(&dir.0, "late", &small(64));
+    let mut server = Server::new("late", "host", [0; 16]);
+    let mut collector = Collector::attach(&guest(&path), &Options::default(), &[]).unwrap();
+    let attached = region.attach(0).unwrap();
+    let produced = HISTORY_BYTES as u64 / 8;
+    for i in 0..produced {
+        instant!("late.event", i = i);
+        if i % 2_000 == 0 {
+            collector.poll(&mut server).unwrap();
+        }
+    }
+    let (end, late) = UnixStream::pair().unwrap();
+    server.add(end).unwrap();
+    let late = std::thread::spawn(move || watch(late));
+    for i in 0..1_000u64 {
+        instant!("late.event", i = produced + i);
+    }
+    region.finish(State::Exited, "");
+    drop(attached);
+    let end = collector.run(&mut server, &mut |_| true).unwrap();
+    server.end(&end.to_string());
+    let late = late.join().unwrap();
+    let read = read_stream(&late.stream);
+    assert_eq!(late.lost_packets, 0);
+    assert_eq!(read.values.last(), Some(&(produced + 999)));
+    let first = read.values[0];
+    assert!(first > 0 && read.values.iter().copied().eq(first..produced + 1_000), "from {first} on, none is missing");
+    // Each event takes 16 bytes.
+    let history = (produced - first) * 16;
+    assert!((HISTORY_BYTES as u64 * 3 / 4..=HISTORY_BYTES as u64).contains(&history), "{history}");
 }
 
 #[test]

@@ -29,4 +29,8 @@ impl<A: Sink + ?Sized, B: Sink + ?Sized> Sink for Tee<'_, A, B> {
         self.0.tick(status)?;
         self.1.tick(status)
     }
+    fn has_joined(&mut self) -> bool {
+        // Both are asked, whatever the first says.
+        self.0.has_joined() | self.1.has_joined()
+    }
 }
