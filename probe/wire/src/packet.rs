@@ -115,6 +115,9 @@ pub struct PacketHeader {
 
 /// The packet is not the whole of the guest's packet: it was published while the guest was still writing it.
 pub const FLAG_PIECE: u32 = 1;
+/// The collector before was killed, perhaps between handing over a packet and noting that it had: a recording of its that goes
+/// to the same reader may end with these very events. `events_before` tells.
+pub const FLAG_MAY_REPEAT: u32 = 4;
 
 /// The packet is of a [log stream](crate::log): no task runs in it, its records name theirs.
 pub const FLAG_LOG: u32 = 2;

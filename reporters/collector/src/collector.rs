@@ -170,6 +170,8 @@ pub struct Collector {
     description: Option<Description>,
     known_bytes: usize,
     attached: bool,
+    /// The last collector was killed.
+    succeeds_killed: bool,
     /// Beats while attached.
     heart: Option<Heart>,
     started: Instant,
@@ -210,6 +212,7 @@ impl Collector {
             description: None,
             known_bytes: 0,
             attached: false,
+            succeeds_killed: false,
             heart: None,
             started: Instant::now(),
             alive: true,
@@ -227,7 +230,9 @@ impl Collector {
                     None => StreamDrain::shared_position(&collector.memory, stream),
                 };
                 let log = collector.memory.geometry().is_log(stream);
-                StreamDrain::new(stream, position, !options.snapshot, log)
+                let drain = StreamDrain::new(stream, position, !options.snapshot, log);
+                // What a recording holds is read from itself; of a pipe nobody knows what was read.
+                if collector.succeeds_killed && continued.is_none() { drain.after_a_kill() } else { drain }
             })
             .collect();
         if !options.snapshot {
@@ -255,6 +260,7 @@ impl Collector {
             }
         }
         self.attached = true;
+        self.succeeds_killed = held != 0;
         Ok(())
     }
 

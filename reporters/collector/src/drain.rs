@@ -19,7 +19,7 @@
 use std::time::{Duration, Instant};
 
 use fata_wire::event::Header;
-use fata_wire::packet::{self, Cause, Discarded, FLAG_LOG, FLAG_PIECE, HEADER_BYTES, PacketHeader};
+use fata_wire::packet::{self, Cause, Discarded, FLAG_LOG, FLAG_MAY_REPEAT, FLAG_PIECE, HEADER_BYTES, PacketHeader};
 use fata_wire::repair::{End, Walk, committed_prefix, repair, repair_open};
 use fata_wire::shared::{self, Geometry, control};
 
@@ -90,6 +90,8 @@ pub(crate) struct StreamDrain {
     taken_events: u64,
     /// The position comes from elsewhere, and `taken_events` must be found out.
     unverified: bool,
+    /// The next packet may have been handed over before.
+    may_repeat: bool,
     /// What was discarded when this recording began.
     baseline: Discarded,
     /// How many events were accounted for when it began.
@@ -125,6 +127,7 @@ impl StreamDrain {
             position,
             taken_events: 0,
             unverified: position.taken_bytes > 0,
+            may_repeat: false,
             baseline: position.discarded,
             first_ordinal: position.ordinal,
             published: position.discarded,
@@ -135,6 +138,11 @@ impl StreamDrain {
             buffer: Vec::new(),
             again: Vec::new(),
         }
+    }
+
+    /// The same, where the last collector was killed and nobody knows whether it noted the last packet that it handed over.
+    pub(crate) fn after_a_kill(self) -> Self {
+        StreamDrain { may_repeat: true, ..self }
     }
 
     /// The position that the last collector left in the control page, or the beginning where it makes no sense.
@@ -479,6 +487,8 @@ impl StreamDrain {
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.truncate(HEADER_BYTES + piece.walk.bytes);
+        let repeats = if std::mem::take(&mut self.may_repeat) { FLAG_MAY_REPEAT } else { 0 };
+        let piece = &Piece { flags: piece.flags | repeats, ..*piece };
         self.write_header(&mut buffer, outlet.uuid, piece, &self.position.discarded);
         let result = self.hand_over(outlet, &buffer);
         self.buffer = buffer;

@@ -18,7 +18,7 @@ use fata_collector::source::Guest;
 use fata_collector::{CollectError, Collector, End, Options};
 use fata_probe::instant;
 use fata_wire::event::{EventId, Header};
-use fata_wire::packet::{Cause, HEADER_BYTES};
+use fata_wire::packet::{Cause, FLAG_MAY_REPEAT, HEADER_BYTES};
 use fata_wire::shared::{Geometry, Mode, PAGE_BYTES, State, at, control};
 
 fn attach(guest: &Guest, sink: Option<&DirectorySink>) -> Collector {
@@ -66,6 +66,10 @@ fn a_collector_that_died_is_continued_without_losing_or_repeating_an_event() {
             }
             if !same_directory {
                 values.extend(read_dir(&out).values);
+                // Of what a collector left that was killed, the first packet bears a mark, and no other.
+                let marked = marked(&out);
+                assert_eq!(marked.iter().filter(|marked| **marked).count(), usize::from(round > 0), "{marked:?}");
+                assert!(round == 0 || marked[1], "behind the empty packet that begins each recording");
             }
         }
         region.finish(State::Exited, "");
@@ -81,6 +85,18 @@ fn a_collector_that_died_is_continued_without_losing_or_repeating_an_event() {
             assert_eq!(seen, (written, 0));
         }
     }
+}
+
+/// Which packets of the recording may repeat one of a collector that was killed.
+fn marked(dir: &std::path::Path) -> Vec<bool> {
+    let bytes = std::fs::read(dir.join("stream_0")).unwrap();
+    let mut rest = &bytes[..];
+    std::iter::from_fn(|| {
+        let packet = fata_wire::packet::Packet::parse(rest).ok()?;
+        rest = &rest[packet.bytes.len()..];
+        Some(packet.header.flags & FLAG_MAY_REPEAT != 0)
+    })
+    .collect()
 }
 
 #[test]
