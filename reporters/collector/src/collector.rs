@@ -28,6 +28,7 @@ use fata_wire::shared::{
 use crate::description::Description;
 use crate::drain::{Phase, Position, StreamDrain, Totals};
 use crate::heart::Heart;
+use crate::pace::Pace;
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
 use crate::source::{Guest, Source, SourceError};
@@ -38,11 +39,9 @@ pub const RING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a living guest may take to calibrate its clock; events wait in the ring meanwhile.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is asked whether the guest still lives.
-const ALIVE_INTERVAL: Duration = Duration::from_millis(100);
+const ALIVE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often [`Collector::run`] reports.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
-/// The pauses of [`Collector::run`] between two looks at the ring: shortest while events come, longest in silence.
-const PAUSE: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
 
 /// Why a guest cannot be collected from, or the recording ended early. What was written before stays readable.
 #[derive(Debug, thiserror::Error)]
@@ -327,17 +326,18 @@ impl Collector {
     /// # Errors
     /// As [`poll`](Collector::poll). A reader that has gone is no error but [`End::ReaderGone`].
     pub fn run(&mut self, sink: &mut dyn Sink, report: &mut dyn FnMut(&Status) -> bool) -> Result<End, CollectError> {
-        let mut pause = PAUSE.0;
+        let mut pace = Pace::new();
         let mut reported = Instant::now();
         let result = loop {
             match self.poll(sink) {
                 Err(CollectError::Sink(SinkError::Closed)) => break Ok(End::ReaderGone),
                 Err(error) => break Err(error),
                 Ok(Poll::Ended(end)) => break Ok(end),
-                Ok(Poll::Busy) => pause = PAUSE.0,
-                Ok(Poll::Idle) => {
-                    self.memory.wait(pause);
-                    pause = (pause * 2).min(PAUSE.1);
+                Ok(Poll::Busy | Poll::Idle) => {
+                    let fill = self.streams.iter().map(StreamDrain::fill).max().unwrap_or(0);
+                    if let Some(pause) = pace.after(fill) {
+                        std::thread::sleep(pause);
+                    }
                 }
             }
             let over = self.options.duration.is_some_and(|duration| self.started.elapsed() >= duration);

@@ -23,6 +23,7 @@ use fata_wire::packet::{self, Cause, Discarded, FLAG_LOG, FLAG_MAY_REPEAT, FLAG_
 use fata_wire::repair::{End, Walk, committed_prefix, repair, repair_open};
 use fata_wire::shared::{self, Geometry, control};
 
+use crate::pace;
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, SinkError};
 
@@ -99,6 +100,8 @@ pub(crate) struct StreamDrain {
     /// What the last published packet said was discarded.
     published: Discarded,
     totals: Totals,
+    /// How full the ring was when it was last looked at, in thousandths.
+    fill: u64,
     hole_since: Option<Instant>,
     last_piece: Option<Instant>,
     header: Vec<u8>,
@@ -132,6 +135,7 @@ impl StreamDrain {
             first_ordinal: position.ordinal,
             published: position.discarded,
             totals: Totals::default(),
+            fill: 0,
             hole_since: None,
             last_piece: None,
             header: Vec::new(),
@@ -172,6 +176,11 @@ impl StreamDrain {
         totals
     }
 
+    /// How full the ring was when it was last looked at, in thousandths.
+    pub(crate) fn fill(&self) -> u64 {
+        self.fill
+    }
+
     /// Publishes what there is. `true` where more packets were found than one call takes.
     pub(crate) fn poll(
         &mut self,
@@ -183,6 +192,8 @@ impl StreamDrain {
         let geometry = *memory.geometry();
         let ring = u64::from(geometry.packets_of(self.stream));
         let entry = Geometry::stream_entry(self.stream);
+        let written = memory.load(entry + shared::at::STREAM_LOCK) / 2;
+        self.fill = written.saturating_sub(self.position.number).min(ring) * pace::FULL / ring.max(1);
         for _ in 0..2 * ring {
             let Some(youngest) = memory.load(entry + shared::at::STREAM_LOCK).checked_sub(1).map(|lock| lock / 2)
             else {

@@ -26,6 +26,7 @@ pub mod description;
 pub mod drain;
 pub mod frames;
 mod heart;
+mod pace;
 pub mod peek;
 pub mod request;
 pub mod serve;

@@ -1,0 +1,66 @@
+//! How long a collector sleeps between two looks at its rings: seldom enough to cost nothing, often enough that none fills.
+//!
+//! Each look tells how full the fullest ring was. The pause is halved above an eighth and doubled below a sixteenth, so that
+//! at a steady rate a ring is about a tenth full when it is looked at, whatever the rate and its length are. Above a half
+//! there is no pause. The longest one is what a guest has to fill a ring in, that was silent before and now writes as fast as
+//! it can.
+
+use std::time::Duration;
+
+const SHORTEST: Duration = Duration::from_micros(100);
+const LONGEST: Duration = Duration::from_millis(5);
+
+/// Full is this.
+pub(crate) const FULL: u64 = 1000;
+
+/// The pause between two looks.
+#[derive(Debug)]
+pub(crate) struct Pace(Duration);
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        Pace(SHORTEST)
+    }
+
+    /// The pause after a look at rings of which the fullest held `fill` thousandths. `None` where there is no time for one.
+    pub(crate) fn after(&mut self, fill: u64) -> Option<Duration> {
+        if fill > FULL / 8 {
+            self.0 = (self.0 / 2).max(SHORTEST);
+        } else if fill < FULL / 16 {
+            self.0 = (self.0 * 2).min(LONGEST);
+        }
+        (fill <= FULL / 2).then_some(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How full a ring becomes that is filled at `per_second` rings a second, and how often it is looked at.
+    fn settle(per_second: f64) -> (u64, u32) {
+        let mut pace = Pace::new();
+        let (mut fill, mut looks) = (0, 0);
+        let mut time = Duration::ZERO;
+        while time < Duration::from_secs(1) {
+            // What it takes to wake up and look.
+            let pause = pace.after(fill).unwrap_or_default() + Duration::from_micros(60);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
+            {
+                fill = (pause.as_secs_f64() * per_second * FULL as f64) as u64;
+            }
+            time += pause;
+            looks += 1;
+        }
+        (fill, looks)
+    }
+
+    #[test]
+    fn a_ring_is_never_half_full_at_a_steady_rate_and_a_quiet_one_is_looked_at_seldom() {
+        for rings_per_second in [0.0, 0.3, 10.0, 60.0, 240.0, 1000.0] {
+            let (fill, looks) = settle(rings_per_second);
+            assert!(fill < FULL / 2, "{rings_per_second} rings a second: {fill}");
+            assert!(looks < 250 || rings_per_second > 10.0, "{rings_per_second} rings a second: {looks} looks");
+        }
+    }
+}
