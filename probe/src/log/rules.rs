@@ -46,15 +46,16 @@ const DEFAULT: Option<Level> = Some(Level::Info);
 /// A level, or off.
 type Threshold = Option<Level>;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Rule {
     name: [u8; MAX_NAME_BYTES],
     len: u8,
     threshold: Threshold,
 }
 
-#[derive(Clone, Copy)]
-struct Rules {
+/// Rules by themselves, for who shows records instead of making them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
     list: [Rule; MAX_RULES],
     len: usize,
     others: Threshold,
@@ -196,7 +197,8 @@ impl Rule {
 }
 
 impl Rules {
-    const NONE: Rules = Rules { list: [Rule::NONE; MAX_RULES], len: 0, others: DEFAULT };
+    /// No rule but that for all: up to INFO.
+    pub const NONE: Rules = Rules { list: [Rule::NONE; MAX_RULES], len: 0, others: DEFAULT };
 
     fn all(&self) -> &[Rule] {
         self.list.get(..self.len).unwrap_or(&[])
@@ -207,12 +209,17 @@ impl Rules {
         best.map_or(self.others, |rule| rule.threshold)
     }
 
-    fn allow(&self, target: &str, level: Level) -> bool {
+    /// Whether a record of `target` passes.
+    #[must_use]
+    pub fn allow(&self, target: &str, level: Level) -> bool {
         self.threshold(target).is_some_and(|threshold| level <= threshold)
     }
 
     /// These with those of `text` added.
-    fn with<'a>(mut self, text: &'a str) -> Result<Self, RuleError<'a>> {
+    ///
+    /// # Errors
+    /// [`RuleError`], with the word and its column.
+    pub fn with<'a>(mut self, text: &'a str) -> Result<Self, RuleError<'a>> {
         let mut end = 0;
         for word in text.split([',', ';', ' ', '\t', '\n', '\r']) {
             let start = end;

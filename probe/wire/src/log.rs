@@ -28,6 +28,9 @@ pub const MESSAGE: &str = "message";
 /// The name of the field that holds those fields, as text, for which a callsite had no room.
 pub const MORE: &str = "fata.more";
 
+/// The name of the field that holds the target where the callsite does not know it: records of the crate `log`.
+pub const TARGET: &str = "fata.target";
+
 /// What a text ends with that was cut.
 pub const CUT: &str = "…";
 

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => source::find(args.guest.as_deref().unwrap_or_default())?,
     };
     let snapshot = args.snapshot || args.from_memory.is_some();
-    let options = Options { snapshot, duration: args.duration, level: args.level };
+    let options = Options { snapshot, duration: args.duration, level: args.level, ..Options::default() };
     let mut progress = Progress::new(args.quiet);
     if args.output == Path::new("-") {
         if std::io::stdout().is_terminal() {

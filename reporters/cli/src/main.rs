@@ -19,6 +19,7 @@ mod human;
 mod list;
 #[cfg(feature = "viewer")]
 mod live;
+mod log;
 mod nothing;
 mod output;
 mod run;
@@ -64,6 +65,8 @@ enum Command {
     },
     /// Ask a guest for something while it runs: to stop recording, to turn a category on, to mark this moment
     Ctl(ctl::Args),
+    /// Show what guests log, or have logged
+    Log(log::Args),
     /// Say what a trace says in numbers
     Stats(stats::Args),
     /// Print one line per event
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         )),
         Command::Demo(args) => demo::run(&args),
         Command::Ctl(args) => ctl::run(&args),
+        Command::Log(args) => log::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Completions(args) => completions::run(&args),

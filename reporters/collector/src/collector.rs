@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fata_wire::field::Level;
+use fata_wire::log::Account;
 use fata_wire::packet::Discarded;
 use fata_wire::shared::{
     MESSAGE_BYTES, Mode, PAGE_BYTES, Platform, SharedError, State, Status as GuestStatus, at, control, text_at,
@@ -73,10 +74,20 @@ pub enum CollectError {
 pub struct Options {
     /// Copy what the ring holds once, without moving its cursor or changing its mode.
     pub snapshot: bool,
+    /// Follow without attaching: neither cursor nor mode is changed, so that others may collect. What the guest overwrites
+    /// before it was read is counted.
+    pub passive: bool,
     /// Leave after this time.
     pub duration: Option<Duration>,
     /// Turn on events up to this level; as it is, or as the guest starts with, where there is none.
     pub level: Option<Level>,
+}
+
+impl Options {
+    /// Whether the guest is told that it is collected from.
+    const fn attaches(&self) -> bool {
+        !self.snapshot && !self.passive
+    }
 }
 
 /// A recording to be continued: where each of its streams stands, by stream.
@@ -188,7 +199,7 @@ impl Collector {
     pub fn attach(guest: &Guest, options: &Options, earlier: &[Continue]) -> Result<Self, CollectError> {
         let started = Instant::now();
         let memory = loop {
-            match guest.open(!options.snapshot) {
+            match guest.open(options.attaches()) {
                 Err(
                     SourceError::Ring { source: SharedError::NotARing | SharedError::NotReady, .. }
                     | SourceError::Xen(XenError::NoRing { .. }),
@@ -217,7 +228,7 @@ impl Collector {
             alive: true,
             asked_alive: None,
         };
-        if !options.snapshot {
+        if options.attaches() {
             collector.claim()?;
         }
         collector.streams = (0..collector.memory.geometry().all_streams())
@@ -225,16 +236,16 @@ impl Collector {
                 let continued = earlier.iter().find_map(|earlier| *earlier.positions.get(stream as usize)?);
                 let position = match continued {
                     Some(position) => position,
-                    None if options.snapshot => Position::default(),
+                    None if !options.attaches() => Position::default(),
                     None => StreamDrain::shared_position(&collector.memory, stream),
                 };
                 let log = collector.memory.geometry().is_log(stream);
-                let drain = StreamDrain::new(stream, position, !options.snapshot, log);
+                let drain = StreamDrain::new(stream, position, options.attaches(), log);
                 // What a recording holds is read from itself; of a pipe nobody knows what was read.
                 if collector.succeeds_killed && continued.is_none() { drain.after_a_kill() } else { drain }
             })
             .collect();
-        if !options.snapshot {
+        if options.attaches() {
             // Positions first: a guest that sees the mode must see what it may overwrite.
             for stream in &collector.streams {
                 stream.share(&collector.memory);
@@ -469,6 +480,15 @@ impl Collector {
                 .push(format!("{unnamed} callsites and names found no room in the guest: they are shown by number"));
         }
         warnings
+    }
+
+    /// The accounts of the guest's log streams, by stream: what was made, and what was lost of it.
+    #[must_use]
+    pub fn log_accounts(&self) -> Vec<(u32, Account)> {
+        let page = self.memory.header_page();
+        let geometry = self.memory.geometry();
+        let account = |stream| Account::parse(page.get(geometry.log_account(stream)..).unwrap_or(&[]));
+        (geometry.stream_count..geometry.all_streams()).map(|stream| (stream, account(stream))).collect()
     }
 
     /// The trace's identity.

@@ -1,0 +1,237 @@
+//! `fata log`: the log of guests, as `journalctl` shows that of services: of running guests, dead ones, and traces, several
+//! merged by time.
+//!
+//! ```text
+//! fata log                                  # what every guest's rings hold
+//! fata log http -f --level warn             # follow one guest, warnings and worse
+//! fata log http --level net=debug           # make http record so much, and follow it
+//! fata log trace --since 12:30 --task conn --grep retransmit
+//! ```
+//!
+//! Nothing is taken away from anybody: a guest that is being collected is read all the same, and a ring that is read here
+//! is left as it is. What a guest lost is shown in its place.
+
+mod decode;
+mod entry;
+mod filter;
+mod input;
+mod screen;
+mod when;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap_complete::engine::ArgValueCandidates;
+use fata_collector::request::{self, PATIENCE};
+use fata_probe::log::rules::Rules;
+use fata_reporters::lines::{Format, Lines};
+use fata_reporters::reporter::{Item, ReportError, Reporter, finish};
+use fata_reporters::spec;
+
+use crate::completions;
+use crate::output::say;
+use crate::signals::Stop;
+use filter::Filter;
+use input::Input;
+use screen::Screen;
+
+/// How often living guests are looked at.
+const INTERVAL: Duration = Duration::from_millis(40);
+/// How long a record may come after younger ones of other streams and guests and still be put in its place: longer than a
+/// guest's open packet waits to be read.
+const LIVE_WINDOW: Duration = Duration::from_millis(250);
+/// The same for what lies ready: also how far back the history of an error is put in its place.
+const STORED_WINDOW: Duration = Duration::from_secs(1);
+/// How long a reporter may take to deliver what it has at the end.
+const FINISH: Duration = Duration::from_secs(10);
+
+/// Arguments of `fata log`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Levels are app, error, warn, info, debug, trace, off. `--level debug` shows more of what was recorded; \
+    `--level net=debug` and `--level '*:debug'` are rules, which also change what running guests record."
+)]
+pub(crate) struct Args {
+    /// Guests (name, `name.pid`, process id, `xen:NAME`), traces, or memory files; by default every guest
+    #[arg(value_name = "GUEST|TRACE", add = ArgValueCandidates::new(completions::living_guests))]
+    inputs: Vec<String>,
+    /// Go on with what the guests are about to say
+    #[arg(short, long)]
+    follow: bool,
+    /// Show up to this level; or rules by target, in MirageOS's or RUST_LOG's form
+    #[arg(short, long, value_name = "LEVEL|RULES")]
+    level: Option<String>,
+    /// Only from this time on: `12:30`, `2026-07-14T12:30:00`, or `5m` for five minutes ago
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    since: Option<when::When>,
+    /// Only up to this time
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    until: Option<when::When>,
+    /// Only this target and those below it; may be given several times
+    #[arg(short, long)]
+    target: Vec<String>,
+    /// Only the tasks of this name or number; may be given several times
+    #[arg(long)]
+    task: Vec<String>,
+    /// Only records with this field; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = filter::parse_field)]
+    field: Vec<(String, String)>,
+    /// Only records in which this text stands
+    #[arg(short, long, value_name = "TEXT")]
+    grep: Option<String>,
+    /// Do not show what a task had said below the level before it met an error
+    #[arg(long)]
+    no_history: bool,
+    /// One JSON object per line
+    #[arg(long, conflicts_with = "to")]
+    json: bool,
+    /// Report to somewhere else: `file:PATH`, `syslog:udp://HOST`, `journald`, `otlp:URL` …
+    #[arg(long, value_name = "REPORTER")]
+    to: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let stop = Stop::listen()?;
+    let shown = match &args.level {
+        None => Rules::NONE,
+        Some(text) => Rules::NONE.with(text).map_err(|error| anyhow::anyhow!("--level {text}: {error}"))?,
+    };
+    let asks = args.level.as_deref().filter(|text| text.contains([':', '=']));
+    // Who changes what a guest says wants to hear it.
+    let follow = args.follow || asks.is_some();
+    let mut inputs = input::open(&args.inputs, follow)?;
+    if let Some(rules) = asks {
+        ask(&inputs, rules)?;
+    }
+    let filter = Filter {
+        shown,
+        since: args.since,
+        until: args.until,
+        targets: args.target.clone(),
+        tasks: args.task.clone(),
+        fields: args.field.clone(),
+        grep: args.grep.clone(),
+    };
+    let window = if follow { LIVE_WINDOW } else { STORED_WINDOW };
+    let mut screen = Screen::new(filter, window, !args.no_history);
+    let mut reporter = reporter(args)?;
+    let shown = show(args, &stop, &mut inputs, &mut screen, reporter.as_mut(), follow);
+    let finished = finish(reporter.as_mut(), FINISH);
+    match shown.and(finished.map_err(Failed::from)) {
+        Ok(()) | Err(Failed::Closed) => {}
+        Err(Failed::Other(error)) => return Err(error),
+    }
+    for warning in inputs.iter().flat_map(Input::warnings) {
+        say!("Warning: {warning}.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why nothing more is shown.
+enum Failed {
+    /// The reader of standard output has seen enough.
+    Closed,
+    Other(anyhow::Error),
+}
+
+impl From<ReportError> for Failed {
+    fn from(error: ReportError) -> Self {
+        if error.sentence().contains("Broken pipe") { Failed::Closed } else { Failed::Other(error.into()) }
+    }
+}
+
+impl From<anyhow::Error> for Failed {
+    fn from(error: anyhow::Error) -> Self {
+        Failed::Other(error)
+    }
+}
+
+fn show(
+    args: &Args,
+    stop: &Stop,
+    inputs: &mut Vec<Input>,
+    screen: &mut Screen,
+    reporter: &mut dyn Reporter,
+    follow: bool,
+) -> Result<(), Failed> {
+    let mut looked = Instant::now();
+    let mut report = |item: &Item<'_>| reporter.report(item).map_err(Failed::from);
+    while !stop.is_asked() {
+        let begun = fata_reporters::time::Time::now();
+        let mut more = false;
+        for input in inputs.iter_mut() {
+            more |= input.read(screen)?;
+            // What lies ready may be long; what is old enough goes on meanwhile.
+            screen.release_old(&mut report)?;
+        }
+        if follow {
+            screen.release_before(begun, &mut report)?;
+            if args.inputs.is_empty() && looked.elapsed() >= Duration::from_secs(1) {
+                looked = Instant::now();
+                input::add_new(inputs)?;
+            }
+        }
+        let over = inputs.iter().all(Input::is_over) && !(follow && args.inputs.is_empty());
+        if over {
+            break;
+        }
+        if follow && !more {
+            std::thread::sleep(INTERVAL);
+        }
+    }
+    screen.release_all(&mut report)
+}
+
+/// Changes what the guests record, in force before this returns.
+fn ask(inputs: &[Input], rules: &str) -> anyhow::Result<()> {
+    let guests: Vec<_> = inputs.iter().filter_map(Input::guest).filter(|guest| guest.is_alive()).collect();
+    if guests.is_empty() {
+        bail!(
+            "none of these runs, so nobody can be asked to record {rules}: leave the targets out to choose what is shown"
+        );
+    }
+    for guest in guests {
+        let answer = request::ask(guest, &format!("level {rules}"), PATIENCE)?;
+        match answer.strip_prefix("error:") {
+            Some(refused) => bail!("{}: {}", guest.label(), refused.trim_start()),
+            None => say!("{}: {answer}", guest.label()),
+        }
+    }
+    Ok(())
+}
+
+fn reporter(args: &Args) -> anyhow::Result<spec::Boxed> {
+    if let Some(to) = &args.to {
+        return Ok(spec::open(to)?);
+    }
+    let out = std::io::stdout();
+    let format = if args.json { Format::Json } else { Format::for_people_at(&out) };
+    if out.is_terminal() {
+        return Ok(Box::new(Lines::new(out, "standard output", format)));
+    }
+    Ok(Box::new(Lines::new(
+        Flushing(std::io::BufWriter::with_capacity(64 << 10, out), Instant::now()),
+        "standard output",
+        format,
+    )))
+}
+
+/// Many lines in one write where nobody watches, and none that waits for long.
+struct Flushing<W: Write>(std::io::BufWriter<W>, Instant);
+
+impl<W: Write> Write for Flushing<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        if self.1.elapsed() >= INTERVAL {
+            self.flush()?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.1 = Instant::now();
+        self.0.flush()
+    }
+}

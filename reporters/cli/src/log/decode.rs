@@ -1,0 +1,321 @@
+//! Packets as records: names for numbers, and a loss for each number that is missing.
+//!
+//! Invariant: of each level of each log stream, `records + losses = highest number + 1`, whatever was overwritten, discarded
+//! or cut, as far as the trace tells. Names of tasks come from the other streams.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use fata_model::description::{Callsite, Description};
+use fata_model::time::TickScale;
+use fata_reporters::loss::{Cause, Counts};
+use fata_reporters::time::Time;
+use fata_wire::field::{Kind, Level, Value};
+use fata_wire::log::{self, Account};
+use fata_wire::packet::{self, Discarded, FLAG_LOG, Packet};
+
+use super::entry::{Entry, Owned, Said, What};
+
+/// Decodes the packets of one guest.
+pub(super) struct Decoder {
+    guest: Rc<str>,
+    description: Description,
+    scale: Option<(TickScale, Option<i64>)>,
+    tasks: HashMap<u16, String>,
+    streams: HashMap<u32, Stream>,
+    /// Whether the first record of a stream would have the number 0 if nothing were missing.
+    whole: bool,
+    malformed: u64,
+}
+
+/// What is known of a log stream.
+#[derive(Default)]
+struct Stream {
+    /// The number that the next record of each level has.
+    next: [Option<u64>; 6],
+    discarded: Discarded,
+    /// When the last record was made.
+    last: Option<Time>,
+}
+
+impl Decoder {
+    /// A guest of this name. `whole` says that what is missing at the beginning is a loss too.
+    pub(super) fn new(guest: &str, whole: bool) -> Self {
+        Decoder {
+            guest: guest.into(),
+            description: Description::new(),
+            scale: None,
+            tasks: HashMap::new(),
+            streams: HashMap::new(),
+            whole,
+            malformed: 0,
+        }
+    }
+
+    pub(super) fn guest(&self) -> &str {
+        &self.guest
+    }
+
+    /// What the trace itself calls the guest.
+    pub(super) fn rename(&mut self) {
+        if let Some((_, name)) = self.description.env().find(|(key, _)| *key == "guest") {
+            self.guest = name.into();
+        }
+    }
+
+    /// Packets that could not be read.
+    pub(super) fn malformed(&self) -> u64 {
+        self.malformed
+    }
+
+    pub(super) fn metadata(&mut self, text: &str) -> anyhow::Result<()> {
+        self.description.metadata(text)?;
+        Ok(())
+    }
+
+    pub(super) fn packet(&mut self, bytes: &[u8], take: &mut impl FnMut(Entry)) {
+        let Ok(packet) = Packet::parse(bytes) else {
+            self.malformed += 1;
+            return;
+        };
+        if packet.header.flags & FLAG_LOG == 0 {
+            return self.names(&packet);
+        }
+        let stream = packet.header.stream_id >> 16;
+        let mut records = Vec::new();
+        for event in packet.events().map_while(Result::ok) {
+            let Some(callsite) = self.description.callsite(event.id.callsite()) else { continue };
+            if callsite.kind == Kind::Log {
+                let record = self.record(stream, callsite, &event);
+                records.push(record);
+            }
+        }
+        self.losses(stream, &packet.header, &records, take);
+        for (_, record) in records {
+            take(record);
+        }
+    }
+
+    /// Learns what tasks are called.
+    fn names(&mut self, packet: &Packet<'_>) {
+        for event in packet.events().map_while(Result::ok) {
+            let Some(callsite) = self.description.callsite(event.id.callsite()) else { continue };
+            if !matches!(callsite.kind, Kind::Spawn | Kind::Alive) {
+                continue;
+            }
+            let name = callsite.wire_fields().values(event.arg, event.payload).find_map(|(_, value)| match value {
+                Value::Name(name) => self.description.name(name),
+                _ => None,
+            });
+            if let Some(name) = name {
+                self.tasks.insert(event.arg, name.to_owned());
+            }
+        }
+    }
+
+    fn record(&self, stream: u32, callsite: &Callsite, event: &fata_wire::event::Event<'_>) -> (Option<u64>, Entry) {
+        let mut said = Said {
+            sequence: 0,
+            level: callsite.level,
+            stream,
+            task: 0,
+            task_name: String::new(),
+            target: callsite.category.to_string(),
+            name: callsite.name.to_string(),
+            file: callsite.file.to_string(),
+            line: callsite.line,
+            spans: Vec::new(),
+            fields: Vec::new(),
+            late: false,
+            history: false,
+        };
+        let mut number = None;
+        for (field, value) in callsite.wire_fields().values(event.arg, event.payload) {
+            match (field.name, value) {
+                (log::SEQ, Value::U64(seq)) => number = Some(seq),
+                (log::TASK, Value::Task(task)) => said.task = task,
+                (log::SPANS, Value::U64(word)) => said.spans = self.spans(word),
+                (log::TARGET, Value::Str(target)) => said.target = String::from_utf8_lossy(target).into_owned(),
+                (name, value) => said.fields.push((name.to_owned(), owned(value))),
+            }
+        }
+        said.sequence = number.unwrap_or(0);
+        if said.task != 0 {
+            said.task_name = self.tasks.get(&said.task).cloned().unwrap_or_else(|| format!("task {}", said.task));
+        }
+        let time = self.time(event.ticks);
+        let what = match self.about_itself(&said, time) {
+            Some(loss) => loss,
+            None => {
+                say_what_is_in_the_name(&mut said);
+                What::Record(Box::new(said))
+            }
+        };
+        (number, Entry { time, guest: Rc::clone(&self.guest), what })
+    }
+
+    /// What the log says of itself, as what it means.
+    fn about_itself(&self, said: &Said, time: Time) -> Option<What> {
+        let number = |name: &str| {
+            said.fields.iter().find_map(|(other, value)| match value {
+                Owned::U64(value) if other == name => Some(*value),
+                _ => None,
+            })
+        };
+        if said.target != "fata.log" || said.name != log::SUPPRESSED {
+            return None;
+        }
+        let of = u16::try_from(number("callsite")?).ok().and_then(|id| self.description.callsite(id));
+        let mut counts = Counts::default();
+        let suppressed = number("count")?;
+        match of {
+            Some(of) => counts.by_level[of.level as usize] = suppressed,
+            None => counts.unknown = suppressed,
+        }
+        let place = of.map_or_else(|| "a callsite".to_owned(), |of| format!("{} of {}", of.name, of.category));
+        let nanos = self.nanos(number("within_ticks")?);
+        let first = Time { nanos: time.nanos.saturating_sub(nanos), epoch: time.epoch };
+        Some(What::Loss { cause: Cause::Limited, place, counts, first })
+    }
+
+    /// The names of the spans in a record's word, the outermost first.
+    fn spans(&self, word: u64) -> Vec<String> {
+        let ids = (0..4).rev().map(|i| u16::try_from(word >> (16 * i) & 0xffff).unwrap_or(0)).filter(|&id| id != 0);
+        ids.map(|id| self.description.callsite(id).map_or_else(|| format!("#{id}"), |span| span.name.to_string()))
+            .collect()
+    }
+
+    /// A loss for each run of numbers that is missing before and among `records`.
+    fn losses(
+        &mut self,
+        stream: u32,
+        header: &packet::PacketHeader,
+        records: &[(Option<u64>, Entry)],
+        take: &mut impl FnMut(Entry),
+    ) {
+        let begin = self.time(header.timestamp_begin);
+        let whole = self.whole;
+        let known = self.streams.entry(stream).or_default();
+        let cause = cause(&known.discarded, &header.discarded);
+        known.discarded = header.discarded;
+        let before = known.last.unwrap_or(begin);
+        // Interrupts number their records within another's: sorted, what is missing is missing.
+        let mut numbers: Vec<_> =
+            records.iter().filter_map(|(number, entry)| Some(((*number)?, entry.time, level_of(entry)?))).collect();
+        numbers.sort_by_key(|&(number, ..)| number);
+        let mut lost: Option<(Counts, Time)> = None;
+        for (number, time, level) in numbers {
+            let next = &mut known.next[level as usize];
+            let expected = next.unwrap_or(if whole { 0 } else { number });
+            if number > expected {
+                let (counts, last) = lost.get_or_insert((Counts::default(), time));
+                counts.by_level[level as usize] += number - expected;
+                *last = (*last).min(time);
+            }
+            *next = Some(expected.max(number + 1));
+        }
+        known.last = records.iter().map(|(_, entry)| entry.time).max().or(known.last);
+        if let Some((counts, last)) = lost {
+            let what = What::Loss { cause, place: "the guest's log ring".to_owned(), counts, first: before.min(last) };
+            take(Entry { time: last, guest: Rc::clone(&self.guest), what });
+        }
+    }
+
+    /// What was lost after the last record that was seen, by what the guest itself counted; and how much it made.
+    pub(super) fn end(&mut self, accounts: &[(u32, Account)], take: &mut impl FnMut(Entry)) {
+        for (i, (stream, account)) in accounts.iter().enumerate() {
+            let known = self.streams.entry(*stream).or_default();
+            let mut counts = Counts::default();
+            for (place, level) in log::levels_of(u32::from(i % 2 == 1)).into_iter().enumerate() {
+                let next = known.next[level as usize].unwrap_or(0);
+                counts.by_level[level as usize] = account.offered[place].saturating_sub(next);
+            }
+            if counts.total() > 0 {
+                let last = known.last.unwrap_or(Time::since_start(0));
+                let what =
+                    What::Loss { cause: Cause::Full, place: "the guest's log ring".to_owned(), counts, first: last };
+                take(Entry { time: last, guest: Rc::clone(&self.guest), what });
+            }
+        }
+    }
+
+    fn scale(&self) -> (TickScale, Option<i64>) {
+        let clock = self.description.clock().unwrap_or_default();
+        let anchored = clock.anchor_unix_nanos != 0;
+        let scale = TickScale::new(clock.hz, if anchored { clock.anchor_ticks } else { 0 });
+        (scale, anchored.then(|| i64::try_from(clock.anchor_unix_nanos).unwrap_or(i64::MAX)))
+    }
+
+    fn time(&self, ticks: u64) -> Time {
+        let (scale, anchor) = self.scale.unwrap_or_else(|| self.scale());
+        let nanos = scale.nanos_from_ticks(ticks);
+        match anchor {
+            Some(anchor) => Time::wall(anchor.saturating_add(nanos)),
+            None => Time::since_start(nanos),
+        }
+    }
+
+    fn nanos(&self, ticks: u64) -> i64 {
+        let (scale, _) = self.scale();
+        scale.nanos_from_ticks(scale.origin_ticks().saturating_add(ticks))
+    }
+
+    /// The clock is known for good.
+    pub(super) fn fix_clock(&mut self) {
+        if self.scale.is_none() && self.description.clock().is_some_and(|clock| clock.hz > 0) {
+            self.scale = Some(self.scale());
+        }
+    }
+}
+
+fn level_of(entry: &Entry) -> Option<Level> {
+    match &entry.what {
+        What::Record(said) => Some(said.level),
+        // A summary is itself a record of its class.
+        What::Loss { counts, .. } => counts.worst().map(|level| match log::class_of(level).0 {
+            1 => Level::Warn,
+            _ => Level::Info,
+        }),
+    }
+}
+
+/// Why records were lost between two packets.
+fn cause(before: &Discarded, after: &Discarded) -> Cause {
+    let grew = |cause: packet::Cause| after[cause as usize] > before[cause as usize];
+    let causes = [
+        (packet::Cause::Full, Cause::Full),
+        (packet::Cause::Nested, Cause::Nested),
+        (packet::Cause::TooBig, Cause::TooBig),
+        (packet::Cause::Overwritten, Cause::Overwritten),
+        (packet::Cause::Refused, Cause::Damaged),
+    ];
+    let mut grown = causes.iter().filter(|(cause, _)| grew(*cause)).map(|(_, cause)| *cause);
+    match (grown.next(), grown.next()) {
+        (None, _) => Cause::Overwritten,
+        (Some(cause), None) => cause,
+        (Some(_), Some(_)) => Cause::Various,
+    }
+}
+
+fn owned(value: Value<'_>) -> Owned {
+    match value {
+        Value::U64(value) | Value::Flow(value) => Owned::U64(value),
+        Value::I64(value) => Owned::I64(value),
+        Value::F64(value) => Owned::F64(value),
+        Value::Bool(value) => Owned::Bool(value),
+        Value::Str(bytes) => Owned::Str(bytes.to_vec()),
+        Value::Task(id) | Value::Name(id) | Value::Object(id) => Owned::U64(u64::from(id)),
+    }
+}
+
+/// A record without a message has its words in its name, unless that is only a place in the source.
+fn say_what_is_in_the_name(said: &mut Said) {
+    let has_message = said.fields.iter().any(|(name, _)| name == log::MESSAGE);
+    let is_place = said.name.strip_suffix(&format!(":{}", said.line)).is_some_and(|file| said.file.ends_with(file));
+    if !has_message && !is_place {
+        said.fields.insert(0, (log::MESSAGE.to_owned(), Owned::Str(said.name.clone().into_bytes())));
+    }
+    if said.name == log::REPEATED {
+        said.fields[0].1 = Owned::Str(b"the record before was repeated".to_vec());
+    }
+}

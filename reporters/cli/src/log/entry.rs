@@ -1,0 +1,118 @@
+//! An item that is kept for a while: what `fata-reporters` only borrows, owned.
+
+use fata_reporters::loss::{Cause, Counts, Loss};
+use fata_reporters::record::{Field, Record, Span, Value};
+use fata_reporters::reporter::Item;
+use fata_reporters::time::Time;
+use fata_wire::field::Level;
+
+/// A record or a loss of one guest.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) time: Time,
+    /// The guest's name, as shown.
+    pub(super) guest: std::rc::Rc<str>,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Record(Box<Said>),
+    Loss { cause: Cause, place: String, counts: Counts, first: Time },
+}
+
+/// A record.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub(super) sequence: u64,
+    pub(super) level: Level,
+    pub(super) stream: u32,
+    pub(super) task: u16,
+    pub(super) task_name: String,
+    pub(super) target: String,
+    pub(super) name: String,
+    pub(super) file: String,
+    pub(super) line: u32,
+    pub(super) spans: Vec<String>,
+    pub(super) fields: Vec<(String, Owned)>,
+    pub(super) late: bool,
+    pub(super) history: bool,
+}
+
+/// The value of a field.
+#[derive(Clone, Debug)]
+pub(super) enum Owned {
+    U64(u64),
+    I64(i64),
+    F64(f64),
+    Bool(bool),
+    Str(Vec<u8>),
+}
+
+impl Owned {
+    pub(super) fn value(&self) -> Value<'_> {
+        match self {
+            Owned::U64(value) => Value::U64(*value),
+            Owned::I64(value) => Value::I64(*value),
+            Owned::F64(value) => Value::F64(*value),
+            Owned::Bool(value) => Value::Bool(*value),
+            Owned::Str(bytes) => Value::Str(bytes),
+        }
+    }
+}
+
+impl Entry {
+    /// Hands the entry to `take` as what reporters know.
+    pub(super) fn with<T>(&self, take: impl FnOnce(&Item<'_>) -> T) -> T {
+        match &self.what {
+            What::Record(said) => {
+                let fields: Vec<_> =
+                    said.fields.iter().map(|(name, value)| Field { name, value: value.value() }).collect();
+                let spans: Vec<_> = said.spans.iter().map(|name| Span { name, fields: &[] }).collect();
+                take(&Item::Record(Record {
+                    time: self.time,
+                    sequence: said.sequence,
+                    level: said.level,
+                    guest: &self.guest,
+                    stream: said.stream,
+                    task: &said.task_name,
+                    target: &said.target,
+                    name: &said.name,
+                    file: &said.file,
+                    line: said.line,
+                    spans: &spans,
+                    fields: &fields,
+                    late: said.late,
+                    history: said.history,
+                }))
+            }
+            What::Loss { cause, place, counts, first } => take(&Item::Loss(Loss {
+                guest: &self.guest,
+                counts: *counts,
+                first: *first,
+                last: self.time,
+                ..Loss::new(*cause, place, *first)
+            })),
+        }
+    }
+
+    /// About how much memory it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let text = |text: &String| text.capacity();
+        size_of::<Self>()
+            + match &self.what {
+                What::Loss { place, .. } => text(place),
+                What::Record(said) => {
+                    let fields = said.fields.iter().map(|(name, value)| {
+                        size_of::<(String, Owned)>()
+                            + text(name)
+                            + if let Owned::Str(bytes) = value { bytes.capacity() } else { 0 }
+                    });
+                    size_of::<Said>()
+                        + [&said.task_name, &said.target, &said.name, &said.file].into_iter().map(text).sum::<usize>()
+                        + said.spans.iter().map(|name| size_of::<String>() + text(name)).sum::<usize>()
+                        + fields.sum::<usize>()
+                }
+            }
+    }
+}
