@@ -55,7 +55,7 @@ pub(crate) fn answer(line: &str, reply: &mut Reply) {
     };
 }
 
-#[cfg(all(test, feature = "host"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

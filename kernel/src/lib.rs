@@ -36,6 +36,7 @@ mod logs;
 pub mod net;
 mod numbers;
 pub mod platform;
+pub mod ring;
 pub mod sync;
 
 pub use executor::JoinHandle;

@@ -28,8 +28,196 @@ pub(crate) use host::services;
 pub use host::{boot, clock, console, cpu, idle, memory, net, power};
 
 #[cfg(all(any(feature = "qemu", feature = "xen"), not(feature = "host")))]
-mod chosen;
+mod chosen {
+    //! Which of the image's platforms the guest runs on, found out once, and everything that is to be had on each of them.
+    //!
+    //! One ELF boots in QEMU and as a Xen domain: the loader is the same, and the hypervisor says in `cpuid` which it is. Each
+    //! function here asks that and passes on the call. In an image for one platform alone there is nothing to ask.
+
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    use super::machine::cpu;
+    #[cfg(feature = "qemu")]
+    use super::qemu;
+    #[cfg(feature = "xen")]
+    use super::xen;
+
+    /// The platforms that are in this image.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Hypervisor {
+        /// QEMU, or anything else that has a PC's devices.
+        #[cfg(feature = "qemu")]
+        Qemu,
+        /// Xen.
+        #[cfg(feature = "xen")]
+        Xen,
+    }
+
+    /// Whether `cpuid` has named Xen.
+    static ON_XEN: AtomicBool = AtomicBool::new(false);
+
+    /// Looks which it is. Nothing else here may be called before.
+    pub(super) fn look() {
+        ON_XEN.store(cpu::xen_leaves().is_some(), Ordering::Relaxed);
+    }
+
+    pub(super) fn hypervisor() -> Hypervisor {
+        match ON_XEN.load(Ordering::Relaxed) {
+            #[cfg(feature = "xen")]
+            true => Hypervisor::Xen,
+            #[cfg(feature = "qemu")]
+            false => Hypervisor::Qemu,
+            // There is but the other one.
+            #[cfg(not(feature = "xen"))]
+            true => Hypervisor::Qemu,
+            #[cfg(not(feature = "qemu"))]
+            false => Hypervisor::Xen,
+        }
+    }
+
+    /// Calls the function on the platform that the guest runs on.
+    macro_rules! on_platform {
+        ($($path:ident)::+ ( $($argument:expr),* )) => {
+            match hypervisor() {
+                #[cfg(feature = "qemu")]
+                Hypervisor::Qemu => qemu::$($path)::+($($argument),*),
+                #[cfg(feature = "xen")]
+                Hypervisor::Xen => xen::$($path)::+($($argument),*),
+            }
+        };
+    }
+
+    /// The platform's number in the trace.
+    pub(super) fn platform() -> fata_wire::shared::Platform {
+        match hypervisor() {
+            #[cfg(feature = "qemu")]
+            Hypervisor::Qemu => fata_wire::shared::Platform::Qemu,
+            #[cfg(feature = "xen")]
+            Hypervisor::Xen => fata_wire::shared::Platform::Xen,
+        }
+    }
+
+    /// Makes the console work, and whatever must be there before memory is. `entry_ticks` is the TSC at the image's entry.
+    pub(super) fn start_console(entry_ticks: u64) {
+        on_platform!(boot::start_console(entry_ticks));
+    }
+
+    /// Finds the time and makes interrupts come. Memory and the ring are there.
+    pub(super) fn start_devices(args: &str) {
+        on_platform!(boot::start_devices(args));
+    }
+
+    /// A device's interrupt. Interrupts are off.
+    pub(super) fn interrupted(vector: u8) {
+        on_platform!(boot::interrupted(vector));
+    }
+
+    /// Ends the machine with the exit code, as it is.
+    pub(super) fn stop(code: i32) -> ! {
+        on_platform!(power::stop(code))
+    }
+
+    /// Time since boot.
+    pub mod clock {
+        #[cfg(feature = "qemu")]
+        use super::qemu;
+        #[cfg(feature = "xen")]
+        use super::xen;
+        use super::{Hypervisor, hypervisor};
+
+        /// Nanoseconds since the image's entry; never backwards.
+        #[must_use]
+        pub fn now() -> u64 {
+            on_platform!(clock::now())
+        }
+
+        /// Nanoseconds since 1970, where the machine knows.
+        pub(in crate::platform) fn unix_nanos() -> Option<u64> {
+            on_platform!(clock::unix_nanos())
+        }
+    }
+
+    /// Text for the person in front of the machine.
+    pub mod console {
+        #[cfg(feature = "qemu")]
+        use super::qemu;
+        #[cfg(feature = "xen")]
+        use super::xen;
+        use super::{Hypervisor, hypervisor};
+
+        /// Writes the text. When the console is full it waits for 20 ms, then discards.
+        pub fn write(text: &str) {
+            on_platform!(console::write(text));
+        }
+
+        /// Bytes that found no reader since boot.
+        #[must_use]
+        pub fn discarded_bytes() -> u64 {
+            on_platform!(console::discarded_bytes())
+        }
+    }
+
+    /// Sleeping until an interrupt or a deadline.
+    pub mod idle {
+        #[cfg(feature = "qemu")]
+        use super::qemu;
+        #[cfg(feature = "xen")]
+        use super::xen;
+        use super::{Hypervisor, hypervisor};
+
+        /// Pauses until [`kick`] or until the clock reads `deadline` nanoseconds; whether there was a kick. May return early: the
+        /// caller looks for work.
+        pub fn wait(deadline: Option<u64>) -> bool {
+            on_platform!(idle::wait(deadline))
+        }
+
+        /// Makes the running wait return, or the next one if none is running. From interrupt handlers too.
+        pub fn kick() {
+            super::super::machine::kicked::kick();
+        }
+    }
+
+    /// The platform's own tasks.
+    pub(crate) mod services {
+        #[cfg(feature = "qemu")]
+        use super::qemu;
+        #[cfg(feature = "xen")]
+        use super::xen;
+        use super::{Hypervisor, hypervisor};
+        use crate::Guest;
+
+        /// Starts them.
+        pub(crate) fn start(guest: &Guest) {
+            on_platform!(services::start(guest));
+        }
+    }
+
+    /// The network device.
+    pub mod net {
+        #[cfg(feature = "qemu")]
+        use super::qemu;
+        #[cfg(feature = "xen")]
+        use super::xen;
+        use super::{Hypervisor, hypervisor};
+        use crate::Guest;
+        use crate::net::Net;
+
+        /// Brings the network up on the machine's device, if there is one.
+        pub(crate) fn start(guest: &Guest) -> Net {
+            match hypervisor() {
+                #[cfg(feature = "qemu")]
+                Hypervisor::Qemu => Net::start(guest, qemu::net::device()),
+                #[cfg(feature = "xen")]
+                Hypervisor::Xen => Net::start(guest, xen::net::device()),
+            }
+        }
+    }
+}
 #[cfg(all(any(feature = "qemu", feature = "xen"), not(feature = "host")))]
+#[cfg_attr(
+    not(all(feature = "qemu", feature = "xen")),
+    allow(dead_code, reason = "what only the other platform uses, where it is not in the image")
+)]
 mod machine;
 #[cfg(all(feature = "qemu", not(feature = "host")))]
 mod qemu;

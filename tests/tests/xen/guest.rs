@@ -38,7 +38,7 @@ impl Guest {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../samples/{sample}.cfg"));
         fs::copy(config, dom0.share().join(format!("{name}.cfg"))).unwrap();
         dom0.sh(&format!(
-            "xl create -q {name}.cfg 'name=\"{name}\"; cmdline=\"sample={sample} name={name} {args}\"; {settings}'"
+            "xl create -q {name}.cfg 'kernel=\"/share/fata-image\"; name=\"{name}\"; cmdline=\"sample={sample} name={name} {args}\"; {settings}'"
         ));
         Guest { dom0, name: name.to_owned() }
     }
@@ -75,6 +75,11 @@ impl Guest {
             assert!(start.elapsed() < PATIENCE, "{} is still there, {state}: {}", self.name, self.console());
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Its number.
+    pub(crate) fn domid(&self) -> u32 {
+        self.dom0.sh(&format!("xl domid {}", self.name)).trim().parse().unwrap()
     }
 }
 

@@ -35,3 +35,69 @@ fn the_image_that_boots_in_qemu_boots_as_a_domain_and_ends_on_its_own() {
     assert!(console.contains("hello from a unikernel"), "{console}");
     guest.wait_until_gone();
 }
+
+/// The network device, with a hotplug script that dom0's small image can run.
+const VIF: &str = r#"vif=["bridge=xenbr0,script=vif-fata"]"#;
+
+#[test]
+fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {
+    let Some(dom0) = dom0() else { return };
+    let guest = Guest::create(dom0, "http", "http-1", "", VIF);
+    guest.wait_for("listening on port 80");
+    let owner = guest.domid();
+    let place = format!("/local/domain/{owner}/data/fata");
+    for line in dom0.sh(&format!("xenstore-ls -fp {place}")).lines() {
+        assert!(line.ends_with(&format!("(n{owner},r0)")), "{line}");
+    }
+    for (key, value) in [("version", "1"), ("name", "http-1"), ("state", "running")] {
+        assert_eq!(dom0.sh(&format!("xenstore-read {place}/{key}")).trim(), value);
+    }
+    let pages: usize = dom0.sh(&format!("xenstore-read {place}/pages")).trim().parse().unwrap();
+    assert!(pages > 1024, "4 MiB of ring and what belongs to it are {pages} pages");
+    // Nobody has bound to the other end of the channel.
+    let port = dom0.sh(&format!("xenstore-read {place}/event-channel"));
+    let channels = dom0.sh(&format!("lsevtchn {owner}"));
+    let line = channels.lines().find(|line| line.trim_start().starts_with(&format!("{}:", port.trim())));
+    assert!(line.is_some_and(|line| line.contains("Waiting connection) - Remote Domain 0")), "{port}{channels}");
+}
+
+#[test]
+fn the_guest_is_reached_over_netback_also_when_every_frame_is_in_many_pieces() {
+    let Some(dom0) = dom0() else { return };
+    for (name, address, args) in [("http-2", "10.0.2.22", ""), ("http-3", "10.0.2.23", "tx_fragment=85")] {
+        let guest = Guest::create(dom0, "http", name, &format!("ip={address}/24 {args}"), VIF);
+        guest.wait_for("listening on port 80");
+        let pings = dom0.sh(&format!("ping -c 10 -i 0.1 {address}"));
+        assert!(pings.contains(" 0% packet loss"), "{pings}");
+        let big = dom0.sh(&format!("for i in 1 2 3; do curl -sS http://{address}/big; done | tee /tmp/{name} | wc -c; tr -d . </tmp/{name} | wc -c"));
+        assert_eq!(big.split_ascii_whitespace().collect::<Vec<_>>(), ["307200", "0"], "three times 100 KiB of dots");
+        let answers = dom0.sh(&format!("for i in 1 2 3 4 5 6 7 8; do curl -sS http://{address}/health; done"));
+        assert_eq!(answers.matches("ok").count(), 8, "{answers}");
+    }
+}
+
+#[test]
+fn the_toolstack_ends_a_guest_and_starts_it_anew() {
+    let Some(dom0) = dom0() else { return };
+    let guest = Guest::create(dom0, "http", "http-4", "ip=10.0.2.24/24", VIF);
+    guest.wait_for("listening on port 80");
+    let first = guest.domid();
+    dom0.sh("xl reboot http-4");
+    let again = "until d=$(xl domid http-4 2>/dev/null) && [ $d != FIRST ] && xenstore-exists /local/domain/$d/data/fata/state; do sleep 0.2; done";
+    dom0.sh(&again.replace("FIRST", &first.to_string()));
+    assert_ne!(guest.domid(), first);
+    dom0.sh("until curl -sS -m 1 http://10.0.2.24/health; do sleep 0.2; done");
+    dom0.sh("xl shutdown -w http-4");
+    guest.wait_until_gone();
+}
+
+#[test]
+fn a_guest_that_dies_says_why_and_is_kept() {
+    let Some(dom0) = dom0() else { return };
+    for (crash, words) in [("panic", "crash=panic was asked for"), ("null", "the page at 0: a null pointer")] {
+        let guest = Guest::create(dom0, "hello", &format!("dying-{crash}"), &format!("crash={crash}"), "");
+        guest.wait_for(words);
+        let state = guest.state();
+        assert!(state.as_ref().is_some_and(|state| state.contains('c')), "{crash}: {state:?}");
+    }
+}

@@ -10,8 +10,9 @@ online)
     xenstore-write "$XENBUS_PATH/hotplug-status" connected
     ;;
 offline)
-    brctl delif xenbr0 "$vif"
-    ip link set dev "$vif" down
+    # The kernel takes the device away with its domain, and may have done so already.
+    brctl delif xenbr0 "$vif" 2>/dev/null
+    ip link set dev "$vif" down 2>/dev/null
     ;;
 esac
 exit 0

@@ -96,7 +96,7 @@ pub fn value<'a>(args: &'a str, key: &str) -> Option<&'a str> {
         .filter_map(|word| word.split_once('='))
         .filter(|(k, _)| *k == key)
         .map(|(_, v)| v)
-        .last()
+        .next_back()
 }
 
 /// Copies the command line and returns its length; what is not ASCII in it becomes `?`.

@@ -9,7 +9,7 @@
 //! | 0 to 31 | exceptions | [`exception`]: prints where and why, seals the ring, ends the guest |
 //! | 32 | QEMU's network device | the driver, and it is the driver that ends the interrupt |
 //! | 33 | Xen's events | each event's own function |
-//! | 48 | QEMU's one-shot timer | a kick |
+//! | 48 | QEMU's one-shot timer | it ends the pause, no more |
 //! | 63 | spurious | nobody, as the manual asks |
 //!
 //! The upper four bits of a vector are its priority: the timer interrupts while the network device is not answered yet.

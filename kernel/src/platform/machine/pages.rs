@@ -75,7 +75,8 @@ pub(in crate::platform) fn protect() {
     unsafe {
         let directories = (&raw mut boot_page_directories).cast::<u64>();
         let mut page = 0;
-        for (index, table) in (*(&raw mut FINE)).iter_mut().enumerate() {
+        let fine = &raw mut FINE;
+        for (index, table) in (*fine).iter_mut().enumerate() {
             for entry in &mut table.0 {
                 *entry = rights(page).map_or(0, |rights| page | rights);
                 page += PAGE_BYTES;
@@ -98,11 +99,12 @@ pub(in crate::platform) fn map_device(address: u64, len_bytes: u64) -> bool {
     let Some(end) = address.checked_add(len_bytes).filter(|&end| end <= 1 << 46) else { return false };
     let mut page = (address & !(LARGE_PAGE_BYTES - 1)).max(MAPPED_BYTES);
     while page < end {
-        let index = |shift: u32| (page >> shift) as usize & 511;
+        let index = |shift: u32| (page >> shift & 511) as usize;
         // SAFETY: only boot and drivers that are being set up come here, on the only vCPU; no reference into the tables
         // outlives this function. The pages lie beyond the 4 GiB in which all of Rust's objects are.
         unsafe {
-            let root = &mut *(&raw mut boot_pml4);
+            let root = &raw mut boot_pml4;
+            let root = &mut *root;
             let Some(entry) =
                 table_behind(&mut root.0[index(39)]).and_then(|upper| table_behind(&mut upper.0[index(30)]))
             else {

@@ -20,13 +20,14 @@ use super::mmio::Register;
 /// The network device's vector.
 pub(super) const NET_VECTOR: u8 = 32;
 /// The timer's vector.
-pub(super) const TIMER_VECTOR: u8 = 48;
+const TIMER_VECTOR: u8 = 48;
 /// The vector for an interrupt that was gone when the CPU asked which it is.
 pub(super) const SPURIOUS_VECTOR: u8 = 63;
 
-// SAFETY: the local APIC lies here on every PC unless someone moves it, which nobody does; its registers make it raise
-// interrupts, for which gates exist, and nothing else.
+/// A register of the local APIC.
 const fn local(offset: usize) -> Register {
+    // SAFETY: the local APIC lies here on every PC unless someone moves it, which nobody does; its registers make it raise
+    // interrupts, for which gates exist, and nothing else.
     unsafe { Register::new(0xfee0_0000 + offset) }
 }
 const END_OF_INTERRUPT: Register = local(0xb0);

@@ -7,7 +7,7 @@
 
 use fata_probe::{instant, span_begin, span_end};
 
-use super::apic::{NET_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
+use super::apic::{NET_VECTOR, SPURIOUS_VECTOR};
 use super::machine::boot::{number, refuse};
 use super::machine::{kicked, trace};
 use super::{apic, clock, console, net};
@@ -41,16 +41,12 @@ pub(in crate::platform) fn start_devices(args: &str) {
 /// A device's interrupt. Interrupts are off.
 pub(in crate::platform) fn interrupted(vector: u8) {
     match vector {
-        TIMER_VECTOR => {
-            kicked::kick();
-            apic::end_of_interrupt();
-        }
         NET_VECTOR => {
             net::interrupted();
             kicked::kick();
         }
         SPURIOUS_VECTOR => (),
-        // No device was told any other. Answering keeps the next interrupts coming.
+        // The timer's ends the pause, which is all that is asked of it. No device was told any other vector. Answering keeps the next interrupts coming.
         _ => apic::end_of_interrupt(),
     }
 }

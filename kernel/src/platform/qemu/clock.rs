@@ -59,7 +59,7 @@ pub(super) fn start(parameter: Option<u64>) -> Option<(u64, Source)> {
 #[must_use]
 pub(crate) fn now() -> u64 {
     let ticks = cpu::ticks().saturating_sub(ENTRY_TICKS.load(Ordering::Relaxed));
-    let nanos = u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed)) >> 32;
+    let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
     // 2^64 ns are 584 years.
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }

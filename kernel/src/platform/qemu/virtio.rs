@@ -57,7 +57,8 @@ pub(super) fn negotiate(transport: &mut SomeTransport<'static>) -> bool {
     let features = transport.read_device_features() & (MAC | VERSION_1);
     transport.write_driver_features(features);
     transport.set_status(begun | DeviceStatus::FEATURES_OK);
-    transport.set_guest_page_size(PAGE_SIZE as u32);
+    const PAGE_BYTES: u32 = 4096;
+    transport.set_guest_page_size(PAGE_BYTES);
     features & VERSION_1 != 0
 }
 

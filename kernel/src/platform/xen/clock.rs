@@ -10,9 +10,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::cpu;
 use super::events::shared_page;
-use super::page::Page;
+use super::{cpu, hypercall};
+use crate::ring::Page;
 
 /// In the shared page: what Xen says of this vCPU's time, and of the time of day.
 const VERSION: usize = 32;
@@ -63,7 +63,7 @@ impl Sample {
     fn nanos_at(self, ticks: u64) -> u64 {
         let scaled = |ticks: u64| {
             let shifted = if self.shift < 0 { ticks >> -self.shift } else { ticks << self.shift };
-            u64::try_from(u128::from(shifted) * u128::from(self.scale) >> 32).unwrap_or(u64::MAX)
+            u64::try_from((u128::from(shifted) * u128::from(self.scale)) >> 32).unwrap_or(u64::MAX)
         };
         if ticks >= self.tsc {
             self.nanos.saturating_add(scaled(ticks - self.tsc))
@@ -86,8 +86,17 @@ pub(super) fn entered(ticks: u64) {
 }
 
 /// Begins to tell the time. Returns how many ticks are a second.
+///
+/// What Xen says of a domain that has just begun may be from before it gave it a TSC of its own: of a tick that is yet to
+/// come. It says so anew when the vCPU comes back from a pause.
 pub(super) fn start(page: Page) -> u64 {
-    let sample = Sample::read(page);
+    let sample = loop {
+        let sample = Sample::read(page);
+        if sample.scale != 0 && sample.tsc <= cpu::ticks() {
+            break sample;
+        }
+        hypercall::give_way();
+    };
     ENTRY_NANOS.store(sample.nanos_at(ENTRY_TICKS.load(Ordering::Relaxed)), Ordering::Relaxed);
     sample.hz()
 }

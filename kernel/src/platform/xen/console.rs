@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use super::cpu;
 use super::hypercall::{self, Parameter};
-use super::page::{ByteRing, Page};
+use crate::ring::{ByteRing, Page};
 
 /// How long a byte may wait: 20 ms of a TSC of 3 GHz. The clock is not known when the first lines are written.
 const PATIENCE_TICKS: u64 = 60_000_000;

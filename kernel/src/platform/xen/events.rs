@@ -15,8 +15,7 @@
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::hypercall::{self, Refused, Space};
-use super::machine::kicked;
-use super::page::Page;
+use crate::ring::Page;
 
 /// The vector of all events.
 pub(super) const EVENT_VECTOR: u8 = 33;
@@ -89,14 +88,6 @@ impl Port {
         hypercall::send(self.0);
     }
 
-    /// Ends the channel.
-    pub(super) fn close(self) {
-        if let Some(slot) = FUNCTIONS.get(self.0 as usize) {
-            slot.store(core::ptr::null_mut(), Ordering::Relaxed);
-        }
-        hypercall::close(self.0);
-    }
-
     /// Waits until `ready`, or until Xen's clock reads `deadline`; says which. `ready` is looked at after every event of
     /// the port. Interrupts must be off: the event must not be taken by the function.
     pub(super) fn wait_until(self, deadline: u64, mut ready: impl FnMut() -> bool) -> bool {
@@ -135,7 +126,6 @@ pub(super) fn interrupted() {
             bits &= bits - 1;
         }
     }
-    kicked::kick();
 }
 
 fn call(port: usize) {

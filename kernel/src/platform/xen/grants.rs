@@ -1,7 +1,6 @@
 //! Grants: leave for another domain to map a page of ours, or to copy from or to it.
 //!
-//! Invariant: an entry of the table is written by us while its flags are 0, and by Xen alone while they are not; the flags
-//! are written last. An entry is used again only after its flags were taken back and nobody had the page mapped.
+//! Invariant: an entry of the table is written once, its flags last, and holds until the domain ends: nothing is taken back.
 //!
 //! When it is full: the table grows by a frame of 512 entries, until Xen refuses ([`GrantError::Full`]: `max_grant_frames` in
 //! the xl.cfg).
@@ -14,25 +13,22 @@ use core::sync::atomic::Ordering;
 
 use super::hypercall::{self, Refused, Space};
 use super::machine::local::Local;
-use super::page::{PAGE_BYTES, Page};
+use crate::ring::Page;
 
 /// What an entry permits (`grant_table.h`).
 const PERMIT_ACCESS: u16 = 1;
 const READ_ONLY: u16 = 4;
-/// What Xen adds while the page is mapped.
-const IN_USE: u16 = 8 | 16;
 const ENTRY_BYTES: usize = 8;
-const ENTRIES_PER_FRAME: u32 = (PAGE_BYTES / ENTRY_BYTES) as u32;
+const ENTRIES_PER_FRAME: u32 = 512;
 /// The toolstack has used the first ones, for the console and XenStore.
 const RESERVED: u32 = 8;
 
-static TABLE: Local<Table> = Local::new(Table { frames: Vec::new(), next: RESERVED, free: Vec::new() });
+static TABLE: Local<Table> = Local::new(Table { frames: Vec::new(), next: RESERVED });
 
 struct Table {
     frames: Vec<Page>,
     /// Entries from here on were never used.
     next: u32,
-    free: Vec<u32>,
 }
 
 /// The number by which another domain asks for a page.
@@ -73,10 +69,7 @@ impl fmt::Display for GrantError {
 /// Lets domain `domain` use the page of this number.
 pub(super) fn grant(domain: u16, frame: u64, access: Access) -> Result<GrantRef, GrantError> {
     let mut table = TABLE.get();
-    let number = match table.free.pop() {
-        Some(number) => number,
-        None => table.never_used()?,
-    };
+    let number = table.next_entry()?;
     let (page, at) = table.entry(number);
     let flags = PERMIT_ACCESS | if access == Access::ReadOnly { READ_ONLY } else { 0 };
     // Frames lie below 4 GiB, so their numbers have 20 bits.
@@ -86,32 +79,13 @@ pub(super) fn grant(domain: u16, frame: u64, access: Access) -> Result<GrantRef,
     Ok(GrantRef(number))
 }
 
-/// Takes the leave back; whether that could be done: not while the other domain has the page mapped.
-pub(super) fn revoke(reference: GrantRef) -> bool {
-    let mut table = TABLE.get();
-    let (page, at) = table.entry(reference.0);
-    let entry = page.word(at);
-    let mut seen = entry.load(Ordering::Relaxed);
-    while seen & u32::from(IN_USE) == 0 {
-        // SeqCst: pairs with Xen's changing the flags: it sees them gone, or we see it in use.
-        match entry.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed) {
-            Ok(_) => {
-                table.free.push(reference.0);
-                return true;
-            }
-            Err(now) => seen = now,
-        }
-    }
-    false
-}
-
 impl Table {
     fn entry(&self, number: u32) -> (Page, usize) {
         let frame = self.frames[(number / ENTRIES_PER_FRAME) as usize];
         (frame, (number % ENTRIES_PER_FRAME) as usize * ENTRY_BYTES)
     }
 
-    fn never_used(&mut self) -> Result<u32, GrantError> {
+    fn next_entry(&mut self) -> Result<u32, GrantError> {
         let number = self.next;
         if self.frames.len() <= (number / ENTRIES_PER_FRAME) as usize {
             self.grow()?;

@@ -190,14 +190,6 @@ pub(super) fn unmask(port: u32) {
     let _ = unsafe { call_with(EVENT_CHANNEL_OP, 9, &mut structure) };
 }
 
-/// Gives the port back.
-pub(super) fn close(port: u32) {
-    let mut structure = port;
-    // Only a port that does not exist is refused.
-    // SAFETY: EVTCHNOP_close (3) reads a `struct evtchn_close`, which is a port.
-    let _ = unsafe { call_with(EVENT_CHANNEL_OP, 3, &mut structure) };
-}
-
 /// Pauses the vCPU until the port is pending or Xen's clock reads `deadline`, with interrupts off too. May return early.
 pub(super) fn wait_for_port(port: u32, deadline: u64) {
     #[repr(C)]
@@ -209,6 +201,15 @@ pub(super) fn wait_for_port(port: u32, deadline: u64) {
     let mut structure = Poll { ports: &raw const port, count: 1, deadline };
     // To return early is allowed, and so is that it fails.
     // SAFETY: SCHEDOP_poll (3) reads a `struct sched_poll` and the port that it names, both of which live here.
+    let _ = unsafe { call_with(SCHED_OP, 3, &mut structure) };
+}
+
+/// Lets Xen run others for a moment: it writes what it has to say to this vCPU when it comes back to it.
+pub(super) fn give_way() {
+    // No ports, and a deadline long ago.
+    let mut structure = [0u64, 0, 1];
+    // To return early is allowed, and so is that it fails.
+    // SAFETY: SCHEDOP_poll (3) reads a `struct sched_poll`: a pointer, a u32 with padding, a u64. No port is read.
     let _ = unsafe { call_with(SCHED_OP, 3, &mut structure) };
 }
 

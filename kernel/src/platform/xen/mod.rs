@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `boot` | what starting takes |
 //! | `hypercall` | calls into Xen |
-//! | `page` | a page that somebody else writes too |
 //! | `events` | event channels, Xen's interrupts |
 //! | `grants` | leave for another domain to map a page |
 //! | `clock` | Xen's system time |
 //! | `idle` | pausing until an event |
+//! | `net` | the network device |
 //! | `console` | the console ring that dom0's `xenconsoled` reads |
 //! | `store` | XenStore, the tree through which domains find one another |
 //! | `services` | what the toolstack asks of the guest: to shut down, to reboot |
@@ -24,7 +24,7 @@ mod events;
 mod grants;
 mod hypercall;
 pub(super) mod idle;
-mod page;
+pub(super) mod net;
 pub(super) mod power;
 pub(super) mod services;
 mod store;

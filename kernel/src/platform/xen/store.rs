@@ -25,15 +25,14 @@ use core::task::{Poll, Waker};
 use super::events::Port;
 use super::hypercall::{self, Parameter, Refused};
 use super::machine::local::Local;
-use super::page::{ByteRing, Page};
 use super::{clock, cpu};
 use crate::executor::WakeCell;
+use crate::ring::{ByteRing, Page};
 
 /// Kinds of messages (`io/xs_wire.h`).
 const READ: u32 = 2;
 const WATCH: u32 = 4;
 const WRITE: u32 = 11;
-const REMOVE: u32 = 13;
 const SET_PERMISSIONS: u32 = 14;
 const WATCH_EVENT: u32 = 15;
 const ERROR: u32 = 16;
@@ -128,11 +127,6 @@ pub(super) fn read_number<T: core::str::FromStr>(path: &str) -> Result<T, StoreE
 /// Makes `path` say `value`.
 pub(super) fn write(path: &str, value: &str) -> Result<(), StoreError> {
     ask(WRITE, &[path.as_bytes(), b"\0", value.as_bytes()]).map(drop)
-}
-
-/// Removes `path` and all below it.
-pub(super) fn remove(path: &str) -> Result<(), StoreError> {
-    ask(REMOVE, &[path.as_bytes(), b"\0"]).map(drop)
 }
 
 /// Makes `path`, and what will be below it, ours to write and domain `reader`'s to read, and nobody else's.

@@ -47,8 +47,8 @@ use super::events::Port;
 use super::grants::{self, Access, GrantError, GrantRef};
 use super::hypercall::Refused;
 use super::machine::{boot, kicked, trace};
-use super::page::Page;
 use super::store::{self, StoreError};
+use crate::ring::Page;
 
 const VERSION: u32 = 1;
 const MAGIC: u32 = u32::from_le_bytes(*b"FGRT");
