@@ -50,6 +50,11 @@ impl Args {
         if packing == Packing::Nothing {
             return NO_ARGS;
         }
+        if packing == Packing::Numbers
+            && let Some(at) = self.keep_small(arg, payload)
+        {
+            return at;
+        }
         let words = payload.len() / 8;
         // Three lengths of at most three bytes, and no word takes more than ten.
         let room = 6 + words * 10;
@@ -64,7 +69,7 @@ impl Args {
                 }
                 self.forgotten += 1;
             }
-            self.segments.push(Vec::new());
+            self.segments.push(Vec::with_capacity(SEGMENT_BYTES));
         }
         let before = (self.segments.len() - 1) * SEGMENT_BYTES;
         let Some(segment) = self.segments.last_mut() else { return NO_ARGS };
@@ -78,6 +83,25 @@ impl Args {
             (0..words).for_each(|word| put_number(segment, u64_at(payload, word * 8)));
         }
         u32::try_from(at).unwrap_or(NO_ARGS)
+    }
+
+    /// One number below 2^28 and a narrow value below 2^14, where the last segment has room: six bytes at most, put together in
+    /// a register.
+    #[inline]
+    fn keep_small(&mut self, arg: u16, payload: &[u8]) -> Option<u32> {
+        let number = u64_at(payload, 0);
+        let at = (self.segments.len().checked_sub(1)?) * SEGMENT_BYTES;
+        let segment = self.segments.last_mut()?;
+        if payload.len() != 8 || number >> 28 != 0 || arg >> 14 != 0 || segment.len() + 8 > segment.capacity() {
+            return None;
+        }
+        let at = at + segment.len();
+        let (arg, arg_bits) = seven_bits(arg.into());
+        let (number, number_bits) = seven_bits(number);
+        let all = 2 | arg << 8 | number << (8 + arg_bits);
+        segment.extend_from_slice(&all.to_le_bytes());
+        segment.truncate(at % SEGMENT_BYTES + (8 + arg_bits + number_bits) as usize / 8);
+        u32::try_from(at).ok()
     }
 
     /// The narrow value and the payload that were kept at `at`.
@@ -112,6 +136,16 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     out.push(number as u8);
+}
+
+/// What [`put_number`] writes for a number below 2^28, as a word, and its length in bits.
+#[inline]
+fn seven_bits(number: u64) -> (u64, u32) {
+    let spread = number & 0x7f | (number & 0x3f80) << 1 | (number & 0x1f_c000) << 2 | (number & 0xfe0_0000) << 3;
+    let bytes = (64 - number.leading_zeros()).div_ceil(7).max(1);
+    // All bytes but the last say that another one follows.
+    let more = 0x80_8080 & ((1 << (8 * (bytes - 1))) - 1);
+    (spread | more, 8 * bytes)
 }
 
 fn number(bytes: &mut &[u8]) -> Option<u64> {

@@ -134,11 +134,10 @@ impl Trace {
             self.too_deep += 1;
             return;
         }
-        let phase = match category {
-            Category::Heap => {
-                1 + u8::try_from(stack.frames.iter().filter(|frame| frame.phase > 0).count()).unwrap_or(u8::MAX - 1)
-            }
-            _ => 0,
+        let phase = if category == Category::Heap {
+            1 + u8::try_from(stack.frames.iter().filter(|frame| frame.phase > 0).count()).unwrap_or(u8::MAX - 1)
+        } else {
+            0
         };
         if depth == stack.rows.len() {
             let depth = u16::try_from(depth).unwrap_or(u16::MAX);
@@ -155,6 +154,9 @@ impl Trace {
 
     #[inline]
     pub(crate) fn span_end(&mut self, at: usize, time: Nanos, callsite: u16, category: Category) {
+        if category == Category::Ordinary && self.end_innermost(at, time, callsite) {
+            return;
+        }
         let Some(stream) = self.streams.get(at) else { return };
         let first = if category == Category::Interrupt { Owner::Cpu } else { Self::owner(stream) };
         // A future that is done gives up its guards after its last poll.
@@ -166,6 +168,40 @@ impl Trace {
             }
         }
         self.orphan_ends += 1;
+    }
+
+    /// What nearly every end is: of the innermost span of a task, with no gap since it began. `false` if it is not.
+    #[inline]
+    fn end_innermost(&mut self, at: usize, time: Nanos, callsite: u16) -> bool {
+        let Trace { streams, stacks, tracks, times, .. } = self;
+        let Some(stream) = streams.get(at) else { return false };
+        let Owner::Task(task) = Self::owner(stream) else { return false };
+        let Some(stack) = stacks.get_mut(task.0 as usize) else { return false };
+        let Some(&Frame { callsite: top, gaps, start, counted_from, covered, .. }) = stack.frames.last() else {
+            return false;
+        };
+        if top != callsite || gaps != stream.gap_count() {
+            return false;
+        }
+        stack.frames.pop();
+        let row = stack.rows.get(stack.frames.len()).copied().unwrap_or(Tracks::NONE);
+        while let Some(below) = stack.frames.last_mut() {
+            if below.callsite != 0 {
+                below.covered += time - counted_from;
+                break;
+            }
+            stack.frames.pop();
+        }
+        if let Some(row) = tracks.row(row) {
+            row.end(time, false);
+        } else if let Some(row) = tracks.row_with_open(row) {
+            row.abandon();
+        }
+        let duration = (time - start).max(0);
+        if let Some(times) = times.get_mut(usize::from(callsite)) {
+            times.ended(duration, (duration - covered).max(0), false);
+        }
+        true
     }
 
     /// Ends the span at `index`, and before it what a gap left open above it.

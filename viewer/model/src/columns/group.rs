@@ -70,7 +70,11 @@ const NONE: u32 = u32::MAX;
 struct Extent(u32);
 
 impl Extent {
+    #[inline]
     fn of(nanos: u64) -> Self {
+        if nanos < 1 << 26 {
+            return Extent(low_word(nanos) << 6);
+        }
         let doubled = (64 - nanos.leading_zeros()).saturating_sub(26);
         let mut bits = nanos.div_ceil(1 << doubled);
         let mut exponent = doubled;
@@ -96,30 +100,32 @@ impl Leaf {
         let start = tail.starts[0];
         let extent = tail.ends[FAN_OUT - 1].abs_diff(start);
         let (mut offsets, mut durations) = ([0; FAN_OUT], [0; FAN_OUT]);
-        let (mut all_offsets, mut all_durations, mut busy) = (0, 0, 0);
-        for i in 0..FAN_OUT {
-            offsets[i] = tail.starts[i].abs_diff(start);
-            durations[i] = tail.ends[i].abs_diff(tail.starts[i]);
-            all_offsets |= offsets[i];
-            all_durations |= durations[i];
-            busy += durations[i];
+        let (mut all_durations, mut busy) = (0, 0);
+        let times = tail.starts.iter().zip(&tail.ends);
+        for ((offset, duration), (&began, &ended)) in offsets.iter_mut().zip(&mut durations).zip(times) {
+            *offset = (began - start).cast_unsigned();
+            *duration = (ended - began).cast_unsigned();
+            all_durations |= *duration;
+            busy += *duration;
         }
-        let (mut longest, mut key, mut other_keys, mut all_keys) = (durations[0], tail.keys[0], 0, 0);
+        let (mut longest, mut key, mut all_keys, mut other_keys) = (durations[0], tail.keys[0], 0, 0);
         for (&duration, &candidate) in durations.iter().zip(&tail.keys) {
             key = if duration > longest { candidate } else { key };
             longest = longest.max(duration);
-            other_keys |= candidate ^ tail.keys[0];
             all_keys |= candidate;
+            other_keys |= candidate ^ tail.keys[0];
         }
         let packed_extent = Extent::of(extent);
         // Nothing between them and no overlap: the sum is the whole.
         let contiguous = busy == extent && packed_extent.is_exact();
-        let starts = Width::of(all_offsets);
-        let durations_width = if contiguous { Width::of(0) } else { Width::of(all_durations) };
-        let keys = if other_keys == 0 { Width::of(0) } else { Width::of(all_keys.into()) };
+        // Starts only grow.
+        let starts = Width::of(offsets[FAN_OUT - 1]);
+        let durations_width = Width::of(if contiguous { 0 } else { all_durations });
+        let keys = Width::of(if other_keys == 0 { 0 } else { all_keys.into() });
         column(out, starts, &offsets);
         column(out, durations_width, &durations);
-        column(out, keys, &tail.keys.map(u64::from));
+        let [a, b, c, d, e, f, g, h] = tail.keys;
+        column(out, keys, &[a.into(), b.into(), c.into(), d.into(), e.into(), f.into(), g.into(), h.into()]);
         let mut shape = starts.code() | durations_width.code() << DURATIONS | keys.code() << KEYS;
         if contiguous {
             shape |= CONTIGUOUS;
@@ -195,7 +201,9 @@ impl Leaf {
         let width = self.width(EXTRAS);
         let narrow = |number: u64| u32::try_from(number).unwrap_or(NONE);
         if self.shape & SPARSE == 0 {
-            return eight(bytes, at, width).map(|number| from_small(narrow(number)));
+            let mut extras = [NONE; FAN_OUT];
+            extras.iter_mut().zip(eight(bytes, at, width)).for_each(|(e, number)| *e = from_small(narrow(number)));
+            return extras;
         }
         let head = word(bytes, at);
         let (which, least) = (head.to_le_bytes()[0], narrow(head >> 8 & u64::from(u32::MAX)));
@@ -222,6 +230,9 @@ pub(crate) struct Times {
 }
 
 fn pack_extras(extras: &[u32; FAN_OUT], out: &mut Writer) -> u32 {
+    if extras.iter().fold(NONE, |all, extra| all & extra) == NONE {
+        return 0;
+    }
     let (mut all, mut which, mut least, mut most) = (0, 0u8, NONE, 0);
     for (i, &extra) in extras.iter().enumerate() {
         all |= small(extra);
@@ -229,13 +240,12 @@ fn pack_extras(extras: &[u32; FAN_OUT], out: &mut Writer) -> u32 {
         least = least.min(extra);
         most = if extra == NONE { most } else { most.max(extra) };
     }
-    if which == 0 {
-        return 0;
-    }
     let (plain, sparse) = (Width::of(all.into()), Width::of((most - least).into()));
     let present = which.count_ones();
     if 2 * plain.bytes() <= 5 + sparse.bytes() * if present > 4 { 2 } else { 1 } {
-        column(out, plain, &extras.map(|extra| u64::from(small(extra))));
+        let mut numbers = [0; FAN_OUT];
+        numbers.iter_mut().zip(extras).for_each(|(number, &extra)| *number = small(extra).into());
+        column(out, plain, &numbers);
         return plain.code() << EXTRAS;
     }
     let mut distances = [0; FAN_OUT];
@@ -284,6 +294,12 @@ fn eight(bytes: &[u8], at: usize, width: Width) -> [u64; FAN_OUT] {
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "26 bits")]
+const fn low_word(nanos: u64) -> u32 {
+    nanos as u32
+}
+
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "a key has 15 bits")]
 const fn low_bits(key: u64) -> u16 {
     key as u16
@@ -296,7 +312,7 @@ fn upper_half(nanos: u64) -> u16 {
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 65,535; a cast saturates")]
 fn share(busy: u64, extent: u64) -> u16 {
-    if extent == 0 { 0 } else { (busy as f32 / extent as f32 * 65_535.0).round() as u16 }
+    if extent == 0 { 0 } else { (busy as f32 / extent as f32 * 65_535.0 + 0.5) as u16 }
 }
 
 /// Bytes that a group takes at most: a segment's stay below 64 KiB.

@@ -20,17 +20,22 @@ impl Ingest {
         };
         let time = trace.scale.nanos_from_ticks(event.ticks).max(stream.last);
         stream.last = time;
+        // Most events are ends and begins of spans: they are told apart before the table of all kinds is asked.
+        if kind == Kind::Span && event.id.is_end() {
+            trace.span_end(at, time, callsite, plan.category);
+            return;
+        }
         if !event.id.is_end()
             && let Some(times) = trace.times.get_mut(usize::from(callsite))
         {
             times.count += 1;
         }
+        if kind == Kind::Span {
+            let extra = trace.args.keep(plan.packing, event.arg, event.payload);
+            trace.span_begin(at, time, callsite, plan.category, extra);
+            return;
+        }
         match kind {
-            Kind::Span if event.id.is_end() => trace.span_end(at, time, callsite, plan.category),
-            Kind::Span => {
-                let extra = trace.args.keep(plan.packing, event.arg, event.payload);
-                trace.span_begin(at, time, callsite, plan.category, extra);
-            }
             Kind::Clock | Kind::Name => {}
             Kind::Poll => trace.on_poll(at, time, event.arg),
             Kind::Pending => trace.on_pending(at, time, event.arg),
