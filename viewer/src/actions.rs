@@ -6,7 +6,7 @@ use fata_model::trace::Trace;
 use crate::commands::Command;
 use crate::derived::Derived;
 use crate::panels;
-use crate::state::State;
+use crate::state::{LogChange, State};
 use crate::view::lanes::LaneKey;
 use crate::view::pick::Pick;
 use crate::view::projection::{Window, nanos_f64};
@@ -37,6 +37,8 @@ pub enum Action {
     Measure(Option<(i64, i64)>),
     /// Look for a text.
     Search(String),
+    /// Change what the log shows, or go to one of its records.
+    Log(LogChange),
     /// Close the search and keep nothing of it.
     CloseSearch,
 }
@@ -79,6 +81,7 @@ impl Doing<'_> {
                 state.search.text = text;
                 state.touch();
             }
+            Action::Log(change) => state.change_log(change, extent),
             Action::CloseSearch => {
                 state.search = crate::state::Search::default();
                 state.touch();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use egui::Ui;
 use fata_model::live::Progress;
+use fata_model::log_filter::LogSearch;
 use fata_model::query::Hit;
 use fata_model::source::OpenError;
 use fata_model::stats::Stats;
@@ -42,6 +43,8 @@ pub struct Frame<'a> {
     pub matches: Option<&'a Matches>,
     /// Events that the search lists, if they were asked for.
     pub hits: &'a [Hit],
+    /// What of the log is asked for, as far as it was found.
+    pub log: &'a LogSearch,
     /// The statistics.
     pub stats: &'a Stats,
     /// Which trace it is, for caches.
@@ -138,6 +141,18 @@ impl Viewer {
         self.canvases.iter().map(|canvas| canvas.rebuilt).sum()
     }
 
+    /// Whether the log's filter has looked at every record; for tests and measurements.
+    #[must_use]
+    pub fn is_log_searched(&self) -> bool {
+        self.derived.log_done
+    }
+
+    /// How many records the log's filter has found so far.
+    #[must_use]
+    pub fn log_len(&self) -> usize {
+        self.derived.log.len(&self.data.trace())
+    }
+
     /// One frame.
     pub fn ui(&mut self, ui: &mut Ui) {
         let context = ui.ctx().clone();
@@ -173,12 +188,16 @@ impl Viewer {
             let pressed = ui.input_mut(Command::take_pressed);
             actions.extend(pressed.into_iter().map(Action::Do));
         }
+        if self.state.panels.log && !self.derived.search_log(&trace, &self.state) {
+            context.request_repaint();
+        }
         let frame = Frame {
             trace: &trace,
             names: &self.derived.names,
             lanes: &self.derived.lanes,
             matches: self.derived.matches.as_ref(),
             hits: &self.derived.hits,
+            log: &self.derived.log,
             stats: self.derived.stats.get_or_insert_with(|| trace.stats()),
             version,
             status: self.data.status(),

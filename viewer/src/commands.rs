@@ -57,6 +57,8 @@ pub enum Command {
     ToggleDetails,
     /// Shows or hides the promises that nobody resolved.
     ToggleUnresolved,
+    /// Shows or hides the log.
+    ToggleLog,
     /// Folds all groups.
     FoldAll,
     /// Opens all groups.
@@ -73,7 +75,7 @@ pub enum Command {
 
 impl Command {
     /// All commands, in the order in which the palette lists them.
-    pub const ALL: [Command; 28] = [
+    pub const ALL: [Command; 29] = [
         Command::Search,
         Command::NextMatch,
         Command::PreviousMatch,
@@ -96,6 +98,7 @@ impl Command {
         Command::ToggleStatistics,
         Command::ToggleDetails,
         Command::ToggleUnresolved,
+        Command::ToggleLog,
         Command::FoldAll,
         Command::UnfoldAll,
         Command::ToggleTheme,
@@ -130,6 +133,7 @@ impl Command {
             Command::ToggleStatistics => "Statistics",
             Command::ToggleDetails => "Details",
             Command::ToggleUnresolved => "Never resolved",
+            Command::ToggleLog => "Log",
             Command::FoldAll => "Fold all groups",
             Command::UnfoldAll => "Open all groups",
             Command::ToggleTheme => "Dark or light",
@@ -170,6 +174,7 @@ impl Command {
             Command::ToggleStatistics => keys![NONE + T],
             Command::ToggleDetails => keys![NONE + I],
             Command::ToggleUnresolved => keys![NONE + U],
+            Command::ToggleLog => keys![NONE + O],
             Command::FoldAll => keys![NONE + OpenBracket],
             Command::UnfoldAll => keys![NONE + CloseBracket],
             Command::ToggleTheme => keys![NONE + L],

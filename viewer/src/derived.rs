@@ -3,7 +3,9 @@
 //! Invariant: each part remembers what it was computed from, so a frame in which nothing changed computes nothing.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use fata_model::log_filter::LogSearch;
 use fata_model::objects::Verdict;
 use fata_model::query::Hit;
 use fata_model::stats::Stats;
@@ -16,6 +18,8 @@ use crate::view::search::Matches;
 
 /// The most events that one search lists.
 const MAX_HITS: usize = 100_000;
+/// How long a frame may look through the log.
+const LOG_STEP: Duration = Duration::from_millis(6);
 /// Everything computed from the trace and kept until either changes.
 #[derive(Default)]
 pub(crate) struct Derived {
@@ -34,6 +38,10 @@ pub(crate) struct Derived {
     pub(crate) stats: Option<Stats>,
     stats_of: u64,
     stats_at: f64,
+    /// What of the log is asked for.
+    pub(crate) log: LogSearch,
+    /// Whether all of it was found.
+    pub(crate) log_done: bool,
 }
 
 impl Derived {
@@ -57,6 +65,17 @@ impl Derived {
             (self.stats_of, self.stats_at) = (version, time);
             self.stats = Some(trace.stats());
         }
+    }
+
+    /// Looks through the log for what is asked for, for a part of a frame; whether that was all.
+    pub(crate) fn search_log(&mut self, trace: &Trace, state: &State) -> bool {
+        self.log.ask(&crate::panels::log::filter(state, trace));
+        let began = Instant::now();
+        self.log_done = false;
+        while began.elapsed() < LOG_STEP && !self.log_done {
+            self.log_done = self.log.step(trace, 2000);
+        }
+        self.log_done
     }
 
     /// The events that the search finds, in time order.

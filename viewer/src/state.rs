@@ -6,10 +6,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use fata_wire::field::Level;
+
 use crate::commands::Command;
 use crate::view::lanes::LaneKey;
 use crate::view::pick::Pick;
-use crate::view::projection::Window;
+use crate::view::projection::{Window, nanos_f64};
 
 /// Which panels are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Panels {
     pub details: bool,
     /// Promises that nobody resolved.
     pub unresolved: bool,
+    /// The log.
+    pub log: bool,
     /// The list of commands.
     pub palette: bool,
     /// The keys.
@@ -35,6 +39,42 @@ pub struct Search {
     pub focus: bool,
     /// What is looked for; nothing where empty.
     pub text: String,
+}
+
+/// What of the log is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogView {
+    /// In the text or the target.
+    pub text: String,
+    /// As important as this, or more.
+    pub level: Level,
+    /// Whether the timeline's selection says which records are listed.
+    pub by_selection: bool,
+    /// The first row on the screen, beyond the end for the last ones.
+    pub top: f64,
+    /// The moment of the record that was clicked.
+    pub cursor: Option<i64>,
+}
+
+impl Default for LogView {
+    fn default() -> Self {
+        Self { text: String::new(), level: Level::Trace, by_selection: true, top: 0.0, cursor: None }
+    }
+}
+
+/// What the log panel wants changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogChange {
+    /// Another text.
+    Text(String),
+    /// Another level.
+    Level(Level),
+    /// Whether the selection filters.
+    BySelection(bool),
+    /// Another first row.
+    Top(f64),
+    /// The timeline is to go to this moment.
+    Go(i64),
 }
 
 /// See the module.
@@ -62,6 +102,8 @@ pub struct State {
     pub search: Search,
     /// Open panels.
     pub panels: Panels,
+    /// The log's filter and place.
+    pub log: LogView,
     /// Text typed into the palette.
     pub palette_text: String,
     version: u64,
@@ -82,7 +124,15 @@ impl State {
             selection: None,
             measure: None,
             search: Search::default(),
-            panels: Panels { statistics: false, details: true, unresolved: false, palette: false, help: false },
+            log: LogView::default(),
+            panels: Panels {
+                statistics: false,
+                details: true,
+                unresolved: false,
+                log: false,
+                palette: false,
+                help: false,
+            },
             palette_text: String::new(),
             version: 0,
         }
@@ -175,6 +225,7 @@ impl State {
             Command::ToggleStatistics => self.panels.statistics ^= true,
             Command::ToggleDetails => self.panels.details ^= true,
             Command::ToggleUnresolved => self.panels.unresolved ^= true,
+            Command::ToggleLog => self.panels.log ^= true,
             Command::Palette => {
                 self.panels.palette ^= true;
                 self.palette_text.clear();
@@ -183,6 +234,21 @@ impl State {
             _ => return false,
         }
         true
+    }
+
+    /// Changes what the log panel shows, or leads the timeline to one of its records.
+    pub fn change_log(&mut self, change: LogChange, extent: (i64, i64)) {
+        match change {
+            LogChange::Text(text) => self.log.text = text,
+            LogChange::Level(level) => self.log.level = level,
+            LogChange::BySelection(on) => self.log.by_selection = on,
+            LogChange::Top(top) => self.log.top = top,
+            LogChange::Go(time) => {
+                self.log.cursor = Some(time);
+                let now = self.destination();
+                self.look(Window::new(nanos_f64(time) - now.span / 2.0, now.span).clamped(extent.0, extent.1));
+            }
+        }
     }
 
     /// The pointer's moment where it is visible, else the selection's middle of the screen.

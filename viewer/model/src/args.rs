@@ -124,6 +124,16 @@ impl Args {
         Some((arg, payload))
     }
 
+    /// The narrow value and the payload at `at`, where the payload was kept as it came.
+    pub(crate) fn raw(&self, at: u32) -> Option<(u16, &[u8])> {
+        let at = if at == NO_ARGS { return None } else { at as usize };
+        let mut rest = self.segments.get(at / SEGMENT_BYTES)?.get(at % SEGMENT_BYTES..)?;
+        let head = number(&mut rest)?;
+        let arg = u16::try_from(number(&mut rest)?).ok()?;
+        let words = usize::try_from(head >> 1).ok().filter(|_| head & 1 == 1)?;
+        Some((arg, rest.get(..words * 8)?))
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.segments.iter().map(Vec::capacity).sum()
     }

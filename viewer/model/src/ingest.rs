@@ -21,6 +21,7 @@ use fata_wire::packet::{Cause, Discarded, Packet, PacketError, PacketHeader};
 use crate::args::{Args, Packing};
 use crate::description::{Description, MetadataError};
 use crate::flows::Flows;
+use crate::logs::Logs;
 use crate::objects::Objects;
 use crate::spans::Category;
 use crate::stats::{CallsiteTimes, Stats};
@@ -99,6 +100,8 @@ struct Plan {
     packing: Packing,
     /// The category's number, for flows.
     flow_category: u16,
+    /// Whether it is a record of a log stream, which says itself which task made it.
+    numbered: bool,
 }
 
 /// See the module.
@@ -137,6 +140,7 @@ impl Ingest {
             gaps: Vec::new(),
             flows: Flows::new(limits.flow_points),
             objects: Objects::default(),
+            logs: Logs::new(),
             args: Args::new(limits.field_bytes),
             times: CallsiteTimes::table(),
             orphan_ends: 0,
@@ -166,7 +170,13 @@ impl Ingest {
     #[must_use]
     pub fn finish(mut self) -> Trace {
         self.release();
+        self.settle();
         self.trace
+    }
+
+    /// Nothing comes any more, so the log is in its last order.
+    pub(crate) fn settle(&mut self) {
+        self.trace.logs.settle(Nanos::MAX);
     }
 
     /// Notes something that was wrong, for [`Trace::warnings`]; the first hundred are kept.
@@ -221,6 +231,8 @@ impl Ingest {
                         _ => Packing::Numbers,
                     },
                     flow_category: u16::try_from(flow_category).unwrap_or(u16::MAX),
+                    numbered: callsite.kind == Kind::Log
+                        && callsite.fields.first().is_some_and(|field| *field.name == *fata_wire::log::SEQ),
                 };
             }
         }
@@ -265,6 +277,7 @@ impl Ingest {
         let begin = self.trace.scale.nanos_from_ticks(header.timestamp_begin);
         let at = self.stream(header.cpu_id, begin)?;
         self.continuity(at, header, begin)?;
+        self.trace.logs.settle(begin);
         let mut events = 0;
         let mut refused = None;
         for event in packet.events() {
@@ -411,11 +424,12 @@ impl Trace {
             });
             let intervals = rows.map(|row| row.forget_before(horizon)).sum::<usize>();
             let wakes = self.streams.iter_mut().map(|stream| stream.forget_wakes(horizon)).sum::<usize>();
-            if intervals + wakes > 0 {
+            let records = self.logs.forget_before(horizon);
+            if intervals + wakes + records > 0 {
                 self.detail_from = Some(horizon);
             }
             // The nodes of what was forgotten stay.
-            freed += intervals as u64 / 5 * 4 + wakes as u64;
+            freed += intervals as u64 / 5 * 4 + (wakes + records) as u64;
             if freed >= wanted {
                 break;
             }

@@ -24,6 +24,7 @@
 //! | [`trace`] | tracks, wakes, gaps, names: what there is to see |
 //! | [`columns`], [`samples`], [`pyramid`], [`lod`] | how it is kept, and what of it is visible |
 //! | [`tasks`], [`spans`], [`objects`], [`flows`] | what events mean |
+//! | [`logs`], [`log_filter`] | the log, and what of it is asked for |
 //! | [`stats`], [`histogram`], [`query`], [`dump`], [`text`] | answers |
 //! | [`synthetic`], [`packets`], [`random`] | traces of things that never happened |
 #![forbid(unsafe_code)]
@@ -37,6 +38,8 @@ pub mod histogram;
 pub mod ingest;
 pub mod live;
 pub mod lod;
+pub mod log_filter;
+pub mod logs;
 mod names;
 pub mod objects;
 pub mod packets;

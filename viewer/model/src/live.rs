@@ -205,7 +205,10 @@ impl Feeder {
 
     /// Says that nothing more comes, and why.
     pub fn finish(self, end: Progress) {
-        self.shared.change(Ingest::release);
+        self.shared.change(|ingest| {
+            ingest.release();
+            ingest.settle();
+        });
         self.shared.set_progress(end);
         (self.changed)();
     }

@@ -34,6 +34,12 @@ impl Trace {
         }
     }
 
+    /// The task that has this number now, as people call it.
+    #[must_use]
+    pub fn task_by_number(&self, number: u16) -> String {
+        self.tasks.current(number).map_or_else(|| format!("task #{number}"), |task| self.task_label(task))
+    }
+
     /// An actor as people call it.
     #[must_use]
     pub fn actor_label(&self, actor: Actor) -> String {

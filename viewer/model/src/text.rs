@@ -64,6 +64,19 @@ pub fn number(number: f64, unit: Unit) -> String {
     }
 }
 
+/// A text of a guest's: letters as they are, control characters and what is no UTF-8 escaped.
+#[must_use]
+pub fn escaped(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            if letter.is_control() { out.extend(letter.escape_default()) } else { out.push(letter) }
+        }
+        chunk.invalid().iter().for_each(|byte| out.extend(std::ascii::escape_default(*byte).map(char::from)));
+    }
+    out
+}
+
 /// A field's value: numbers exactly and, where it helps, readable; tasks and names by name; text escaped.
 #[must_use]
 pub fn value(value: &Value<'_>, unit: Unit, trace: &Trace) -> String {

@@ -60,8 +60,8 @@ impl TickScale {
     }
 }
 
+/// The upper half of a product of at most 124 bits.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the upper 64 bits of 124")]
 const fn high_half(product: u128) -> Nanos {
     (product >> 64) as Nanos
 }

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | `Cpu` | a poll: the task ran on the vCPU | the task's number | its [`TaskRef`] |
 //! | `CpuSpans`, `TaskSpans`, `Phases` | a span | its callsite | its fields, for [`Trace::fields`] |
-//! | `CpuInstants`, `TaskInstants` | an instant, flow point, log record, sync event | its callsite | its fields |
+//! | `CpuInstants`, `TaskInstants` | an instant, flow point, log record among a vCPU's events, sync event | its callsite | its fields |
 //! | `Task` | the task was in a [`State`](crate::tasks::State) | the state | it says what |
 //! | `Counter` | a sample | | |
 //!
@@ -23,6 +23,7 @@ use crate::columns::Row;
 use crate::description::Description;
 use crate::flows::Flows;
 use crate::lod::{View, Visible};
+use crate::logs::Logs;
 pub use crate::names::FieldValue;
 use crate::objects::Objects;
 use crate::spans::Stack;
@@ -146,6 +147,7 @@ pub struct Trace {
     pub(crate) gaps: Vec<Gap>,
     pub(crate) flows: Flows,
     pub(crate) objects: Objects,
+    pub(crate) logs: Logs,
     pub(crate) args: Args,
     /// By callsite.
     pub(crate) times: Vec<CallsiteTimes>,
@@ -324,6 +326,7 @@ impl Trace {
             + self.streams.iter().map(Stream::memory_bytes).sum::<usize>()
             + self.gaps.capacity() * size_of::<Gap>()
             + self.flows.memory_bytes()
+            + self.logs.memory_bytes()
             + self.args.memory_bytes()
     }
 }

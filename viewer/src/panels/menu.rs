@@ -61,6 +61,7 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
                 (Command::ToggleDetails, panels.details),
                 (Command::ToggleUnresolved, panels.unresolved),
                 (Command::ToggleStatistics, panels.statistics),
+                (Command::ToggleLog, panels.log),
             ] {
                 let hint = format!("{} ({})", command.title(), command.keys());
                 if ui.selectable_label(on, command.title()).on_hover_text(hint).clicked() {

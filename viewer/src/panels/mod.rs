@@ -3,6 +3,7 @@
 mod details;
 mod gutter;
 mod help;
+pub mod log;
 mod menu;
 mod overlay;
 mod statistics;
@@ -28,6 +29,15 @@ pub fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions:
             .resizable(true)
             .default_size(size)
             .show(ui, |ui| statistics::show(ui, frame, actions));
+    }
+    if panels.log {
+        let size = ui.available_height() * 0.36;
+        Panel::bottom("log")
+            .frame(plain)
+            .resizable(true)
+            .default_size(size)
+            .min_size(90.0)
+            .show(ui, |ui| log::show(ui, frame, actions));
     }
     if panels.details || panels.unresolved {
         Panel::right("side").frame(plain.inner_margin(10)).resizable(true).default_size(280.0).min_size(230.0).show(

@@ -66,6 +66,14 @@ pub(super) fn selection(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &P
     }
 }
 
+/// The moment of the log record that was clicked.
+pub(super) fn log_cursor(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &Projection) {
+    if let (true, Some(time)) = (frame.state.panels.log, frame.state.log.cursor) {
+        let x = projection.x_from_nanos(time).round() + 0.5;
+        ui.painter().with_clip_rect(canvas).vline(x, canvas.y_range(), Stroke::new(1.5, frame.palette.accent));
+    }
+}
+
 /// The measured range with its length.
 pub(super) fn measure(ui: &Ui, frame: &Frame<'_>, canvas: Rect, projection: &Projection) {
     let Some((from, to)) = frame.state.measure else { return };

@@ -129,6 +129,7 @@ fn interact(
     ui.ctx().data_mut(|data| data.insert_temp(pointer_id(), time));
     overlay::selection(ui, frame, canvas, projection);
     overlay::measure(ui, frame, canvas, projection);
+    overlay::log_cursor(ui, frame, canvas, projection);
 
     let (shift, origin) = ui.input(|input| (input.modifiers.shift, input.pointer.press_origin()));
     let measuring = Id::unique("measuring");

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use fata_model::columns::Row;
 use fata_model::objects::Verdict;
 use fata_model::tasks::State;
 use fata_model::trace::{TaskRef, Trace, TrackId, TrackKind};
@@ -285,6 +286,12 @@ impl Builder<'_> {
             return;
         }
         for stream in streams {
+            // A stream of log records alone is no vCPU.
+            let is_silent =
+                |id: TrackId| self.trace.track(id).is_some_and(|track| track.row().is_some_and(Row::is_empty));
+            if streams.len() > 1 && self.trace.tracks_of_cpu(stream.cpu).all(is_silent) {
+                continue;
+            }
             let sorted = Sorted::of(self.trace, self.trace.tracks_of_cpu(stream.cpu));
             self.list.push(Lane {
                 key: LaneKey::Cpu(stream.cpu),

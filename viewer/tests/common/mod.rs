@@ -147,6 +147,41 @@ pub(crate) fn small_trace(connections: u16) -> Trace {
     ingest.finish()
 }
 
+/// A guest with one task and a log of so many records in a stream of its own, one a microsecond; every tenth is a warning.
+pub(crate) fn log_trace(records: u64) -> Trace {
+    const OPENED: u16 = 40;
+    const AGAIN: u16 = 41;
+    let mut text = description();
+    let mut fields = fata_wire::log::FIRST_FIELDS.to_vec();
+    fields.push(Field { name: fata_wire::log::MESSAGE, ty: FieldType::Str, unit: Unit::None });
+    let fields = Fields::new(&fields);
+    for (id, level, category) in [(OPENED, Level::Info, "http"), (AGAIN, Level::Warn, "net.tcp")] {
+        let (name, file) = ("src/http.rs:7", "src/http.rs");
+        let record = Callsite { id, kind: Kind::Log, level, line: 7, category, name, file, fields };
+        metadata::write_record(&mut text, &Record::Callsite(record)).unwrap();
+    }
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&text).unwrap();
+    let mut sink = |packet: &[u8]| ingest.packet(packet).unwrap();
+    let mut w = StreamWriter::new(0, 65_536);
+    w.event(0, EventId::begin(SPAWN), 1, &[u64::from(MAIN), 0], &mut sink);
+    w.event(100, EventId::begin(POLL), 1, &[], &mut sink);
+    w.seal(&mut sink);
+    let mut w = StreamWriter::new(1, 65_536);
+    for seq in 0..records {
+        let again = seq % 10 == 9;
+        let said = if again { "segment lost, retransmit after" } else { "peer accepted," };
+        let mut bytes = format!("{said:<32} connection {seq} opened").into_bytes();
+        bytes.resize((bytes.len() / 8 + 1) * 8, 0);
+        let mut payload = vec![seq];
+        payload.extend(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
+        let id = EventId::begin(if again { AGAIN } else { OPENED });
+        w.event(seq * 1000, id, 1, &payload, &mut sink);
+    }
+    w.seal(&mut sink);
+    ingest.finish()
+}
+
 /// A viewer of a trace.
 pub(crate) fn viewer(trace: Trace) -> Viewer {
     Viewer::new(Source::Trace(Box::new(trace)), "small").unwrap()

@@ -5,8 +5,9 @@ use fata_wire::field::{Kind, Value};
 
 use super::Ingest;
 use crate::flows::{FlowPoint, Passage};
+use crate::logs::LogRecord;
 use crate::time::Nanos;
-use crate::trace::{Trace, TrackKind, Tracks};
+use crate::trace::{Actor, Trace, TrackKind, Tracks};
 
 impl Ingest {
     #[inline]
@@ -49,6 +50,20 @@ impl Ingest {
                 trace.objects.exists(event.arg, callsite, name);
             }
             Kind::Counter => self.counter(at, time, event),
+            Kind::Log => {
+                let extra = trace.args.keep(plan.packing, event.arg, event.payload);
+                let task = match stream_task(trace, at) {
+                    _ if plan.numbered => event.arg,
+                    task => task,
+                };
+                if trace.tracks.take_room() {
+                    trace.logs.push(LogRecord { time, callsite, task, extra });
+                }
+                // A log stream has no tasks, and its records come late among those of the others.
+                if !plan.numbered {
+                    trace.instant(at, time, callsite, extra);
+                }
+            }
             _ => {
                 let extra = trace.args.keep(plan.packing, event.arg, event.payload);
                 trace.instant(at, time, callsite, extra);
@@ -127,6 +142,14 @@ impl Ingest {
                 samples.push(time, value);
             }
         }
+    }
+}
+
+/// The number of the task that runs in a stream, 0 for none.
+fn stream_task(trace: &Trace, at: usize) -> u16 {
+    match trace.streams.get(at).map(|stream| stream.actor()) {
+        Some(Actor::Task(task)) => trace.task(task).map_or(0, |task| task.number),
+        _ => 0,
     }
 }
 
