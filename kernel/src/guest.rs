@@ -14,6 +14,7 @@ use fata_probe::{Name, name};
 
 use crate::executor::{Executor, JoinHandle};
 use crate::heap;
+use crate::logs::ConsoleLog;
 use crate::net::Net;
 use crate::platform::{self, clock, console};
 
@@ -54,6 +55,7 @@ struct Inner {
     name: String,
     args: String,
     net: OnceCell<Net>,
+    console: OnceCell<ConsoleLog>,
 }
 
 /// Runs the guest whose program is `main`, and returns when `main` has ended; other tasks are left as they are.
@@ -61,7 +63,13 @@ pub fn run(boot: Boot<'_>, main: Main) {
     let guest = Guest::new(boot);
     platform::services::start(&guest);
     let main = guest.inner.executor.spawn(name!("main"), main(guest.clone()));
+    if let Some(log) = ConsoleLog::start(&guest) {
+        let _ = guest.inner.console.set(log);
+    }
     guest.inner.executor.run(&main);
+    if let Some(log) = guest.inner.console.get() {
+        log.finish();
+    }
     heap::report();
     // The end of a guest is the end of its machine: what is left stays as it is, and in the trace no task that still waits
     // for something is seen to give up.
@@ -76,6 +84,7 @@ impl Guest {
                 name: boot.name.into(),
                 args: boot.args.into(),
                 net: OnceCell::new(),
+                console: OnceCell::new(),
             }),
         }
     }
@@ -146,6 +155,9 @@ impl Guest {
 
     /// A line on the console.
     pub fn log(&self, line: &str) {
+        if let Some(log) = self.inner.console.get() {
+            log.end_line();
+        }
         console::write(line);
         console::write("\n");
     }

@@ -5,11 +5,17 @@
 //! | `log=` | rules, separated by commas: `log=info,net:debug,tcp:off`; see [`fata_probe::log::rules`] |
 //! | `log_kib=` | length of each of the two log rings, rounded up to a power of two; 64 by default |
 //! | `log_rate=` | how many records a callsite may make in a second; 1000 by default, 0 for as many as it wants |
+//! | `console=` | a level: records of it and more severe ones are shown on the console too; none by default |
+
+mod console;
+mod reader;
 
 use alloc::format;
 use alloc::string::{String, ToString};
 
 use fata_probe::log;
+
+pub(crate) use console::ConsoleLog;
 
 /// The length of a packet of a log ring.
 pub(crate) const PACKET_BYTES: u32 = 4096;

@@ -385,6 +385,30 @@ impl Region {
         (0..words).flat_map(|i| word(i).to_le_bytes()).collect()
     }
 
+    /// The region that was installed last.
+    #[must_use]
+    pub fn youngest() -> Option<&'static Region> {
+        all().next()
+    }
+
+    /// Copies the words at `offset` into `out`, for a guest that reads its own records back; `false`, and nothing copied,
+    /// where they are not whole words or do not lie within the region. What somebody writes meanwhile may be torn between
+    /// two words: the packet's lock says so.
+    #[must_use]
+    pub fn copy_out(&self, offset: u64, out: &mut [u8]) -> bool {
+        let end = offset.checked_add(out.len() as u64);
+        let within = end.is_some_and(|end| end <= self.geometry.total_bytes);
+        if !within || !offset.is_multiple_of(8) || !out.len().is_multiple_of(8) {
+            return false;
+        }
+        for (i, chunk) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            // SAFETY: offset and length are whole words within the region, which is page-aligned and lives for ever.
+            *chunk =
+                unsafe { crate::ring::copy_word(self.memory.cast::<u64>().add(index(offset / 8) + i)) }.to_le_bytes();
+        }
+        true
+    }
+
     /// The region's memory, for a receiver in the same process.
     #[must_use]
     pub fn memory(&self) -> *mut u8 {

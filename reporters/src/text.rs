@@ -94,6 +94,14 @@ impl<const N: usize> Text<N> {
         self.cut
     }
 
+    /// Makes a line that was cut a line again: it ends with the mark and a newline.
+    pub fn end_cut_line(&mut self) {
+        if let Some(limit) = N.checked_sub(MARK.len() + 1).filter(|_| self.cut) {
+            let at = self.as_str().floor_char_boundary(limit.min(self.len().saturating_sub(MARK.len())));
+            self.append(at, "…\n");
+        }
+    }
+
     /// Empties it.
     pub const fn clear(&mut self) {
         self.len = 0;
@@ -187,5 +195,10 @@ mod tests {
         assert_eq!(Text::<8>::of("12345678").as_str(), "12345678");
         assert_eq!(Text::<8>::of("123456789").as_str(), "12345…");
         assert_eq!(Text::<2>::of("123").as_str(), "");
+        for (text, line) in [("1234567\n", "1234567\n"), ("12345678\n", "1234…\n"), ("éééé\n", "éé…\n")] {
+            let mut text = Text::<8>::of(text);
+            text.end_cut_line();
+            assert_eq!(text.as_str(), line);
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! | `clock` | `now() -> u64`: nanoseconds since boot, never backwards |
 //! | `cpu` | `current() -> usize`: which execution context this is; 1 on bare metal, where there is one |
 //! | `idle` | `wait(deadline) -> bool`: until a kick (`true`) or the deadline, `kick()` from anywhere; no kick is lost |
-//! | `console` | `write(&str)`: text for the person in front of the machine |
+//! | `console` | `write(&str)`: text for the person in front of the machine; `try_write(&[u8]) -> usize`: what it takes at once |
 //! | `memory` | `grow(len)`, `give_back(len)`: the heap's memory, in one piece; `contains(block)`, `…_outside`: all other |
 //! | `net` | `start(guest) -> Net`: the network on the machine's device, if there is one |
 //! | `power` | `exit(code) -> !` |
@@ -148,6 +148,11 @@ mod chosen {
         /// Writes the text. When the console is full it waits for 20 ms, then discards.
         pub fn write(text: &str) {
             on_platform!(console::write(text));
+        }
+
+        /// Writes as many of the bytes as the console takes without waiting; how many that were.
+        pub(crate) fn try_write(bytes: &[u8]) -> usize {
+            on_platform!(console::try_write(bytes))
         }
 
         /// Bytes that found no reader since boot.

@@ -44,9 +44,7 @@ use crate::region::Region;
 use crate::value::{Cons, Extent, FieldSet, Nil};
 use word::{compare_exchange_local, prefetch, store_word};
 
-#[cfg(feature = "std")]
-pub(crate) use word::copy_word;
-pub(crate) use word::{add_local, add_shared, fence_publish, index, zero_words};
+pub(crate) use word::{add_local, add_shared, copy_word, fence_publish, index, zero_words};
 
 /// Offsets from here on are no offsets but conditions; packets are shorter.
 const FINISHED: u64 = 0xfffd;

@@ -23,7 +23,6 @@ pub(crate) unsafe fn store_word(word: *mut u64, value: u64) {
 ///
 /// # Safety
 /// `word` is aligned and lies in a region's memory.
-#[cfg(feature = "std")]
 pub(crate) unsafe fn copy_word(word: *mut u64) -> u64 {
     // SAFETY: by the contract the word is valid for reads; all concurrent accesses to it are atomic ones.
     unsafe { sync::word(word) }.load(Ordering::Relaxed)

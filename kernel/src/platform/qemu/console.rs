@@ -68,6 +68,30 @@ pub(crate) fn write(text: &str) {
     }
 }
 
+/// Writes as many of the bytes as the port's FIFO takes now; how many that were. Without a port all are discarded.
+pub(crate) fn try_write(bytes: &[u8]) -> usize {
+    if !PRESENT.load(Ordering::Relaxed) {
+        discard(bytes.len());
+        return bytes.len();
+    }
+    if LINE_STATUS.read() & TRANSMITTER_EMPTY == 0 {
+        return 0;
+    }
+    let mut room = FIFO_BYTES;
+    for (at, &byte) in bytes.iter().enumerate() {
+        let needed = 1 + usize::from(byte == b'\n');
+        if room < needed {
+            return at;
+        }
+        if byte == b'\n' {
+            DATA.write(b'\r');
+        }
+        DATA.write(byte);
+        room -= needed;
+    }
+    bytes.len()
+}
+
 /// Bytes that found no reader since boot.
 #[must_use]
 pub(crate) fn discarded_bytes() -> u64 {

@@ -56,6 +56,35 @@ pub(crate) fn write(text: &str) {
     hypercall::send(PORT.load(Ordering::Relaxed));
 }
 
+/// Writes as many of the bytes as the ring has room for; how many that were. Without a ring all are discarded.
+pub(crate) fn try_write(bytes: &[u8]) -> usize {
+    let Some(ring) = ring() else {
+        discard(bytes.len());
+        return bytes.len();
+    };
+    let mut taken = 0;
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        // A line end goes whole or not at all.
+        let len = ring.put(text.get(..ring.free().saturating_sub(2)).unwrap_or(text));
+        taken += len;
+        if len < text.len() {
+            break;
+        }
+        if line.len() > text.len() {
+            if ring.free() < 2 {
+                break;
+            }
+            ring.put(b"\r\n");
+            taken += 1;
+        }
+    }
+    if taken > 0 {
+        hypercall::send(PORT.load(Ordering::Relaxed));
+    }
+    taken
+}
+
 /// Bytes that found no reader since boot.
 #[must_use]
 pub(crate) fn discarded_bytes() -> u64 {

@@ -1,0 +1,128 @@
+//! The guest's log on its own console, in a process of its own: what is shown, in which order, and what it costs when nobody
+//! reads.
+//!
+//! Each test starts this program again with the one test `guest_process`, which becomes the guest.
+#![cfg(feature = "profiling")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+use std::env;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fata_kernel::{Guest, LocalBoxFuture, Main, platform};
+use fata_probe::log;
+
+#[global_allocator]
+static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
+
+const PROGRAMS: [(&str, Main); 2] = [("talks", |guest| boxed(talk(guest))), ("floods", |guest| boxed(flood(guest)))];
+
+fn boxed(future: impl Future<Output = ()> + 'static) -> LocalBoxFuture {
+    Box::pin(future)
+}
+
+async fn talk(guest: Guest) {
+    for round in 0..20u64 {
+        log!(Info, target: "net", "segment", round = round);
+        log!(Debug, target: "net", "window", round = round);
+        log!(Warn, target: "net", "retransmit", round = round, text = "\x1b[2J");
+        if round == 10 {
+            guest.log("a line of the program");
+        }
+        guest.sleep(Duration::from_millis(2)).await;
+    }
+    log!(App, "good bye");
+}
+
+/// Many more records than the rings hold, while another task works and says how long that took.
+async fn flood(guest: Guest) {
+    let start = guest.now();
+    for round in 0..200u64 {
+        for number in 0..1000u64 {
+            log!(Debug, "flood", number = round * 1000 + number);
+        }
+        log!(Error, "urgent", round = round);
+        guest.yield_now().await;
+    }
+    log!(App, "took", micros = (guest.now() - start) / 1000);
+}
+
+#[test]
+#[ignore = "becomes a guest; the other tests start it"]
+fn guest_process() {
+    let (Ok(name), Ok(args)) = (env::var("TEST_GUEST"), env::var("TEST_ARGS")) else { return };
+    let (name, main) = PROGRAMS.into_iter().find(|(program, _)| *program == name).unwrap();
+    platform::boot::start(name, &args, main);
+}
+
+/// What the guest wrote on its console, of which nothing is read for `pause`, and how long it ran.
+fn console(program: &str, args: &str, pause: Duration) -> (String, Duration) {
+    let directory =
+        env::temp_dir().join(format!("fata-console-{}-{program}-{}", std::process::id(), pause.as_millis()));
+    let start = Instant::now();
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["guest_process", "--exact", "--ignored", "--nocapture"])
+        .envs([("TEST_GUEST", program), ("TEST_ARGS", args), ("RUST_BACKTRACE", "0")])
+        .env("FATA_DIR", &directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ended = None;
+    while start.elapsed() < pause {
+        if ended.is_none() && child.try_wait().unwrap().is_some() {
+            ended = Some(start.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success(), "{text}");
+    let _ = std::fs::remove_dir_all(directory);
+    (text, ended.unwrap_or_else(|| start.elapsed()))
+}
+
+/// The number behind `word` in a line.
+fn number(line: &str, word: &str) -> Option<u64> {
+    line.split_once(word)?.1.split([' ', ')']).next()?.replace(',', "").parse().ok()
+}
+
+#[test]
+fn records_are_shown_in_their_order_from_the_level_on_that_was_asked_for_and_lines_stay_whole() {
+    let (text, _) = console("talks", "log=debug console=info", Duration::ZERO);
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("the log from info up is shown here, in at most "), "{text}");
+    let rounds: Vec<_> = lines.iter().filter_map(|line| number(line, "round=")).collect();
+    assert_eq!(rounds, (0..20).flat_map(|round| [round, round]).collect::<Vec<_>>(), "{text}");
+    assert_eq!(text.matches("INFO  #1 net: segment round=").count(), 20, "{text}");
+    assert_eq!(text.matches("WARN  #1 net: retransmit round=").count(), 20, "{text}");
+    assert_eq!(text.matches(r#"text="\x1b[2J""#).count(), 20, "{text}");
+    assert!(!text.contains("window") && !text.contains('\x1b'), "{text}");
+    assert!(lines.contains(&"a line of the program"), "{text}");
+    assert!(lines.last().unwrap().contains("APP") && text.ends_with("good bye\n"), "{text}");
+}
+
+#[test]
+fn of_a_flood_everything_is_shown_or_told_as_lost_and_nothing_urgent_is_lost() {
+    let (text, _) = console("floods", "log=debug console=debug log_rate=0", Duration::ZERO);
+    let shown = text.lines().filter(|line| line.contains("flood number=")).count() as u64;
+    let lost: u64 = text.lines().filter_map(|line| number(line, "discarded ")).sum();
+    assert_eq!(shown + lost, 200_000, "{shown} shown, {lost} told as lost");
+    assert!(lost > 0 && !text.contains(" ERROR;"), "{text}");
+    assert_eq!(text.matches("urgent round=").count(), 200);
+    let numbers: Vec<_> = text.lines().filter_map(|line| number(line, "flood number=")).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b));
+}
+
+#[test]
+fn a_console_that_nobody_reads_does_not_slow_the_guest() {
+    let args = |console| format!("log=debug log_rate=0 {console}");
+    let pause = Duration::from_secs(3);
+    let (_, without) = console("floods", &args(""), pause);
+    let (text, with) = console("floods", &args("console=debug"), pause);
+    assert!(text.contains("flood number="), "{text}");
+    println!("measured: the guest ran {without:?} without a log on its console, {with:?} with one that nobody reads");
+    // The console's patience at the end is 20 ms; the rest is room for a machine that does much else.
+    assert!(with < without * 2 + Duration::from_millis(500), "{with:?} and {without:?}");
+}
