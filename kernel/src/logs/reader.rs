@@ -30,6 +30,7 @@ use fata_wire::u64_at;
 pub(super) struct Reader {
     region: &'static Region,
     streams: [Stream; 2],
+    numbers: [Numbers; 2],
     /// Where the description of each callsite lies that logs, or that is a span around records.
     callsites: BTreeMap<u16, u64>,
     /// How much of the description area has been looked at.
@@ -48,11 +49,33 @@ struct Stream {
     /// The packet is sealed, and nothing comes after `events`.
     last: bool,
     ticks: u64,
-    /// The number that the next record of each level has if none is missing.
+}
+
+/// Which numbers of a log ring's records have been seen, by level.
+#[derive(Default)]
+struct Numbers {
+    /// The number that the next record has if none is missing.
     expected: [u64; CLASS_LEVELS],
-    /// Records of each level that came behind one of a greater number, as an interrupt's records make others do: they were
-    /// told as lost, so as many of the next losses are none.
+    /// Records that came behind one of a greater number, as an interrupt's records make others do: they were told as lost,
+    /// so as many of the next losses are none.
     overtold: [u64; CLASS_LEVELS],
+}
+
+impl Numbers {
+    /// How many records are missing before `number`; they are not missing again.
+    fn missing_before(&mut self, place: usize, number: u64) -> u64 {
+        let missing = number.saturating_sub(self.expected[place]);
+        self.expected[place] += missing;
+        let forgiven = missing.min(self.overtold[place]);
+        self.overtold[place] -= forgiven;
+        missing - forgiven
+    }
+
+    /// The record `number` has been given out.
+    fn seen(&mut self, place: usize, number: u64) {
+        self.overtold[place] += u64::from(number < self.expected[place]);
+        self.expected[place] = self.expected[place].max(number.saturating_add(1));
+    }
 }
 
 impl Reader {
@@ -71,10 +94,14 @@ impl Reader {
             at: 0,
             last: false,
             ticks: 0,
-            expected: [0; CLASS_LEVELS],
-            overtold: [0; CLASS_LEVELS],
         };
-        Some(Reader { region, streams: [stream(0), stream(1)], callsites: BTreeMap::new(), described: 0 })
+        Some(Reader {
+            region,
+            streams: [stream(0), stream(1)],
+            numbers: <[Numbers; 2]>::default(),
+            callsites: BTreeMap::new(),
+            described: 0,
+        })
     }
 
     /// The most memory it takes.
@@ -95,14 +122,14 @@ impl Reader {
                 (ordinary, _) => usize::from(ordinary.is_none()),
             };
             self.look_at_descriptions();
-            let stream = &mut self.streams[class];
+            let stream = &self.streams[class];
             let event = stream.peek()?;
             let mut description = [0; MAX_RECORD_BYTES];
             let described = self.callsites.get(&event.id.callsite()).copied();
             let callsite = described.and_then(|at| read_callsite(self.region, at, &mut description));
             let Some(callsite) = callsite.filter(|callsite| callsite.kind == Kind::Log) else {
                 // A clock event, or one that was never described.
-                stream.pass();
+                self.streams[class].pass();
                 continue;
             };
             let time = time_from_ticks(self.region, event.ticks);
@@ -111,22 +138,19 @@ impl Reader {
                 field::Value::U64(number) if field.name == SEQ => Some(number),
                 _ => None,
             });
-            let number = number.unwrap_or(stream.expected[place]);
-            let missing = number.saturating_sub(stream.expected[place]);
-            stream.expected[place] += missing;
-            let forgiven = missing.min(stream.overtold[place]);
-            stream.overtold[place] -= forgiven;
-            let missing = missing - forgiven;
+            let numbers = &mut self.numbers[class];
+            let missing = number.map_or(0, |number| numbers.missing_before(place, number));
             if missing > 0 {
                 let mut loss = Loss::new(Cause::Full, "the log ring", time_from_ticks(self.region, stream.ticks));
                 loss.last = time;
                 loss.counts.by_level[levels_of(u32::from(class == 1))[place] as usize] = missing;
                 return Some(with(&Item::Loss(loss)));
             }
+            if let Some(number) = number {
+                numbers.seen(place, number);
+            }
             let given = give(self.region, &self.callsites, &callsite, &event, time, with);
-            stream.overtold[place] += u64::from(number < stream.expected[place]);
-            stream.expected[place] = stream.expected[place].max(number.saturating_add(1));
-            stream.pass();
+            self.streams[class].pass();
             return Some(given);
         }
     }
@@ -333,5 +357,22 @@ impl Stream {
             return true;
         }
         walk.bytes > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_an_interrupt_overtook_is_not_lost_twice_and_the_sum_stays_right() {
+        let mut numbers = Numbers::default();
+        let mut lost = 0;
+        // 2 was taken before 3, and put behind it; 5 and 6 are missing.
+        for number in [0, 1, 3, 2, 4, 7, 8] {
+            lost += numbers.missing_before(0, number);
+            numbers.seen(0, number);
+        }
+        assert_eq!(lost, 2);
     }
 }

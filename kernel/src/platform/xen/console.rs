@@ -75,7 +75,8 @@ pub(crate) fn try_write(bytes: &[u8]) -> usize {
             if ring.free() < 2 {
                 break;
             }
-            ring.put(b"\r\n");
+            // There is room for it.
+            let _ = ring.put(b"\r\n");
             taken += 1;
         }
     }
