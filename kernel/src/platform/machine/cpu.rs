@@ -84,10 +84,13 @@ pub(in crate::platform) fn disable_interrupts() {
 }
 
 /// Turns interrupts on and pauses until one was handled, with none lost between the two: `sti` takes effect after the
-/// instruction that follows it, so an interrupt that is already pending ends the `hlt`.
+/// instruction that follows it, so an interrupt that is already pending ends the `hlt`. (QEMU forgets so where it emulates a
+/// hypervisor's guest; `interrupts.s` tells what is done about it.)
 pub(in crate::platform) fn enable_interrupts_and_pause() {
-    // SAFETY: as in `enable_interrupts`; `hlt` changes nothing.
-    unsafe { asm!("sti", "hlt", options(nostack)) }
+    unsafe extern "C" {
+        safe fn fata_pause();
+    }
+    fata_pause();
 }
 
 /// Stops for good.

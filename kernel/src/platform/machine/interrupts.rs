@@ -68,6 +68,8 @@ static STACKS: Table<[[u8; STACK_BYTES]; 3]> = Table(UnsafeCell::new([[0; STACK_
 unsafe extern "C" {
     /// The stubs in `interrupts.s`, one per vector.
     static fata_interrupt_stubs: [[u8; 16]; VECTORS];
+    /// The `hlt` of a pause, one byte long.
+    static fata_pause_halt: u8;
     /// The segments that the image's entry has loaded, with room for a descriptor of two words at index 3.
     static mut boot_gdt: [u64; 5];
 }
@@ -118,10 +120,14 @@ pub(in crate::platform) fn start() {
 /// Entered from `interrupts.s`, with interrupts off.
 // SAFETY: no other function of the image has this name.
 #[unsafe(no_mangle)]
-extern "C" fn fata_interrupt(frame: &Frame) {
+extern "C" fn fata_interrupt(frame: &mut Frame) {
     match u8::try_from(frame.vector) {
         Ok(vector @ 0..32) => exception::report(vector, frame),
         Ok(vector) => chosen::interrupted(vector),
         Err(_) => (),
+    }
+    // What the pause was to wait for has just been: without this, it would wait for the next.
+    if frame.rip == &raw const fata_pause_halt as u64 {
+        frame.rip += 1;
     }
 }
