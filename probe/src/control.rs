@@ -26,11 +26,11 @@ pub(crate) use watch::Watch;
 /// Categories beyond the 63rd share the last bit.
 const MAX_CATEGORIES: usize = 64;
 
-/// The categories of the program, in the order of their bits: that of the first callsite of each.
+/// The categories of the program's events, in the order of their bits: that of the first callsite of each.
 pub(crate) fn categories() -> impl Iterator<Item = &'static str> {
     let all = callsite::all();
-    // A log record's category is its target, which the log's own rules turn on and off.
-    let is_probe = |callsite: &Callsite| callsite.kind != Kind::Log;
+    // A log record's category is its target, which the log's own rules turn on and off; a name is no event.
+    let is_probe = |callsite: &Callsite| !matches!(callsite.kind, Kind::Log | Kind::Name);
     let is_first = move |i: usize, callsite: &Callsite| {
         !all[..i].iter().any(|before| is_probe(before) && before.category == callsite.category)
     };

@@ -1,4 +1,4 @@
-//! The bootable image, built as people build it.
+//! What tests start outside of themselves, built as people build it: the bootable image, and `fata` for a bare dom0.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test's helpers fail by panicking")]
 
 use std::path::{Path, PathBuf};
@@ -26,16 +26,9 @@ pub fn plain_image() -> &'static Path {
 fn build(features: &[&str]) -> std::io::Result<PathBuf> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock();
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("kernel");
-    let mut cargo = Command::new(env!("CARGO"));
-    // What the surrounding Cargo says of the tests is not meant for the image. (RUSTUP_* stays: it chooses the compiler.)
-    for (key, _) in std::env::vars_os() {
-        let name = key.to_string_lossy();
-        if (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "RUSTFLAGS" {
-            cargo.env_remove(key);
-        }
-    }
+    let root = root()?;
+    let target = target(&root).join("kernel");
+    let mut cargo = cargo();
     let manifest = root.join("kernel/image/Cargo.toml");
     let status = cargo
         .args(["build", "--release", "--locked", "--manifest-path"])
@@ -51,4 +44,41 @@ fn build(features: &[&str]) -> std::io::Result<PathBuf> {
     std::fs::copy(target.join("release/fata-image"), &new)?;
     std::fs::rename(&new, &copy)?;
     Ok(copy)
+}
+
+/// The command without its viewer, which needs no library but C's. Built once, into `target/slim`.
+pub fn slim_fata() -> &'static Path {
+    static FATA: OnceLock<PathBuf> = OnceLock::new();
+    FATA.get_or_init(|| {
+        let root = root().unwrap();
+        let target = target(&root).join("slim");
+        let status = cargo()
+            .args(["build", "--locked", "--package", "fata", "--no-default-features", "--manifest-path"])
+            .arg(root.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target)
+            .status();
+        assert!(status.unwrap().success(), "fata does not build without its viewer");
+        target.join("debug/fata")
+    })
+}
+
+fn root() -> std::io::Result<PathBuf> {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize()
+}
+
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+/// Cargo, to which what the surrounding Cargo says of the tests is not meant. (RUSTUP_* stays: it chooses the compiler.)
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        if (name.starts_with("CARGO") && name != "CARGO_HOME") || name.starts_with("RUSTC") || name == "RUSTFLAGS" {
+            cargo.env_remove(key);
+        }
+    }
+    cargo
 }

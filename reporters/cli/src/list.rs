@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use fata_collector::peek::{Peek, peek};
-use fata_collector::source;
+use fata_collector::source::{self, Guest};
+use fata_collector::xen::device::Life;
 use serde::Serialize;
 
 use crate::{human, output};
@@ -53,12 +54,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 (Ok(before), Ok(now)) => {
                     let new = now.produced().saturating_sub(before.produced());
                     (
-                        state_of(now).to_owned(),
+                        state_of(guest, now).to_owned(),
                         now.produced(),
                         if now.alive { human::rate(new, then.elapsed()) } else { 0 },
                     )
                 }
-                (_, Ok(now)) => (state_of(now).to_owned(), now.produced(), 0),
+                (_, Ok(now)) => (state_of(guest, now).to_owned(), now.produced(), 0),
                 (_, Err(error)) => (format!("unreadable: {error}"), 0, 0),
             };
             Row {
@@ -115,11 +116,13 @@ fn table(rows: &[Row], out: &mut dyn Write) -> std::io::Result<()> {
 }
 
 /// What the guest says of itself, unless it died before it could.
-fn state_of(peek: &Peek) -> &'static str {
+fn state_of(guest: &Guest, peek: &Peek) -> &'static str {
     use fata_wire::shared::State;
     match peek.state {
         State::Exited | State::Panicked => peek.state.text(),
+        _ if guest.has_crashed() => "crashed",
         _ if !peek.alive => "killed",
+        _ if guest.life() == Some(Life::Paused) => "paused",
         state => state.text(),
     }
 }

@@ -67,9 +67,11 @@ pub(crate) fn recorded(guest: &str, end: &End) -> Option<anyhow::Error> {
             "the ring of {guest} is empty: it has recorded nothing yet; try again once `fata list` shows events, or with a \
              higher --level"
         )),
-        End::Exited | End::Asked(_) | End::Panicked(_) | End::Killed(_) | End::Restarted => Some(anyhow::anyhow!(
-            "nothing is left in the ring of {guest}, which has ended: what it held was collected before; --snapshot copies it \
+        End::Exited | End::Asked(_) | End::Panicked(_) | End::Killed(_) | End::Crashed(_) | End::Restarted => {
+            Some(anyhow::anyhow!(
+                "nothing is left in the ring of {guest}, which has ended: what it held was collected before; --snapshot copies it \
              once more"
-        )),
+            ))
+        }
     }
 }

@@ -23,7 +23,7 @@ use fata_wire::field::Level;
 use fata_wire::log::Account;
 use fata_wire::packet::Discarded;
 use fata_wire::shared::{
-    MESSAGE_BYTES, Mode, PAGE_BYTES, Platform, SharedError, State, Status as GuestStatus, at, control, text_at,
+    MESSAGE_BYTES, Mode, PAGE_BYTES, Platform, State, Status as GuestStatus, at, control, text_at,
 };
 
 use crate::description::Description;
@@ -33,12 +33,13 @@ use crate::pace::Pace;
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
 use crate::source::{Guest, Source, SourceError};
-use crate::xen::XenError;
 
 /// How long a living guest may take to lay out its ring.
 pub const RING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a living guest may take to calibrate its clock; events wait in the ring meanwhile.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// A clock that takes so long to read is emulated: the instruction takes 10 to 40 ns.
+const SLOW_CLOCK_MICROS: u64 = 1;
 /// How often it is asked whether the guest still lives.
 const ALIVE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often [`Collector::run`] reports.
@@ -127,6 +128,8 @@ pub enum End {
     Panicked(String),
     /// The guest is gone without a word, with so many records unfinished.
     Killed(u64),
+    /// The hypervisor says that the guest crashed, with so many records unfinished.
+    Crashed(u64),
     /// Another guest uses the memory now.
     Restarted,
     /// The reader of the stream has gone.
@@ -152,6 +155,13 @@ impl std::fmt::Display for End {
                 f,
                 "the guest is gone without a word: it was killed, or it crashed; {unfinished} of its records are unfinished"
             ),
+            End::Crashed(0) => f.write_str("the guest crashed"),
+            End::Crashed(unfinished) => {
+                write!(
+                    f,
+                    "the guest crashed; {unfinished} of its records are unfinished: the last shows what it was at"
+                )
+            }
             End::Restarted => f.write_str("the guest was restarted: collect again to see its new life"),
             End::ReaderGone => f.write_str("the reader closed the stream; the guest goes on"),
         }
@@ -197,18 +207,7 @@ impl Collector {
     /// # Errors
     /// [`CollectError::Source`] where there is no ring, [`CollectError::Busy`] where another collector is attached.
     pub fn attach(guest: &Guest, options: &Options, earlier: &[Continue]) -> Result<Self, CollectError> {
-        let started = Instant::now();
-        let memory = loop {
-            match guest.open(options.attaches()) {
-                Err(
-                    SourceError::Ring { source: SharedError::NotARing | SharedError::NotReady, .. }
-                    | SourceError::Xen(XenError::NoRing { .. }),
-                ) if started.elapsed() < RING_TIMEOUT && guest.is_alive() => {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                result => break result?,
-            }
-        };
+        let memory = guest.open_patiently(options.attaches(), Instant::now() + RING_TIMEOUT)?;
         let uuid = memory.geometry().uuid;
         if earlier.iter().any(|earlier| earlier.uuid != uuid) {
             return Err(CollectError::OtherGuest { guest: guest.label() });
@@ -325,6 +324,7 @@ impl Collector {
                 State::Panicked => End::Panicked(last_words(&page)),
                 state if self.guest.source == Source::Memory => End::Image(state, self.totals().unfinished),
                 _ if self.options.snapshot => End::Copied,
+                _ if self.guest.has_crashed() => End::Crashed(self.totals().unfinished),
                 _ => End::Killed(self.totals().unfinished),
             }));
         }
@@ -474,7 +474,15 @@ impl Collector {
             }
         }
         let page = self.memory.header_page();
-        let unnamed = GuestStatus::parse(&page, self.memory.geometry()).names_refused;
+        let status = GuestStatus::parse(&page, self.memory.geometry());
+        let micros = status.clock.clock_cost_picos / 1_000_000;
+        if self.platform() == Platform::Xen && micros >= SLOW_CLOCK_MICROS {
+            warnings.push(format!(
+                "reading its clock costs this domain {micros} µs, and so does every event: Xen emulates its TSC; set \
+                 tsc_mode=\"native\" in its xl.cfg and create it anew"
+            ));
+        }
+        let unnamed = status.names_refused;
         if unnamed > 0 {
             warnings
                 .push(format!("{unnamed} callsites and names found no room in the guest: they are shown by number"));

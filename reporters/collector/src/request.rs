@@ -89,7 +89,7 @@ pub fn ask(guest: &Guest, line: &str, patience: Duration) -> Result<String, Requ
         return Err(RequestError::TooLong { len_bytes: line.len() });
     }
     let started = Instant::now();
-    let memory = guest.open(guest.is_alive())?;
+    let memory = guest.open_patiently(guest.is_alive(), started + patience)?;
     let reply_at = match memory.geometry().reply_offset {
         0 => return Err(RequestError::TooOld { guest: guest.label() }),
         offset => usize::try_from(offset).map_err(|_| RequestError::Damaged { guest: guest.label() })?,

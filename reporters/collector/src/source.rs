@@ -20,10 +20,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use fata_wire::shared::{NAME_BYTES, Platform, SharedError, at, text_at};
 
 use crate::shared::SharedMemory;
+use crate::xen::device::{Ending, Life};
 use crate::xen::{self, Domain, OpenError, XenError};
 
 /// Why a guest's memory cannot be had.
@@ -192,6 +194,19 @@ impl Guest {
         }
     }
 
+    /// Whether the hypervisor says that the guest has crashed.
+    #[must_use]
+    pub fn has_crashed(&self) -> bool {
+        self.source == Source::Xen && self.life() == Some(Life::Ended(Ending::Crash))
+    }
+
+    /// What Xen says of the domain; `None` where the guest is none, or Xen does not tell.
+    #[must_use]
+    pub fn life(&self) -> Option<Life> {
+        let domid = u16::try_from(self.pid).ok().filter(|_| self.source == Source::Xen)?;
+        xen::device::life(domid).ok()
+    }
+
     /// Whether process `pid` has this guest's memory mapped, as a collector that is attached to it does.
     #[must_use]
     pub fn is_mapped_by(&self, pid: u64) -> bool {
@@ -199,6 +214,22 @@ impl Guest {
             return process::has_mapped(pid, xen::device::GNTDEV);
         }
         u32::try_from(pid).is_ok_and(|pid| process::is_alive(pid, self.inode))
+    }
+
+    /// As [`open`](Guest::open), but waits until `until` for a living guest that is still laying out its ring.
+    ///
+    /// # Errors
+    /// As [`open`](Guest::open).
+    pub fn open_patiently(&self, writable: bool, until: Instant) -> Result<SharedMemory, SourceError> {
+        loop {
+            match self.open(writable) {
+                Err(
+                    SourceError::Ring { source: SharedError::NotARing | SharedError::NotReady, .. }
+                    | SourceError::Xen(XenError::NoRing { .. }),
+                ) if Instant::now() < until && self.is_alive() => std::thread::sleep(Duration::from_millis(20)),
+                result => return result,
+            }
+        }
     }
 
     /// Finds the ring in the guest's memory and maps it; with `writable` also its control page.

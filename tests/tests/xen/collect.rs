@@ -1,0 +1,249 @@
+//! `fata` in a bare dom0: what it makes of domains that run, are paused, renamed, destroyed, crash or lie, and of those that
+//! are not there.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use fata_tests::image;
+
+use super::dom0::{Dom0, Running, dom0};
+use super::guest::Guest;
+
+/// Longer than any command here takes, with other tests beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// dom0, with `./fata` in its share; and the right to let guests work, which one test at a time has.
+pub(crate) fn with_fata() -> Option<(&'static Dom0, MutexGuard<'static, ()>)> {
+    static SHARED: Once = Once::new();
+    static ALONE: Mutex<()> = Mutex::new(());
+    let dom0 = dom0()?;
+    SHARED.call_once(|| {
+        let new = dom0.share().join("fata.new");
+        fs::copy(image::slim_fata(), &new).unwrap();
+        fs::rename(new, dom0.share().join("fata")).unwrap();
+    });
+    Some((dom0, ALONE.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// A guest that is busy until it is ended.
+fn busy(dom0: &'static Dom0, name: &str, settings: &str) -> Guest {
+    Guest::create(dom0, "churn", name, "rounds=1000000 mib=4", settings)
+}
+
+/// What a command says that must succeed.
+fn fata(dom0: &Dom0, args: &str) -> String {
+    dom0.sh(&format!("./fata {args}"))
+}
+
+/// What a guest answers, which is slow where everything is emulated.
+fn ctl(dom0: &Dom0, request: &str) -> String {
+    fata(dom0, &format!("ctl --timeout 30 {request}"))
+}
+
+/// What a command says that must fail.
+fn refused(dom0: &Dom0, args: &str) -> String {
+    let ended = dom0.start(&format!("./fata {args}")).wait(PATIENCE);
+    assert_eq!(ended.code, 1, "fata {args} says {}", ended.text);
+    assert!(ended.text.contains("fata: ") && !ended.text.contains("panicked"), "fata {args}: {}", ended.text);
+    ended.text
+}
+
+/// Starts to collect, and returns once events have come.
+fn collecting<'a>(dom0: &'a Dom0, name: &str, trace: &str) -> Running<'a> {
+    let _ = fs::remove_dir_all(dom0.share().join(trace));
+    let running = dom0.start(&format!("echo $$ >{trace}.pid; exec ./fata collect {name} -o {trace}"));
+    let first = dom0.share().join(trace);
+    wait_until("nothing is collected", || bytes_in(&first) > 200_000);
+    running
+}
+
+/// Length of the stream files so far.
+fn bytes_in(trace: &Path) -> u64 {
+    let files = fs::read_dir(trace).into_iter().flatten().filter_map(Result::ok);
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
+fn wait_until(or: &str, mut done: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "{or}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The number that stands before `what` in `text`.
+fn number_before(text: &str, what: &str) -> u64 {
+    let before = text.split_once(what).unwrap_or_else(|| panic!("no {what:?} in {text}")).0;
+    before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+fn stats(dom0: &Dom0, trace: &str) -> serde_json::Value {
+    serde_json::from_str(&fata(dom0, &format!("stats --json {trace}"))).unwrap()
+}
+
+#[test]
+fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    let _guest = busy(dom0, "exact", "");
+    assert!(ctl(dom0, "exact ping").starts_with("ok: up "));
+    let list: serde_json::Value = serde_json::from_str(&fata(dom0, "list --json")).unwrap();
+    let row = list.as_array().unwrap().iter().find(|row| row["name"] == "exact").unwrap();
+    assert_eq!((row["platform"].as_str(), row["state"].as_str()), (Some("xen"), Some("running")), "{list}");
+
+    let collecting = collecting(dom0, "exact", "exact-trace");
+    let busy = refused(dom0, "collect exact -o another");
+    assert!(busy.contains("is being collected by process"), "{busy}");
+    ctl(dom0, "exact mark the end is near");
+    assert!(ctl(dom0, "exact stop").starts_with("ok: stopped"));
+    let dump = ctl(dom0, "exact dump");
+    let (recorded, discarded) = (number_before(&dump, " events recorded"), number_before(&dump, " discarded"));
+    dom0.sh("sleep 0.3; kill $(cat exact-trace.pid)");
+    let said = collecting.wait(PATIENCE).text;
+    assert!(said.contains("stopped; the guest goes on"), "{said}");
+    let stats = stats(dom0, "exact-trace");
+    let read = stats["events_total"].as_u64().unwrap();
+    let lost: u64 = stats["discarded"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    println!("measured: a domain recorded {recorded} events and discarded {discarded}; {read} were read, {lost} lost");
+    assert_eq!(recorded + discarded, read + lost);
+    assert!(fata(dom0, "dump exact-trace").contains("the end is near"));
+}
+
+#[test]
+fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_nothing_that_it_committed() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    let guest = busy(dom0, "victim", "");
+    let collecting = collecting(dom0, "victim", "victim-trace");
+    dom0.sh("xl pause victim");
+    assert!(fata(dom0, "list").lines().any(|line| line.contains("victim.") && line.contains("paused")));
+    let stuck = refused(dom0, "ctl --timeout 0.5 victim ping");
+    assert!(stuck.contains("has not answered within 0.5 s"), "{stuck}");
+    dom0.sh("xl unpause victim; xl rename victim renamed");
+    assert!(ctl(dom0, "renamed ping").starts_with("ok: up "));
+    let before = bytes_in(&dom0.share().join("victim-trace"));
+    wait_until("it was not collected on", || bytes_in(&dom0.share().join("victim-trace")) > before + 100_000);
+    dom0.sh("xl destroy renamed");
+    let said = collecting.wait(PATIENCE).text;
+    assert!(said.contains("the guest is gone without a word"), "{said}");
+    let stats = stats(dom0, "victim-trace");
+    assert_eq!(stats["events_total"].as_u64().unwrap(), number_before(&said, " events, "), "{said}");
+    // dom0 lets go of the last pages, and with them of the domain.
+    wait_until("a destroyed domain is still there", || !dom0.sh("xl list").contains("(null)"));
+    drop(guest);
+}
+
+/// Crashes a domain from without: not one instruction of it runs any more, and nothing is sealed.
+fn crash(dom0: &Dom0, name: &str) {
+    static SHARED: Once = Once::new();
+    SHARED.call_once(|| {
+        fs::copy(std::env::current_exe().unwrap(), dom0.share().join("these-tests")).unwrap();
+    });
+    let test = "collect::crashes_the_domain_of_this_number";
+    dom0.sh(&format!("DOMID=$(xl domid {name}) ./these-tests --exact --ignored {test}"));
+}
+
+#[test]
+#[ignore = "run in dom0 by the test that needs a crash"]
+fn crashes_the_domain_of_this_number() {
+    #![expect(unsafe_code, reason = "asks Xen what no tool of its asks: to shut another domain down as crashed")]
+    /// The hypercall `sched_op`, its operation `remote_shutdown`, and the reason "crash" (`xen/include/public/sched.h`).
+    const SCHED_OP: u64 = 29;
+    const REMOTE_SHUTDOWN: u64 = 4;
+    const CRASH: u64 = 3;
+    let Ok(domid) = std::env::var("DOMID") else { return };
+    let argument = Box::new(domid.trim().parse::<u64>().unwrap() | CRASH << 32);
+    let call = [SCHED_OP, REMOTE_SHUTDOWN, (&raw const *argument).addr() as u64, 0, 0, 0];
+    let privcmd = fs::OpenOptions::new().read(true).write(true).open("/dev/xen/privcmd").unwrap();
+    // SAFETY: `call` is a `struct privcmd_hypercall`, and what it points at lives until the call returns.
+    let result = unsafe { libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&privcmd), 0x0030_5000, call.as_ptr()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    let _guest = busy(dom0, "crashes", "on_crash=\"preserve\"");
+    let collecting = collecting(dom0, "crashes", "crashes-trace");
+    crash(dom0, "crashes");
+    let said = collecting.wait(PATIENCE).text;
+    assert!(said.contains("; the guest crashed"), "{said}");
+    let list = fata(dom0, "list");
+    assert!(list.lines().any(|line| line.contains("crashes.") && line.contains("crashed")), "{list}");
+    let dead = refused(dom0, "ctl crashes ping");
+    assert!(dead.contains("is gone without a word"), "{dead}");
+    // Whoever comes late reads what the ring still holds.
+    let late = fata(dom0, "collect crashes -o late-trace --snapshot");
+    assert!(number_before(&late, " events, ") > 1000, "{late}");
+    assert!(stats(dom0, "late-trace")["events_total"].as_u64().unwrap() > 1000);
+    // One that had the time to say why has said so.
+    let _last = Guest::create(dom0, "hello", "last-words", "crash=panic", "on_crash=\"preserve\"");
+    wait_until("it does not die", || {
+        fata(dom0, "list").lines().any(|line| line.contains("last-words.") && line.contains("panicked"))
+    });
+    let said = fata(dom0, "collect last-words -o last-trace");
+    assert!(said.contains("the guest panicked: ") && said.contains("crash=panic was asked for"), "{said}");
+}
+
+#[test]
+fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_event() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    let (_honest, _liar) = (busy(dom0, "honest", ""), busy(dom0, "liar", ""));
+    ctl(dom0, "liar ping");
+    ctl(dom0, "honest ping");
+    let collecting = collecting(dom0, "honest", "honest-trace");
+    let place = dom0.sh("echo -n /local/domain/$(xl domid liar)/data/fata");
+    let index: u32 = dom0.sh(&format!("xenstore-read {place}/ring-ref")).trim().parse().unwrap();
+    let pages = dom0.sh(&format!("xenstore-read {place}/pages")).trim().to_owned();
+    let (data_page, no_grant) = ((index - 100).to_string(), "4000000000".to_owned());
+    for (key, lie, sentence) in [
+        ("version", "2", "use a later `fata`"),
+        ("version", "x\u{1b}[2J", "use a later `fata`"),
+        ("pages", "0", "4 to"),
+        ("pages", "4000000000", "4 to"),
+        ("pages", "1e3", "is no number"),
+        ("pages", "9", "lists 1020 and more"),
+        ("pages", "3000", "lists"),
+        ("ring-ref", &data_page, "does not"),
+        ("ring-ref", &no_grant, "cannot be mapped"),
+        ("ring-ref", "", "is no number"),
+    ] {
+        dom0.sh(&format!("xenstore-write {place}/{key} '{lie}'"));
+        let said = refused(dom0, "collect liar -o liar-trace");
+        assert!(said.contains(sentence) && !said.contains('\u{1b}'), "{key} = {lie:?}: {said}");
+        assert!(fata(dom0, "list").contains("honest."), "{key} = {lie:?}");
+        dom0.sh(&format!(
+            "xenstore-write {place}/version 1; xenstore-write {place}/pages {pages}; xenstore-write {place}/ring-ref {index}"
+        ));
+    }
+    // A bell that is none is done without.
+    dom0.sh(&format!("xenstore-write {place}/event-channel 999"));
+    fata(dom0, "collect liar -o liar-trace --duration 0.5");
+    ctl(dom0, "honest stop");
+    let dump = ctl(dom0, "honest dump");
+    dom0.sh("sleep 0.3; kill $(cat honest-trace.pid)");
+    collecting.wait(PATIENCE);
+    let stats = stats(dom0, "honest-trace");
+    let lost: u64 = stats["discarded"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(
+        number_before(&dump, " events recorded") + number_before(&dump, " discarded"),
+        stats["events_total"].as_u64().unwrap() + lost
+    );
+}
+
+#[test]
+fn what_is_not_there_and_what_is_slow_is_a_sentence() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    assert!(refused(dom0, "collect xen:nobody -o x").contains("no Xen domain \"nobody\""));
+    assert!(refused(dom0, "ctl nobody ping").contains("no guest \"nobody\""));
+    let _slow = busy(dom0, "slow", "tsc_mode=\"always_emulate\"");
+    ctl(dom0, "slow ping");
+    let said = fata(dom0, "collect slow -o slow-trace --duration 1");
+    assert!(said.contains("Xen emulates its TSC; set tsc_mode=\"native\""), "{said}");
+    println!("measured: {}", said.lines().find(|line| line.contains("TSC")).unwrap());
+    // The same stream that ssh would carry to a desktop.
+    let piped = dom0.sh("./fata collect slow -o - --duration 1 --quiet | ./fata stats --json -");
+    let piped: serde_json::Value =
+        serde_json::from_str(piped.lines().skip_while(|l| !l.starts_with('{')).collect::<String>().as_str()).unwrap();
+    assert!(piped["events_total"].as_u64().unwrap() > 0);
+}
