@@ -1,5 +1,7 @@
 //! `fata collect`: record a guest into a CTF directory, or as a trace stream onto a pipe, with a progress line.
 
+mod several;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,11 +28,16 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Arguments of `fata collect`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The guest: its name, `name.pid`, process id, or the path of a memory file
-    #[arg(required_unless_present = "from_memory", add = ArgValueCandidates::new(crate::completions::guests))]
-    guest: Option<String>,
+    /// The guest: its name, `name.pid`, process or domain id, or the path of a memory file. Of several, each gets a directory
+    /// of its own in DIR, and CTF readers show all of them on one time axis
+    #[arg(
+        required_unless_present = "from_memory",
+        value_name = "GUEST",
+        add = ArgValueCandidates::new(crate::completions::guests)
+    )]
+    guests: Vec<String>,
     /// Read the ring of a dead guest from an image of its memory: raw, or an ELF core
-    #[arg(long, value_name = "FILE", conflicts_with = "guest")]
+    #[arg(long, value_name = "FILE", conflicts_with = "guests")]
     from_memory: Option<PathBuf>,
     /// The directory to write; `-` writes the stream to standard output
     #[arg(short, long, value_name = "DIR|-", env = "FATA_OUTPUT")]
@@ -62,12 +69,13 @@ pub(crate) fn parse_level(text: &str) -> Result<Level, String> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = Stop::listen().context("cannot listen to signals")?;
-    let guest = match &args.from_memory {
-        Some(image) => Guest::in_image(image)?,
-        None => source::find(args.guest.as_deref().unwrap_or_default())?,
-    };
     let snapshot = args.snapshot || args.from_memory.is_some();
     let options = Options { snapshot, duration: args.duration, level: args.level, ..Options::default() };
+    let guest = match (&args.from_memory, args.guests.as_slice()) {
+        (Some(image), _) => Guest::in_image(image)?,
+        (None, [guest]) => source::find(guest)?,
+        (None, several) => return self::several::run(several, args, &options, &stop),
+    };
     let mut progress = Progress::new(args.quiet);
     if args.output == Path::new("-") {
         if std::io::stdout().is_terminal() {

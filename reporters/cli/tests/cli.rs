@@ -282,3 +282,43 @@ fn a_guest_whose_collector_was_killed_becomes_a_flight_recorder_again_by_itself(
         stats["discarded"]["full"].as_u64().unwrap() > 0 && stats["discarded"]["overwritten"].as_u64().unwrap() > 0
     );
 }
+
+#[test]
+fn several_guests_are_collected_at_once_and_a_ctf_reader_shows_them_on_one_time_axis() {
+    let place = Place::new("several");
+    let (_first, _second) = (place.web("first"), place.web("second"));
+    place.wait_until_listed("first.");
+    place.wait_until_listed("second.");
+    for guest in ["first", "second"] {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !place.run(&["ctl", guest, "ping"]).status.success() {
+            assert!(Instant::now() < deadline, "{guest} does not answer");
+        }
+    }
+    let both = ["collect", "first", "second", "-o", "set", "--duration", "2"];
+    let mut collecting = Ends(place.fata(&both).stderr(Stdio::piped()).spawn().unwrap());
+    std::thread::sleep(Duration::from_millis(700));
+    // In turn: what is true of the order here must be true of the order there.
+    for (guest, text) in [("first", "mark-1"), ("second", "mark-2"), ("first", "mark-3"), ("second", "mark-4")] {
+        assert!(place.run(&["ctl", guest, "mark", text]).status.success());
+    }
+    assert!(collecting.0.wait().unwrap().success());
+    let mut said = String::new();
+    collecting.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("first.") && said.contains("second.") && said.contains("the guest goes on"), "{said}");
+    if babeltrace(&place.0.join("set")).is_some() {
+        let merged = Command::new("babeltrace2").arg(place.0.join("set")).output().unwrap();
+        let merged = text_of(&merged.stdout);
+        let at = |text: &str| merged.find(text).unwrap_or_else(|| panic!("no {text}"));
+        let order = ["mark-1", "mark-2", "mark-3", "mark-4"].map(at);
+        assert!(order.is_sorted(), "{order:?}");
+    }
+    for (args, part) in [
+        (&["collect", "first", "second", "-o", "-"][..], "one guest"),
+        (&["collect", "first", "first", "-o", "x"], "named twice"),
+        (&["collect", "first", "nobody", "-o", "x"], "no guest \"nobody\""),
+    ] {
+        let output = place.run(args);
+        assert!(!output.status.success() && text_of(&output.stderr).contains(part), "{}", text_of(&output.stderr));
+    }
+}
