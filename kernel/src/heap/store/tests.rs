@@ -131,7 +131,7 @@ fn no_two_blocks_overlap_and_the_account_is_exact_whatever_is_asked_for() {
                 _ if !blocks.is_empty() => blocks.swap_remove(random.below(blocks.len())).free(&mut store),
                 _ => {}
             }
-            assert_eq!(store.live_bytes, blocks.iter().map(|block| block.layout.size()).sum());
+            assert_eq!(store.live_bytes, blocks.iter().map(|block| block.layout.size()).sum::<usize>());
         }
         for block in blocks {
             block.free(&mut store);
