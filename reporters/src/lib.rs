@@ -20,6 +20,7 @@
 //! | [`syslog`] | syslog messages; sent as datagrams, over TCP, TLS, to `/dev/log` |
 //! | [`journald`] | entries of systemd's journal, over its native protocol |
 //! | [`otlp`] | OpenTelemetry log records over HTTP |
+//! | [`trace`] | a CTF trace |
 //! | [`spec`] | reporters as words of a command line |
 //! | [`text`] | untrusted bytes as text that no terminal interprets; texts of bounded length |
 //! | [`time`] | when: wall time, or time since the guest's start |
@@ -72,6 +73,8 @@ pub mod spec;
 pub mod syslog;
 pub mod text;
 pub mod time;
+#[cfg(feature = "std")]
+pub mod trace;
 
 pub use fata_wire::field::Level;
 pub use loss::Loss;

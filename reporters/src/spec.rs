@@ -9,6 +9,7 @@
 //! | `file:PATH` | `json`, `rotate=BYTES`, `age=TIME`, `keep=N`, `compress`, `fsync=never\|done\|always` |
 //! | `syslog:udp://HOST[:514]`, `syslog:tcp://HOST[:514]`, `syslog:tls://HOST[:6514]`, `syslog:/dev/log` | `rfc=5424\|3164`, `facility=NAME`, `ca=PATH` |
 //! | `journald`, `journald:PATH` of its socket | |
+//! | `trace:DIR`, which must not hold one already | |
 //! | `otlp:http://HOST:4318/v1/logs`, or `https` | `ca=PATH` |
 //!
 //! Every destination takes `level=LEVEL` (records of this level and more severe ones). All but the first two, which are as
@@ -43,6 +44,7 @@ use crate::otlp::{self, Otlp};
 use crate::queue::Policy;
 use crate::reporter::Reporter;
 use crate::syslog::{self, Destination, Facility, Form, Syslog};
+use crate::trace::Trace;
 
 /// What a command line asked for cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,9 @@ pub enum OpenError {
     /// The file cannot be written.
     #[error(transparent)]
     File(#[from] file::OpenError),
+    /// The directory cannot be written.
+    #[error(transparent)]
+    Trace(#[from] crate::trace::CreateError),
     /// No receiver can be at this URL.
     #[error(transparent)]
     Otlp(#[from] otlp::UrlError),
@@ -83,7 +88,7 @@ pub enum OpenError {
 /// A reporter that may go to another thread.
 pub type Boxed = Box<dyn Reporter + Send>;
 
-const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT, journald, otlp:URL";
+const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT, journald, otlp:URL, trace:DIR";
 
 /// Opens the reporters that `spec` asks for.
 ///
@@ -171,6 +176,7 @@ fn open_one(spec: &str, has_fallback: bool) -> Result<Boxed, OpenError> {
         "json" => Box::new(Lines::new(io::stdout(), "standard output", Format::Json)),
         "file" => Box::new(open_file(&words)?),
         "syslog" => Box::new(open_syslog(&words)?),
+        "trace" => Box::new(Trace::create(Path::new(words.place("a trace needs a directory: trace:DIR")?))?),
         "otlp" => {
             let url = words.place("an OTLP receiver is http://HOST:4318/v1/logs, or https")?;
             Box::new(Otlp::new(url, authorities(&words)?.as_deref())?)
