@@ -45,6 +45,9 @@ use task::{Begin, Body, Slot};
 use timer::Timers;
 pub use wake_cell::WakeCell;
 
+/// How often the scheduler runs its errands, at most: whoever looks on does not notice a millisecond, and a busy guest has a
+/// hundred rounds in it.
+const ERRANDS_NANOS: u64 = 1_000_000;
 /// Slots are allocated by so many.
 const SLOTS_PER_CHUNK: usize = 32;
 /// After so many polls in a row the scheduler looks at timers and the control page even if tasks are ready.
@@ -60,6 +63,8 @@ pub(crate) struct Executor {
     current: Cell<u16>,
     timers: Rc<Timers>,
     census: Census,
+    /// When there are errands again, see [`Executor::run_errands`].
+    next_errands: Cell<u64>,
 }
 
 impl Executor {
@@ -70,6 +75,7 @@ impl Executor {
             free: RefCell::new(Vec::new()),
             chunks: RefCell::new(Vec::new()),
             census: Census::default(),
+            next_errands: Cell::new(0),
             numbers: Box::new(Numbers::new()),
             current: Cell::new(0),
             timers: Rc::new(Timers::new(clock::now())),
@@ -118,17 +124,28 @@ impl Executor {
             }
             polls = 0;
             say_pending(&mut unsaid_pending);
-            control::poll();
-            fata_probe::log::tick();
-            heap::report_sometimes();
-            self.take_census();
-            self.timers.fire(clock::now());
+            let now = clock::now();
+            self.run_errands(now);
+            self.timers.fire(now);
             self.take_over(&mut unsaid_pending);
             if self.ready.is_empty() {
                 self.sleep();
             }
         }
         say_pending(&mut unsaid_pending);
+    }
+
+    /// Sees to what is no task's business, at most every [`ERRANDS_NANOS`]: what the host asks, levels that changed, names
+    /// for who joins late.
+    fn run_errands(&self, now: u64) {
+        if !events::ON || now < self.next_errands.get() && !fata_probe::control::is_asked() {
+            return;
+        }
+        self.next_errands.set(now.saturating_add(ERRANDS_NANOS));
+        control::poll();
+        fata_probe::log::tick();
+        heap::report_sometimes();
+        self.take_census();
     }
 
     /// The next task to poll, if no timer wants to come first.
