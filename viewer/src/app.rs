@@ -19,9 +19,8 @@ use crate::actions::Doing;
 use crate::commands::Command;
 use crate::derived::Derived;
 use crate::live::{Data, Source, Status};
-use crate::paint::canvas::Canvas;
 use crate::paint::palette::Palette;
-use crate::panels;
+use crate::panels::{self, Pictures};
 use crate::state::State;
 use crate::view::lanes::Lanes;
 use crate::view::names::Names;
@@ -75,7 +74,7 @@ pub struct Viewer {
     title: String,
     state: State,
     derived: Derived,
-    canvases: [Canvas; 2],
+    pictures: Pictures,
     fitted: bool,
     /// What is shown first, in place of the whole trace.
     first: (Option<i64>, Option<i64>),
@@ -97,7 +96,7 @@ impl Viewer {
             title: title.into(),
             state,
             derived: Derived::default(),
-            canvases: Default::default(),
+            pictures: Pictures::default(),
             fitted: false,
             first: (None, None),
             rate: Rate::default(),
@@ -138,7 +137,7 @@ impl Viewer {
     /// How often the lanes' picture was made anew; a frame in which nothing changed must not.
     #[must_use]
     pub fn rebuilt(&self) -> u64 {
-        self.canvases.iter().map(|canvas| canvas.rebuilt).sum()
+        self.pictures.canvases.iter().map(|canvas| canvas.rebuilt).sum()
     }
 
     /// Whether the log's filter has looked at every record; for tests and measurements.
@@ -206,7 +205,7 @@ impl Viewer {
             rate: self.rate.per_second,
             title: &self.title,
         };
-        panels::show(ui, &frame, &mut self.canvases, &mut actions);
+        panels::show(ui, &frame, &mut self.pictures, &mut actions);
         // The field has taken the keyboard.
         self.state.search.focus = false;
         let (state, derived) = (&mut self.state, &mut self.derived);

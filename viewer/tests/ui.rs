@@ -308,3 +308,17 @@ fn the_picture_of_a_search_among_five_hundred_connections() {
     press(&mut harness, Key::Enter);
     harness.snapshot("search");
 }
+
+#[test]
+fn a_press_in_the_overview_leads_the_timeline_there_and_keeps_the_zoom() {
+    let mut harness = small();
+    harness.state_mut().show_range(fata_viewer::view::projection::Window::new(1_000.0, 500.0));
+    harness.run_steps(2);
+    let strip = harness.get_by_label("overview").rect();
+    for share in [0.25, 0.5, 0.75] {
+        click(&mut harness, pos2(strip.left() + strip.width() * share, strip.center().y));
+        let window = harness.state().state().window;
+        let middle = window.start + window.span / 2.0;
+        assert!((middle - 10_000.0 * f64::from(share)).abs() < 30.0 && window.span == 500.0, "{share}: {window:?}");
+    }
+}

@@ -5,6 +5,7 @@ mod gutter;
 mod help;
 pub mod log;
 mod menu;
+pub mod minimap;
 mod overlay;
 mod statistics;
 mod status;
@@ -16,8 +17,17 @@ use egui::{CentralPanel, Panel, Ui};
 use crate::app::{Action, Frame};
 use crate::paint::canvas::Canvas;
 
+/// What was drawn for the last frame and may serve for the next.
+#[derive(Default)]
+pub struct Pictures {
+    /// The lanes, and those that stay at the top.
+    pub canvases: [Canvas; 2],
+    /// The strip over the timeline.
+    pub minimap: minimap::Minimap,
+}
+
 /// Shows the whole window.
-pub fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions: &mut Vec<Action>) {
+pub fn show(ui: &mut Ui, frame: &Frame<'_>, pictures: &mut Pictures, actions: &mut Vec<Action>) {
     let plain = egui::Frame::new().fill(frame.palette.panel).inner_margin(egui::Margin::symmetric(8, 4));
     Panel::top("menu").frame(plain).show(ui, |ui| menu::show(ui, frame, actions));
     Panel::bottom("status").frame(plain).show(ui, |ui| status::show(ui, frame, actions));
@@ -55,6 +65,6 @@ pub fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions:
         );
     }
     let canvas = egui::Frame::new().fill(frame.palette.canvas);
-    CentralPanel::default().frame(canvas).show(ui, |ui| timeline::show(ui, frame, canvases, actions));
+    CentralPanel::default().frame(canvas).show(ui, |ui| timeline::show(ui, frame, pictures, actions));
     help::show(ui, frame, actions);
 }

@@ -1,13 +1,13 @@
-//! The timeline: ruler, lanes' names, canvas, and what the mouse does there.
+//! The timeline: overview, ruler, lanes' names, canvas, and what the mouse does there.
 //!
 //! Wheel: zoom at the pointer. Drag: pan. Shift and drag: measure. Over the names the wheel scrolls the lanes.
 
 use egui::{Context, CursorIcon, Id, Pos2, Rect, Sense, Ui, pos2};
 
-use super::{gutter, overlay};
+use super::{Pictures, gutter, minimap, overlay};
 use crate::app::{Action, Frame};
 use crate::commands::Command;
-use crate::paint::canvas::{Canvas, Key};
+use crate::paint::canvas::Key;
 use crate::view::lanes::Lanes;
 use crate::view::layout::{self, Scene};
 use crate::view::pick;
@@ -32,6 +32,7 @@ pub fn pointer_time(context: &Context) -> Option<f64> {
 
 /// Which parts of the screen there are.
 struct Areas {
+    minimap: Rect,
     ruler: Rect,
     corner: Rect,
     pinned: Rect,
@@ -42,11 +43,13 @@ struct Areas {
 impl Areas {
     fn of(rect: Rect, pinned_height: f32) -> Self {
         let x = rect.left() + GUTTER_WIDTH.min(rect.width() * 0.4);
-        let y = rect.top() + RULER_HEIGHT;
+        let top = rect.top() + minimap::HEIGHT;
+        let y = top + RULER_HEIGHT;
         let split = (y + pinned_height).min(rect.bottom() - 40.0).max(y);
         Self {
-            ruler: Rect::from_min_max(pos2(x, rect.top()), pos2(rect.right(), y)),
-            corner: Rect::from_min_max(rect.min, pos2(x, y)),
+            minimap: Rect::from_min_max(rect.min, pos2(rect.right(), top)),
+            ruler: Rect::from_min_max(pos2(x, top), pos2(rect.right(), y)),
+            corner: Rect::from_min_max(pos2(rect.left(), top), pos2(x, y)),
             pinned: Rect::from_min_max(pos2(x, y), pos2(rect.right(), split)),
             lanes: Rect::from_min_max(pos2(x, split), rect.max),
             names: Rect::from_min_max(pos2(rect.left(), y), pos2(x, rect.bottom())),
@@ -55,7 +58,7 @@ impl Areas {
 }
 
 /// Shows the timeline.
-pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], actions: &mut Vec<Action>) {
+pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, pictures: &mut Pictures, actions: &mut Vec<Action>) {
     let (pinned, rest) = frame.lanes;
     let areas = Areas::of(ui.max_rect(), pinned.height());
     let projection = Projection::new(frame.state.window, 0.0, areas.lanes.width());
@@ -75,7 +78,7 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], a
         projection,
         scale: ui.ctx().pixels_per_point(),
     };
-    let [below, above] = canvases;
+    let [below, above] = &mut pictures.canvases;
     let key =
         |rect: Rect, scroll| Key::new(ui.ctx(), frame.state.window, rect, scroll, frame.version, frame.state.version());
     let painter = ui.painter();
@@ -87,6 +90,7 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, canvases: &mut [Canvas; 2], a
             layout::layout(&scene, pinned, 0.0, areas.pinned.height())
         });
     }
+    pictures.minimap.show(ui, frame, areas.minimap, actions);
     overlay::ruler(ui, frame, areas.ruler, areas.corner, &marks);
     let names_of_rest = Rect::from_min_max(pos2(areas.names.left(), areas.lanes.top()), areas.names.max);
     gutter::show(ui, frame, rest, names_of_rest, scroll, actions);
