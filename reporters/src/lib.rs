@@ -15,6 +15,7 @@
 //! | [`console`] | a record as a line for people |
 //! | [`json`] | a record as a line for programs |
 //! | [`combine`] | reporters made of reporters: tee, filter, threshold, fallback |
+//! | [`order`] | several inputs as one order of time |
 //! | [`front`] | what stands before a reporter: a bounded queue and a thread of its own |
 //! | [`lines`], [`file`] | lines to a pipe or terminal; to a file that is rotated |
 //! | [`syslog`] | syslog messages; sent as datagrams, over TCP, TLS, to `/dev/log` |
@@ -62,6 +63,8 @@ pub mod lines;
 pub mod loss;
 #[cfg(feature = "std")]
 mod net;
+#[cfg(feature = "std")]
+pub mod order;
 #[cfg(feature = "std")]
 pub mod otlp;
 #[cfg(feature = "std")]

@@ -2,7 +2,7 @@
 //! while it is stopped, killed and started again.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +23,7 @@ struct Rsyslog {
     dir: tempfile::TempDir,
     udp: u16,
     tcp: u16,
+    tls: u16,
     process: Option<Child>,
 }
 
@@ -33,20 +34,27 @@ impl Rsyslog {
 
     /// `None` where rsyslog is not installed, which a run with CI=true does not accept.
     fn start() -> Option<Self> {
-        if !Path::new("/usr/sbin/rsyslogd").exists() {
-            assert!(std::env::var_os("CI").is_none(), "rsyslog is not installed");
-            println!("SKIPPED: rsyslog is not installed");
+        let wanted = ["/usr/sbin/rsyslogd", "/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so", "/usr/bin/openssl"];
+        if let Some(missing) = wanted.iter().find(|path| !Path::new(path).exists()) {
+            assert!(std::env::var_os("CI").is_none(), "rsyslog, rsyslog-openssl or openssl is not installed");
+            println!("SKIPPED: rsyslog, rsyslog-openssl or openssl is not installed: no {missing}");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Rsyslog { dir, udp, tcp, process: None };
+        let tls = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        certificates(dir.path());
+        let mut server = Rsyslog { dir, udp, tcp, tls, process: None };
         let at = server.dir.path().display();
         let configuration = format!(
             r#"
-            global(workDirectory="{at}" maxMessageSize="16k")
+            global(workDirectory="{at}" maxMessageSize="16k"
+                DefaultNetstreamDriverCAFile="{at}/ca.pem" DefaultNetstreamDriverCertFile="{at}/cert.pem"
+                DefaultNetstreamDriverKeyFile="{at}/key.pem")
             module(load="imudp") module(load="imptcp") module(load="imuxsock" SysSock.Use="off")
+            module(load="imtcp" StreamDriver.Name="ossl" StreamDriver.Mode="1" StreamDriver.AuthMode="anon")
+            input(type="imtcp" address="127.0.0.1" port="{tls}")
             input(type="imudp" address="127.0.0.1" port="{udp}")
             input(type="imptcp" address="127.0.0.1" port="{tcp}")
             input(type="imuxsock" Socket="{at}/log" RateLimit.Interval="0" UseSysTimeStamp="off")
@@ -72,8 +80,9 @@ impl Rsyslog {
             .spawn()
             .unwrap();
         self.process = Some(child);
-        let port = self.tcp;
-        wait_until("rsyslog listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        for port in [self.tcp, self.tls] {
+            wait_until("rsyslog listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        }
     }
 
     fn signal(&self, name: &str) {
@@ -95,6 +104,21 @@ impl Rsyslog {
     fn numbers(&self) -> Vec<u64> {
         self.lines().iter().filter_map(|line| line.rsplit_once("number ")?.1.parse().ok()).collect()
     }
+}
+
+/// An authority `ca.pem`, and a certificate of it for `localhost`; `other.pem` is an authority that has signed nothing.
+fn certificates(dir: &Path) {
+    let openssl = |arguments: &str| {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    for name in ["ca", "other"] {
+        openssl(&format!("req -x509 {new} -keyout {name}.key -out {name}.pem -days 2 -subj /CN={name}"));
+    }
+    openssl(&format!("req {new} -keyout key.pem -out request.pem -subj /CN=localhost"));
+    std::fs::write(dir.join("names"), "subjectAltName=DNS:localhost").unwrap();
+    openssl("x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem");
 }
 
 impl Drop for Rsyslog {
@@ -151,6 +175,7 @@ fn every_part_of_a_message_arrives_over_each_transport_and_in_each_form() {
         (Destination::tcp(&format!("127.0.0.1:{}", server.tcp)), Form::Rfc5424),
         (Destination::tcp(&format!("127.0.0.1:{}", server.tcp)), Form::Rfc3164),
         (Destination::unix(server.path("log")), Form::Local),
+        (Destination::tls(&format!("localhost:{}", server.tls), Some(&server.path("ca.pem"))).unwrap(), Form::Rfc5424),
     ];
     for (number, (place, form)) in places.into_iter().enumerate() {
         let front = front(place, form, blocking());
@@ -176,15 +201,30 @@ fn every_part_of_a_message_arrives_over_each_transport_and_in_each_form() {
 }
 
 #[test]
+fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
+    let Some(server) = Rsyslog::start() else { return };
+    let options = syslog::Options { form: Form::Rfc5424, facility: Facility::USER };
+    let item = Item::Record(Record { level: Level::Error, ..Record::BLANK });
+    // Signed by somebody else; and of another name.
+    for (host, authority) in [("localhost", "other.pem"), ("127.0.0.1", "ca.pem")] {
+        let place = Destination::tls(&format!("{host}:{}", server.tls), Some(&server.path(authority))).unwrap();
+        let error = Syslog::new(place, options).report(&item).unwrap_err().to_string();
+        assert!(error.contains("certificate"), "{error}");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(server.lines().iter().filter(|line| line.starts_with("11|")).count(), 0, "{:?}", server.lines());
+}
+
+#[test]
 fn a_server_that_is_stopped_in_the_middle_gets_every_message_once_and_in_order_when_it_goes_on() {
     let Some(server) = Rsyslog::start() else { return };
     let destination = [Destination::tcp(&format!("127.0.0.1:{}", server.tcp)), Destination::unix(server.path("log"))];
     let mut expected = Vec::new();
     for (round, place) in destination.into_iter().enumerate() {
-        let form = if round == 0 { Form::Rfc5424 } else { Form::Local };
+        let form = if round < 2 { Form::Rfc5424 } else { Form::Local };
         // Small enough that a stopped server is felt here, not only in the system's own buffers.
         let front = front(place, form, Bounds { bytes: 64 << 10, reserved_bytes: 16 << 10, ..blocking() });
-        let count = 60_000;
+        let count = 40_000;
         std::thread::scope(|scope| {
             scope.spawn(|| (0..count).for_each(|number| send(&front, number, Level::Info)));
             for _ in 0..3 {
