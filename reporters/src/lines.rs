@@ -23,6 +23,9 @@ use crate::reporter::{Item, ReportError, Reporter};
 /// A line's buffer is given back above this.
 const KEPT_BYTES: usize = 64 << 10;
 
+/// How the sentence ends when whoever read has gone: of `… | head` a clean end.
+pub const GONE: &str = "the reader has gone";
+
 /// What a line looks like.
 #[derive(Clone, Copy, Debug)]
 pub enum Format {
@@ -81,7 +84,7 @@ impl<W: Write> Lines<W> {
     fn error(&self, error: &io::Error) -> ReportError {
         let Self { name, .. } = self;
         match error.kind() {
-            io::ErrorKind::BrokenPipe => ReportError::never(format_args!("{name}: the reader has gone")),
+            io::ErrorKind::BrokenPipe => ReportError::never(format_args!("{name}: {GONE}")),
             _ => ReportError::later(format_args!("{name}: {error}")),
         }
     }

@@ -193,21 +193,48 @@ pub async fn done<R: Reporter + ?Sized>(reporter: &mut R) -> Result<(), ReportEr
 /// Those of the reporter; and [`ReportError::Later`] when the time is over.
 #[cfg(feature = "std")]
 pub fn finish<R: Reporter + ?Sized>(reporter: &mut R, time: std::time::Duration) -> Result<(), ReportError> {
+    block_for(time, |cx| reporter.poll_done(cx)).unwrap_or_else(|| {
+        Err(ReportError::later(format_args!("not everything has arrived after {} s", time.as_secs())))
+    })
+}
+
+/// Blocks this thread until `reporter` has room, at most for `time`, then hands `item` over: back-pressure for who reads
+/// what waits anyway, as a trace.
+///
+/// # Errors
+/// Those of the reporter; the item was not taken.
+#[cfg(feature = "std")]
+pub fn submit_within<R: Reporter + ?Sized>(
+    reporter: &mut R,
+    item: &Item<'_>,
+    time: std::time::Duration,
+) -> Result<(), ReportError> {
+    block_for(time, |cx| reporter.poll_ready(cx)).unwrap_or(Ok(()))?;
+    reporter.report(item)
+}
+
+/// What `poll` is ready with; `None` when the time is over.
+#[cfg(feature = "std")]
+fn block_for<T>(time: std::time::Duration, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: std::sync::Arc<Self>) {
             self.0.unpark();
         }
     }
+    // Mostly it is ready, and then no waker is needed.
+    if let Poll::Ready(value) = poll(&mut Context::from_waker(core::task::Waker::noop())) {
+        return Some(value);
+    }
     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
     let end = std::time::Instant::now() + time;
     loop {
-        if let Poll::Ready(result) = reporter.poll_done(&mut Context::from_waker(&waker)) {
-            return result;
+        if let Poll::Ready(value) = poll(&mut Context::from_waker(&waker)) {
+            return Some(value);
         }
         let left = end.saturating_duration_since(std::time::Instant::now());
         if left.is_zero() {
-            return Err(ReportError::later(format_args!("not everything has arrived after {} s", time.as_secs())));
+            return None;
         }
         std::thread::park_timeout(left);
     }

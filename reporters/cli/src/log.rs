@@ -26,8 +26,8 @@ use anyhow::bail;
 use clap_complete::engine::ArgValueCandidates;
 use fata_collector::request::{self, PATIENCE};
 use fata_probe::log::rules::Rules;
-use fata_reporters::lines::{Format, Lines};
-use fata_reporters::reporter::{Item, ReportError, Reporter, finish};
+use fata_reporters::lines::{self, Format, Lines};
+use fata_reporters::reporter::{Item, ReportError, Reporter, finish, submit_within};
 use fata_reporters::spec;
 
 use crate::completions;
@@ -138,7 +138,7 @@ enum Failed {
 
 impl From<ReportError> for Failed {
     fn from(error: ReportError) -> Self {
-        if error.sentence().contains("Broken pipe") { Failed::Closed } else { Failed::Other(error.into()) }
+        if error.sentence().ends_with(lines::GONE) { Failed::Closed } else { Failed::Other(error.into()) }
     }
 }
 
@@ -157,7 +157,9 @@ fn show(
     follow: bool,
 ) -> Result<(), Failed> {
     let mut looked = Instant::now();
-    let mut report = |item: &Item<'_>| reporter.report(item).map_err(Failed::from);
+    // What is stored waits for a reporter that is slow; what is live does not, and the reporter's policy decides.
+    let patience = if follow { Duration::ZERO } else { FINISH };
+    let mut report = |item: &Item<'_>| submit_within(reporter, item, patience).map_err(Failed::from);
     while !stop.is_asked() {
         let begun = fata_reporters::time::Time::now();
         let mut more = false;
@@ -204,7 +206,10 @@ fn ask(inputs: &[Input], rules: &str) -> anyhow::Result<()> {
 
 fn reporter(args: &Args) -> anyhow::Result<spec::Boxed> {
     if let Some(to) = &args.to {
-        return Ok(spec::open(to)?);
+        let reporter = spec::open(to)?;
+        let most = u64::try_from(reporter.worst_case_bytes()).unwrap_or(u64::MAX);
+        say!("The log goes to {to}; at most {} of memory wait on the way.", crate::human::bytes(most));
+        return Ok(reporter);
     }
     let out = std::io::stdout();
     let format = if args.json { Format::Json } else { Format::for_people_at(&out) };

@@ -10,6 +10,7 @@ use std::vec::Vec;
 use super::*;
 use crate::loss::Loss;
 use crate::record::{Field, Value};
+use crate::reporter::submit_within;
 
 const PLENTY: Duration = Duration::from_secs(20);
 
@@ -267,6 +268,33 @@ fn a_cooperative_caller_waits_for_room_and_then_loses_nothing() {
     let account = front.close(PLENTY);
     check(&account, &seen);
     assert_eq!((account.discarded.total(), pending > 0), (0, true));
+}
+
+#[test]
+fn a_caller_that_blocks_for_room_loses_nothing_and_one_whose_time_is_over_goes_on() {
+    let seen = Seen::default();
+    let reporters = seen.clone();
+    let slow = Of(move |item: &Item<'_>| {
+        std::thread::sleep(Duration::from_micros(50));
+        reporters.take(item);
+        Ok(())
+    });
+    let mut front = Front::spawn("x", slow, options(Policy::KeepOldest)).unwrap();
+    (0..2000).for_each(|sequence| submit_within(&mut front, &record(Level::Info, sequence), PLENTY).unwrap());
+    let account = front.close(PLENTY);
+    check(&account, &seen);
+    assert_eq!(account.discarded.total(), 0);
+
+    let hangs = Of(|_: &Item<'_>| {
+        std::thread::sleep(Duration::from_secs(3600));
+        Ok(())
+    });
+    let mut front = Front::spawn("x", hangs, options(Policy::KeepOldest)).unwrap();
+    let start = Instant::now();
+    (0..200).for_each(|n| submit_within(&mut front, &record(Level::Info, n), Duration::from_millis(1)).unwrap());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(front.account().discarded.total() > 0);
+    let _ = front.close(Duration::ZERO);
 }
 
 #[test]
