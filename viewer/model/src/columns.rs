@@ -125,6 +125,8 @@ pub struct Row {
     open: Option<Open>,
     /// The end of the last interval.
     last_end: Nanos,
+    /// The key whose intervals count as nothing in the sums.
+    quiet: u16,
     tail: Tail,
     /// Complete groups.
     complete: u32,
@@ -148,12 +150,26 @@ impl Row {
         Row {
             open: None,
             last_end: Nanos::MIN,
+            quiet: u16::MAX,
             tail: Tail::EMPTY,
             complete: 0,
             forgotten: 0,
             segments: Vec::new(),
             pyramid: Pyramid::new(),
         }
+    }
+
+    /// A row in whose sums the intervals with the key `quiet` count as nothing, though they are kept as all others: that a
+    /// task waits says nothing beside what it did in the same pixel.
+    #[must_use]
+    pub fn with_quiet(quiet: u16) -> Self {
+        Row { quiet, ..Row::new() }
+    }
+
+    /// The key whose intervals count as nothing; `u16::MAX` for none.
+    #[inline]
+    pub(crate) fn quiet(&self) -> u16 {
+        self.quiet
     }
 
     /// Gives up the columns of intervals that ended before `time`, in pieces of 512, and returns how many: they are
@@ -247,7 +263,7 @@ impl Row {
         let Some(segment) = self.segments.last_mut() else { return };
         let before = segment.bytes.len().saturating_sub(PAD);
         let mut out = Writer::new();
-        let leaf = Leaf::pack(&self.tail, u16::try_from(before).unwrap_or(0), &mut out);
+        let leaf = Leaf::pack(&self.tail, self.quiet, u16::try_from(before).unwrap_or(0), &mut out);
         self.tail.len = 0;
         self.tail.uncertain = 0;
         if self.complete as usize >= u32::MAX as usize / FAN_OUT - 1 {

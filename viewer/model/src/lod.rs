@@ -73,7 +73,7 @@ pub struct Cell {
     pub column: u32,
     /// How many intervals begin here, or are cut off by the view's left edge; 0 where one only reaches into the column.
     pub count: u32,
-    /// The part of the column that they cover, 0 to 1.
+    /// The part of the column that they cover, 0 to 1; nothing where all of them are [quiet](Row::with_quiet).
     pub share: f32,
     /// The key of the longest of them.
     pub key: u16,
@@ -98,6 +98,8 @@ struct Walker<'a> {
     to: Nanos,
     scale: f64,
     last_column: u32,
+    /// Intervals with this key cover nothing.
+    quiet: u16,
     /// A nanosecond, in columns: what reaches less far into the next column does not reach into it.
     nano: f64,
     /// Narrower ones go into cells.
@@ -150,6 +152,7 @@ impl Row {
             to: view.to,
             scale,
             last_column: view.columns - 1,
+            quiet: self.quiet(),
             nano: scale.max(1e-6),
             pixel_nanos: nanos_ceil(1.0 / scale),
             wide_nanos: nanos_ceil(2.0 / scale),
@@ -250,11 +253,12 @@ impl Walker<'_> {
         let (x0, x1) = (self.x(start).max(0.0), self.x(end));
         let at = column(x0).min(self.last_column);
         let edge = f64::from(at + 1);
-        let (longest, over) = (nanos as f32, x1 - edge);
-        let over = if over >= self.nano { over } else { 0.0 };
-        self.add(at, Part { pixels: single(x1 - x0 - over), longest, key, first: index, count: 1 });
+        let over = if x1 - edge >= self.nano { x1 - edge } else { 0.0 };
+        let weight = if key == self.quiet { 0.0 } else { 1.0 };
+        let longest = nanos as f32 * weight;
+        self.add(at, Part { pixels: single(x1 - x0 - over) * weight, longest, key, first: index, count: 1 });
         let longest = if over > 0.0 { longest } else { NOTHING.longest };
-        self.add(at + 1, Part { pixels: single(over), longest, key, first: index, count: 0 });
+        self.add(at + 1, Part { pixels: single(over) * weight, longest, key, first: index, count: 0 });
     }
 
     /// Adds a node to its columns, evenly.

@@ -6,6 +6,7 @@
 
 use crate::columns::Row;
 use crate::samples::Samples;
+use crate::tasks::State;
 use crate::trace::{TaskRef, TrackId};
 
 /// What a track shows.
@@ -114,6 +115,7 @@ impl Tracks {
         }
         let series = match kind {
             TrackKind::Counter { .. } => Series::Samples(Samples::default()),
+            TrackKind::Task { .. } => Series::Row(Row::with_quiet(State::Idle.key())),
             _ => Series::Row(Row::new()),
         };
         let id = TrackId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));

@@ -118,7 +118,8 @@ impl Layout<'_> {
         };
         self.density(y + 5.0, bottom, |key, _, share| {
             let ink = state_ink(State::from_key(key));
-            let share = if ink == Ink::Idle { share * 0.5 } else { share };
+            // What it did in however short a time is seen; that it waited is not counted, and faint.
+            let share = if ink == Ink::Idle { 0.4 } else { share.sqrt() };
             Column { ink, share: byte(share), dim }
         });
         let spans = std::mem::take(&mut self.visible.spans);

@@ -96,7 +96,8 @@ impl Extent {
 
 impl Leaf {
     /// A group's leaf; its bytes go to `out`, and will lie at `at` of their segment.
-    pub(super) fn pack(tail: &Tail, at: u16, out: &mut Writer) -> Leaf {
+    /// Intervals with the key `quiet` count as nothing in the sums.
+    pub(super) fn pack(tail: &Tail, quiet: u16, at: u16, out: &mut Writer) -> Leaf {
         let start = tail.starts[0];
         let extent = tail.ends[FAN_OUT - 1].abs_diff(start);
         let (mut offsets, mut durations) = ([0; FAN_OUT], [0; FAN_OUT]);
@@ -108,10 +109,13 @@ impl Leaf {
             all_durations |= *duration;
             busy += *duration;
         }
-        let (mut longest, mut key, mut all_keys, mut other_keys) = (durations[0], tail.keys[0], 0, 0);
+        let (mut longest, mut key, mut all_keys, mut other_keys) = (0, tail.keys[0], 0, 0);
+        let mut counted = 0;
         for (&duration, &candidate) in durations.iter().zip(&tail.keys) {
+            let duration = if candidate == quiet { 0 } else { duration };
             key = if duration > longest { candidate } else { key };
             longest = longest.max(duration);
+            counted += duration;
             all_keys |= candidate;
             other_keys |= candidate ^ tail.keys[0];
         }
@@ -135,7 +139,15 @@ impl Leaf {
             out.word(tail.uncertain.into(), 1);
         }
         shape |= pack_extras(&tail.extras, out);
-        Leaf { start, extent: packed_extent, shape, at, key, longest: upper_half(longest), share: share(busy, extent) }
+        Leaf {
+            start,
+            extent: packed_extent,
+            shape,
+            at,
+            key,
+            longest: upper_half(longest),
+            share: share(counted, extent),
+        }
     }
 
     /// When the last ended, or a little later.
@@ -346,7 +358,7 @@ mod tests {
             }
             tail.uncertain = if round % 5 == 0 { random.next_u64().to_le_bytes()[0] } else { 0 };
             let mut out = Writer::new();
-            let leaf = Leaf::pack(&tail, 0, &mut out);
+            let leaf = Leaf::pack(&tail, u16::MAX, 0, &mut out);
             let mut times = Times::EMPTY;
             leaf.unpack(out.padded(), &mut times);
             assert_eq!((times.starts, times.ends, times.keys), (tail.starts, tail.ends, tail.keys), "{round}");

@@ -180,3 +180,22 @@ fn what_was_forgotten_is_still_covered_and_what_was_not_is_found_as_before() {
         assert_eq!(row.first_from(0), forgotten.max(entries.partition_point(|entry| entry.start < 0)));
     }
 }
+
+#[test]
+fn quiet_intervals_are_found_and_cover_nothing() {
+    let mut row = Row::with_quiet(1);
+    for i in 0..10_000 {
+        row.push(i * 100, i * 100 + 97, 1, 0);
+        row.push(i * 100 + 97, i * 100 + 100, 3, 0);
+    }
+    let mut visible = Visible::default();
+    row.visible(&View { from: 0, to: 1_000_000, columns: 50 }, 1_000_000, &mut visible);
+    assert_eq!(visible.cells.len(), 50);
+    assert!(
+        visible.cells.iter().all(|cell| cell.key == 3 && (cell.share - 0.03).abs() < 0.002),
+        "{:?}",
+        visible.cells[7]
+    );
+    row.visible(&View { from: 0, to: 400, columns: 100 }, 1_000_000, &mut visible);
+    assert_eq!(visible.spans.iter().filter(|span| span.key == 1).count(), 4);
+}
