@@ -3,9 +3,11 @@
 //! ```text
 //! 0.000123456 s  cpu 0  net.rx_begin  bytes=1460 B (1.43 KiB)
 //! ```
-//! Events come in the order of the packets; with one vCPU that is the order of time. A dump keeps the description alone,
-//! so the length of a recording does not matter.
+//! The events of a directory come in the order of time, whatever stream they are of; at the same tick, in the order of the
+//! streams. Those of a trace stream come as they lie in it, so that what a living guest says is printed at once. A dump keeps
+//! the description, and the lines of one packet per stream, so the length of a recording does not matter.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 
 use fata_wire::event::Event;
@@ -44,19 +46,32 @@ pub fn dump(reader: &mut TraceReader, out: &mut impl Write) -> Result<u64, DumpE
     let limits = Limits { intervals: 0, tracks: 0, field_bytes: 0, flow_points: 0, ..Limits::default() };
     let mut ingest = Ingest::new(limits);
     let mut events = 0;
+    let mut waiting = Waiting::default();
+    // Packets come in the order of their begin: with one stream, events do too.
+    let merged = reader.merged_streams() > 1;
     while let Some(chunk) = reader.next_chunk()? {
         match chunk {
             Chunk::Metadata(text) => ingest.metadata(text)?,
             Chunk::Packet(bytes) => {
                 let Ok(packet) = Packet::parse(bytes) else { continue };
+                if merged {
+                    waiting.write_before(Some(packet.header.timestamp_begin), out)?;
+                }
                 if let Err(error) = ingest.packet(bytes) {
                     writeln!(out, "# {error}")?;
                     continue;
                 }
+                let cpu = packet.header.cpu_id;
                 for event in packet.events() {
                     match event {
+                        Ok(event) if merged => {
+                            let mut text = Vec::new();
+                            line(ingest.trace(), cpu, &event, &mut text)?;
+                            waiting.keep(cpu, event.ticks, text);
+                            events += 1;
+                        }
                         Ok(event) => {
-                            line(ingest.trace(), packet.header.cpu_id, &event, out)?;
+                            line(ingest.trace(), cpu, &event, out)?;
                             events += 1;
                         }
                         Err(error) => writeln!(out, "# {error}: the rest of this packet was left out")?,
@@ -65,10 +80,39 @@ pub fn dump(reader: &mut TraceReader, out: &mut impl Write) -> Result<u64, DumpE
             }
         }
     }
+    waiting.write_before(None, out)?;
     for warning in reader.warnings() {
         writeln!(out, "# {warning}")?;
     }
     Ok(events)
+}
+
+/// Lines of packets that overlap in time, by stream. No more than one packet of each: the next one of the same stream begins
+/// when that one has ended.
+#[derive(Default)]
+struct Waiting {
+    streams: BTreeMap<u32, VecDeque<(u64, Vec<u8>)>>,
+}
+
+impl Waiting {
+    /// Keeps the line of an event, the youngest of its stream.
+    fn keep(&mut self, cpu: u32, ticks: u64, line: Vec<u8>) {
+        self.streams.entry(cpu).or_default().push_back((ticks, line));
+    }
+
+    /// Writes the lines of all events before `end`, and without one of all there are, in the order of time.
+    fn write_before(&mut self, end: Option<u64>, out: &mut impl Write) -> io::Result<()> {
+        let first = |lines: &VecDeque<(u64, Vec<u8>)>| lines.front().map(|(ticks, _)| *ticks);
+        while let Some((ticks, lines)) =
+            self.streams.values_mut().filter_map(|lines| Some((first(lines)?, lines))).min_by_key(|(ticks, _)| *ticks)
+            && end.is_none_or(|end| ticks < end)
+        {
+            if let Some((_, line)) = lines.pop_front() {
+                out.write_all(&line)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn line(trace: &Trace, cpu: u32, event: &Event<'_>, out: &mut impl Write) -> io::Result<()> {

@@ -238,6 +238,12 @@ impl TraceReader {
         &self.warnings
     }
 
+    /// How many streams lie apart and are merged: in a trace stream they lie one after another already.
+    #[must_use]
+    pub fn merged_streams(&self) -> usize {
+        self.streams.len()
+    }
+
     /// How much of the packets has been read, 0 to 1; `None` where the end is not known.
     #[must_use]
     pub fn progress(&self) -> Option<f64> {

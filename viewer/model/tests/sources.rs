@@ -219,3 +219,32 @@ fn babeltrace2_counts_the_same_events_and_prints_the_same_names_in_the_same_orde
     }
     fs::remove_dir_all(path).unwrap();
 }
+
+#[test]
+fn a_dump_of_several_streams_is_in_the_order_of_time() {
+    let path = directory("merged");
+    fs::write(path.join("metadata"), small().metadata()).unwrap();
+    // Three streams whose packets overlap: each event of one lies between two of the others.
+    let mut all = Vec::new();
+    for cpu in 0..3u32 {
+        let mut bytes = Vec::new();
+        let mut writer = StreamWriter::new(cpu, 4096);
+        for i in 0..3000 {
+            let ticks = 1_000_000 + i * 300 + u64::from(cpu) * 100 * (1 + i % 2);
+            all.push((ticks, cpu));
+            let number = u16::try_from(i).unwrap();
+            writer.event(ticks, EventId::begin(4000), number, &[], &mut |packet| bytes.extend(packet));
+        }
+        writer.seal(&mut |packet| bytes.extend(packet));
+        fs::write(path.join(format!("stream_{cpu}")), bytes).unwrap();
+    }
+    all.sort_unstable();
+    let mut dumped = Vec::new();
+    assert_eq!(dump(&mut source::open(&path).unwrap(), &mut dumped).unwrap(), 9000);
+    let dumped = String::from_utf8(dumped).unwrap();
+    let cpus = dumped.lines().map(|line| line.split("  cpu ").nth(1).unwrap().split(' ').next().unwrap());
+    assert!(cpus.eq(all.iter().map(|(_, cpu)| cpu.to_string())), "the streams do not take turns as they did");
+    let times: Vec<&str> = dumped.lines().map(|line| line.split("  ").next().unwrap()).collect();
+    assert!(times.is_sorted(), "{:?}", times.windows(2).find(|pair| pair[0] > pair[1]));
+    fs::remove_dir_all(path).unwrap();
+}
