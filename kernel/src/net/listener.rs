@@ -21,8 +21,9 @@ use super::stack::Stack;
 use super::tcp::TcpStream;
 use super::wait;
 
-/// Connections begun and not accepted, unless the caller chooses.
-pub(super) const DEFAULT_BACKLOG: usize = 64;
+/// Connections begun and not accepted, unless the caller chooses: as many as one turn of the stack may bring. A request that is
+/// not answered costs its client seconds; QEMU's user network asks again after six.
+pub(super) const DEFAULT_BACKLOG: usize = 256;
 
 /// The port's half inside the stack.
 #[derive(Default)]

@@ -82,7 +82,7 @@ impl Net {
         Net { stack }
     }
 
-    /// Takes connections on `port`, with a backlog of 64.
+    /// Takes connections on `port`, with a backlog of 256.
     ///
     /// # Errors
     /// [`NetError::PortInUse`], [`NetError::TooManySockets`], or why there is no network.
