@@ -3,6 +3,7 @@
 //! A host guest is this same program in another role: the process becomes it. A QEMU guest is a child whose memory is a
 //! file of the ring directory; what of it is the ring stays there when it has ended.
 
+mod backlog;
 pub(crate) mod host;
 mod image;
 mod publish;

@@ -60,6 +60,8 @@ pub(super) fn run(args: &Args, image: &Path, default_name: &str, sample: Option<
     let path = dir.join(format!("{name}.{}.qemu", child.id()));
     wait_for_mapping(&mut child, &starting)?;
     std::fs::rename(&starting, &path).context("cannot name the guest's memory")?;
+    let (pid, ports) = (child.id(), publish.iter().map(|publish| publish.host).collect());
+    std::thread::spawn(move || super::backlog::lengthen(pid, ports));
     let status = wait(&mut child, &stop)?;
     // Without a ring the memory is of no use to anybody.
     if source::qemu::keep_ring(&path).is_err() {
