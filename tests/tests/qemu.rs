@@ -72,6 +72,45 @@ fn a_guest_shows_its_own_log_on_the_serial_port_from_the_level_on_that_was_asked
 }
 
 #[test]
+fn a_guest_logs_from_its_first_instruction_and_changes_its_rules_while_it_runs() {
+    let append = "sample=chatter rounds=100000 pause_ms=2 log=info,store:error console=error";
+    let Some(machine) = Machine::boot("microvm", append, &[]) else { return };
+    let logs_of = |wanted: &str| machine.ring().logs.iter().filter(|log| *log == wanted).count();
+    let wait_for = |wanted: &str| {
+        let begun = Instant::now();
+        while logs_of(wanted) == 0 {
+            assert!(begun.elapsed() < PATIENCE, "no {wanted:?} in {:?}", machine.ring().logs);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    machine.wait_for("giving up", PATIENCE);
+    let before = machine.ring().logs;
+    // The platform says what rules hold before there is a heap, a clock, or an interrupt.
+    assert_eq!(before[0], "info fata.log");
+    assert!(before.contains(&"app app".to_owned()) && before.contains(&"info cache".to_owned()), "{before:?}");
+    assert!(!before.iter().any(|log| log.starts_with("debug") || log.starts_with("trace")), "{before:?}");
+
+    assert_eq!(machine.ask("level net:loud").split(':').next(), Some("error"));
+    assert_eq!(machine.ask("level store=debug"), "ok: *:info store:debug");
+    wait_for("debug store");
+    assert_eq!(logs_of("trace store"), 0);
+    let answer = machine.ask("level *:off,store:off,later::target=debug");
+    assert!(answer.starts_with("ok: *:off store:off later::target:debug; nobody logs as"), "{answer}");
+    // Both are rings: once the rules hold, nothing is added.
+    let then = machine.ring().logs.len();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(machine.ring().logs.len(), then);
+}
+
+#[test]
+fn rules_that_do_not_parse_are_told_by_word_and_column() {
+    let Some(machine) = Machine::boot("microvm", "sample=hello log=info,net:loud", &[]) else { return };
+    let ended = machine.wait(PATIENCE);
+    assert_eq!(ended.code, Some(100), "{}", ended.console);
+    assert!(ended.console.contains("log=info,net:loud: column 10: \"loud\" is no level"), "{}", ended.console);
+}
+
+#[test]
 fn a_guest_that_cannot_start_says_why_and_fails() {
     for (append, words) in [
         ("", "no sample was chosen: boot with sample=NAME, where NAME is one of hello"),

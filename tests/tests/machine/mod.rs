@@ -17,6 +17,7 @@ use fata_collector::source::Guest;
 use fata_collector::{Collector, Options, request};
 use fata_tests::image;
 use fata_wire::describe::{Record, Records};
+use fata_wire::field::Kind;
 use fata_wire::packet::{Packet, metadata_packet};
 use fata_wire::shared::{Geometry, MESSAGE_BYTES, State, Status, at, text_at};
 
@@ -182,6 +183,8 @@ pub(crate) struct Ring {
     pub(crate) hz: u64,
     /// The names of all events, in order.
     pub(crate) events: Vec<String>,
+    /// The log records, as `level target`.
+    pub(crate) logs: Vec<String>,
     pub(crate) unfinished: usize,
 }
 
@@ -195,9 +198,12 @@ impl Ring {
         let mut description = Vec::new();
         let described = usize::try_from(status.description_used).unwrap();
         memory.copy(usize::try_from(geometry.description_offset).unwrap(), described, &mut description);
-        let names: std::collections::HashMap<u16, String> = Records::new(&description)
+        let names: std::collections::HashMap<u16, (String, Option<String>)> = Records::new(&description)
             .filter_map(|record| match record.unwrap() {
-                Record::Callsite(callsite) => Some((callsite.id, callsite.name.to_owned())),
+                Record::Callsite(callsite) => {
+                    let log = format!("{} {}", callsite.level.text(), callsite.category);
+                    Some((callsite.id, (callsite.name.to_owned(), (callsite.kind == Kind::Log).then_some(log))))
+                }
                 _ => None,
             })
             .collect();
@@ -206,7 +212,7 @@ impl Ring {
         let mut collector = Collector::attach(&guest, &Options { snapshot: true, ..Options::default() }, &[]).unwrap();
         collector.run(&mut sink, &mut |_| false).unwrap();
         let bytes = sink.into_inner();
-        let (mut rest, mut events, mut unfinished) = (&bytes[..], Vec::new(), 0);
+        let (mut rest, mut events, mut logs, mut unfinished) = (&bytes[..], Vec::new(), Vec::new(), 0);
         while !rest.is_empty() {
             if let Ok((_, len)) = metadata_packet::parse(rest) {
                 rest = &rest[len..];
@@ -217,14 +223,15 @@ impl Ring {
                 let id = event.unwrap().id;
                 if id.callsite() == fata_wire::event::UNFINISHED {
                     unfinished += 1;
-                } else if let Some(name) = names.get(&id.callsite()) {
+                } else if let Some((name, log)) = names.get(&id.callsite()) {
                     events.push(name.clone());
+                    logs.extend(log.clone());
                 }
             }
             rest = &rest[packet.bytes.len()..];
         }
         let message = String::from_utf8_lossy(text_at(&page, at::MESSAGE, MESSAGE_BYTES)).into_owned();
-        Ring { state: status.state, message, hz: status.clock.hz, events, unfinished }
+        Ring { state: status.state, message, hz: status.clock.hz, events, logs, unfinished }
     }
 }
 
