@@ -1,5 +1,5 @@
-//! The rate limit: a token bucket per callsite, which costs a load and a store while there are tokens, and no reading of the
-//! clock while there are none.
+//! The rate limit: a token bucket per callsite, which costs one instruction while there are tokens, and no reading of the clock
+//! while there are none.
 //!
 //! When a bucket is empty the record is counted instead of made; every 64th look reads the clock, and after a second the
 //! bucket is full again and one record says how many were suppressed, and within what time. Buckets that have suppressed
@@ -29,15 +29,15 @@ static HZ: AtomicU64 = AtomicU64::new(2_000_000_000);
 static LISTED: AtomicPtr<Bucket> = AtomicPtr::new(ptr::null_mut());
 
 /// So many suppressed records between two readings of the clock, less one.
-const LOOK_MASK: u64 = 63;
+const LOOK_MASK: i64 = 63;
 
 /// How many records a callsite may still make. A static beside the callsite.
 #[derive(Debug)]
 pub struct Bucket {
-    tokens: AtomicU32,
+    /// Tokens; from 0 downwards, as a signed number, the records that were suppressed.
+    left: AtomicU64,
     /// The callsite's id and the class of its records, once in the list.
     of: AtomicU32,
-    suppressed: AtomicU64,
     /// The ticks when it was last filled; 0 before the first time.
     since: AtomicU64,
     listed: AtomicBool,
@@ -55,52 +55,55 @@ impl Bucket {
     #[must_use]
     pub const fn new() -> Self {
         Bucket {
-            tokens: AtomicU32::new(0),
+            left: AtomicU64::new(0),
             of: AtomicU32::new(0),
-            suppressed: AtomicU64::new(0),
             since: AtomicU64::new(0),
             listed: AtomicBool::new(false),
             next: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
-    /// Takes a token if there is one.
+    /// Whether a record may be made: takes a token, or else counts the record as suppressed. `id` is its callsite's.
     #[inline(always)]
-    pub(crate) fn take(&self) -> bool {
-        let tokens = self.tokens.load(Ordering::Relaxed);
-        if tokens == 0 {
-            return false;
+    pub(crate) fn allows(&'static self, slot: &Slot, level: Level, id: impl FnOnce() -> u16) -> bool {
+        let left = add_local(&self.left, u64::MAX).cast_signed();
+        if left > 0 {
+            return true;
         }
-        // An interrupt in between may take the same token: one record more.
-        self.tokens.store(tokens - 1, Ordering::Relaxed);
-        true
-    }
-
-    /// No token: fills the bucket if it is time, and else counts the record. Whether it may be made after all.
-    #[cold]
-    pub(crate) fn refill(&'static self, slot: &Slot, id: u16, level: Level) -> bool {
+        if left & LOOK_MASK == 0 && self.look(slot, level, id()) {
+            return true;
+        }
         let (class, place) = class_of(level);
-        if self.suppressed.load(Ordering::Relaxed) & LOOK_MASK == 0 {
-            let now = crate::clock::ticks();
-            let since = self.since.load(Ordering::Relaxed);
-            if since == 0 || now.wrapping_sub(since) >= HZ.load(Ordering::Relaxed) {
-                self.summarise(slot, now);
-                let rate = RATE.load(Ordering::Relaxed);
-                self.tokens.store(rate.wrapping_sub(1), Ordering::Relaxed);
-                return true;
-            }
-            self.list(id, class);
-        }
-        add_local(&self.suppressed, 1);
         slot.class(class).count(Count::Suppressed, place);
         false
     }
 
+    /// Fills the bucket if it is time; whether the record, which was taken for suppressed, may be made after all.
+    #[cold]
+    fn look(&'static self, slot: &Slot, level: Level, id: u16) -> bool {
+        let now = crate::clock::ticks();
+        let since = self.since.load(Ordering::Relaxed);
+        if since == 0 || now.wrapping_sub(since) >= HZ.load(Ordering::Relaxed) {
+            add_local(&self.left, 1);
+            self.summarise(slot, now);
+            self.left.store(u64::from(RATE.load(Ordering::Relaxed)).saturating_sub(1), Ordering::Relaxed);
+            return true;
+        }
+        self.list(id, class_of(level).0);
+        false
+    }
+
+    /// How many records were suppressed since the bucket was filled.
+    fn suppressed(&self) -> u64 {
+        self.left.load(Ordering::Relaxed).cast_signed().min(0).unsigned_abs()
+    }
+
     /// Says how many records were suppressed since the bucket was filled, if any, and begins a new period.
     fn summarise(&self, slot: &Slot, now: u64) {
-        let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
+        let suppressed = self.suppressed();
         let since = self.since.swap(now, Ordering::Relaxed);
         if suppressed > 0 {
+            add_local(&self.left, suppressed);
             let of = self.of.load(Ordering::Relaxed);
             summary::suppressed(slot, of >> 16, of & 0xffff, suppressed, now.wrapping_sub(since));
         }
@@ -154,7 +157,7 @@ pub(crate) fn flush(slot: &'static Slot, all_of_it: bool) {
     if !LISTED.load(Ordering::Relaxed).is_null() {
         let now = crate::clock::ticks();
         let hz = HZ.load(Ordering::Relaxed);
-        for bucket in all().filter(|bucket| bucket.suppressed.load(Ordering::Relaxed) > 0) {
+        for bucket in all().filter(|bucket| bucket.suppressed() > 0) {
             if all_of_it || now.wrapping_sub(bucket.since.load(Ordering::Relaxed)) >= hz {
                 bucket.summarise(slot, now);
             }

@@ -61,21 +61,20 @@ pub fn record<F: FieldSet>(
     template: u32,
     fields: F,
 ) {
-    context::with(|context| {
-        let slot = context.slot();
-        let (class, place) = class_of(level);
-        if !bucket.take() && !bucket.refill(slot, callsite.id().unwrap_or(0), level) {
-            return;
-        }
-        let class = slot.class(class);
-        let list = Bounded(Cons(class.number(place), Cons(TaskId(context.task()), fields)));
-        if F::TEXT && list.text_words() > MAX_WORDS {
-            class.count_cut();
-        }
-        if !crate::current::record_in(&class.writer, callsite, template, list) {
-            class.count(Count::Discarded, place);
-        }
-    });
+    // What is asked of the thread-local is small, so that it is inlined and the rest is not a function of its own.
+    let (slot, task) = context::with(|context| (context.slot(), context.task()));
+    if !bucket.allows(slot, level, || callsite.id().unwrap_or(0)) {
+        return;
+    }
+    let (class, place) = class_of(level);
+    let class = slot.class(class);
+    let list = Bounded(Cons(class.number(place), Cons(TaskId(task), fields)));
+    if F::TEXT && list.text_words() > MAX_WORDS {
+        class.count_cut();
+    }
+    if !crate::current::record_in(&class.writer, callsite, template, list) {
+        class.count(Count::Discarded, place);
+    }
 }
 
 /// Counts a record that a rule kept out. For the macro.
@@ -83,6 +82,6 @@ pub fn record<F: FieldSet>(
 pub fn filtered(level: Level) {
     if matches!(level, Level::Warn | Level::Error) {
         let (class, place) = class_of(level);
-        context::with(|context| context.slot().class(class).count(Count::Filtered, place));
+        context::with(super::context::Context::slot).class(class).count(Count::Filtered, place);
     }
 }

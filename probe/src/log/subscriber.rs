@@ -143,7 +143,7 @@ pub(crate) fn record(event: &Event<'_>) {
             }
             return;
         }
-        if !site.bucket.take() && !site.bucket.refill(slot, site.id(), level) {
+        if !site.bucket.allows(slot, level, || site.id()) {
             return;
         }
         // Deeper than this only a field that logs while it is formatted comes, or an interrupt in an interrupt.
