@@ -67,7 +67,7 @@ fn the_lanes_are_vcpu_tasks_heap_packets_and_counters_in_this_order() {
             "Packets ()",
             "on their way (2 points)",
             "Counters (1)",
-            "heap.live (3.9 KiB)",
+            "heap.live (3.9 KiB, ≤ 3.9 KiB)",
         ]
     );
 }

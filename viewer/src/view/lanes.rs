@@ -426,8 +426,11 @@ impl Builder<'_> {
             let TrackKind::Counter { callsite, .. } = track.kind else { continue };
             let described = self.trace.description().callsite(callsite);
             let unit = described.and_then(|callsite| callsite.fields.first()).map_or(Unit::None, |field| field.unit);
-            let last = track.samples().and_then(fata_model::samples::Samples::last);
-            let note = last.map_or_else(String::new, |(_, value)| format::quantity(value, unit));
+            // The greatest is where the plot's scale ends.
+            let samples = track.samples().and_then(|samples| Some((samples.last()?.1, samples.range()?.1)));
+            let note = samples.map_or_else(String::new, |(last, greatest)| {
+                format!("{}, ≤ {}", format::quantity(last, unit), format::quantity(greatest, unit))
+            });
             self.list.push(Lane {
                 key: LaneKey::Counter(id),
                 title: self.names.callsite(callsite).text,

@@ -5,10 +5,8 @@
 use fata_model::lod::{Span, View};
 use fata_model::tasks::{NO_NAME, State};
 use fata_model::trace::{TaskRef, TrackId, TrackKind};
-use fata_wire::field::Unit;
 
-use super::display::{Column, Density, Ink, Label, Plot, PlotStep, Quad, TextStyle, Tick};
-use super::format;
+use super::display::{Column, Density, Ink, Plot, PlotStep, Quad, TextStyle, Tick};
 use super::lanes::{ROW_HEIGHT, STATE_HEIGHT};
 use super::layout::Layout;
 
@@ -294,7 +292,6 @@ impl Layout<'_> {
         let (Some(samples), TrackKind::Counter { callsite, .. }) = (track.samples(), track.kind) else { return };
         let (Some((least, most)), mut columns) = (samples.range(), Vec::new()) else { return };
         samples.visible(&self.view, &mut columns);
-        let greatest = most;
         let (least, most) = (least.min(0.0), if most > least.min(0.0) { most } else { least + 1.0 });
         let (top, bottom) = (y + 4.0, y + height - 3.0);
         let y_of = |value: f64| {
@@ -311,15 +308,6 @@ impl Layout<'_> {
         let ink = if dim { Ink::Muted } else { self.scene.names.callsite_ink(callsite) };
         let plot = Plot { y0: top, y1: bottom, ink, end: self.end_of_trace(), steps: steps.collect() };
         self.list.plots.push(plot);
-        let described = self.scene.trace.description().callsite(callsite);
-        let unit = described.and_then(|callsite| callsite.fields.first()).map_or(Unit::None, |field| field.unit);
-        self.list.labels.push(Label {
-            x: 4.0,
-            y: y + 10.0,
-            width: 120.0,
-            text: format!("≤ {}", format::quantity(greatest, unit)).into(),
-            style: TextStyle::Muted,
-        });
     }
 }
 
