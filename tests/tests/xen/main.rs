@@ -102,3 +102,30 @@ fn a_guest_that_dies_says_why_and_is_kept() {
         assert!(state.as_ref().is_some_and(|state| state.contains('c')), "{crash}: {state:?}");
     }
 }
+
+#[test]
+fn debians_own_vchan_tool_talks_to_the_guest_again_and_again() {
+    let Some(dom0) = dom0() else { return };
+    let guest = Guest::create(dom0, "http", "http-5", "ip=10.0.2.25/24", VIF);
+    guest.wait_for("listening on port 80");
+    let domid = guest.domid();
+    dom0.sh(&format!("until xenstore-exists /local/domain/{domid}/data/fata/ctl/event-channel; do sleep 0.1; done"));
+    let talk = |requests: &str| {
+        dom0.sh(&format!(
+            "({requests}; sleep 2) | timeout 20 vchan-socket-proxy {domid} /local/domain/{domid}/data/fata/ctl -"
+        ))
+    };
+    // Each is a client of its own; the second one finds nothing of the first.
+    for _ in 0..2 {
+        let answers = talk("echo ping; sleep 0.5; echo mark from a test; sleep 0.5; echo nonsense");
+        let lines: Vec<&str> = answers.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(lines.len(), 3, "{answers}");
+        assert!(lines[0].starts_with("ok: up "), "{answers}");
+        assert!(lines[1].starts_with("ok"), "{answers}");
+        assert!(lines[2].starts_with("error: there is no request \"nonsense\""), "{answers}");
+    }
+    // Longer than the ring, and more answers than it holds.
+    let answers = talk("head -c 3000 /dev/zero | tr '\\0' x; echo; for i in 1 2 3 4 5 6 7 8; do echo dump; done");
+    assert!(answers.starts_with("error: a request has at most 1000 bytes"), "{answers}");
+    assert_eq!(answers.matches("ok: recording").count(), 8, "{answers}");
+}

@@ -13,6 +13,7 @@
 //! | `store` | XenStore, the tree through which domains find one another |
 //! | `services` | what the toolstack asks of the guest: to shut down, to reboot |
 //! | `trace` | the ring that dom0 reads: granted, and advertised in XenStore |
+//! | `vchan` | the control channel: requests in text |
 //! | `power` | the end |
 //!
 //! What is so on every PVH machine lies in [`machine`]. Sources: Xen 4.17, `xen/include/public`.
@@ -29,5 +30,6 @@ pub(super) mod power;
 pub(super) mod services;
 mod store;
 pub(super) mod trace;
+mod vchan;
 
 use super::machine::{self, cpu};

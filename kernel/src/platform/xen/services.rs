@@ -6,7 +6,7 @@
 use fata_probe::{instant, name};
 
 use super::machine::trace;
-use super::{power, store};
+use super::{power, store, vchan};
 use crate::Guest;
 
 const PLACE: &str = "control/shutdown";
@@ -15,6 +15,9 @@ const PLACE: &str = "control/shutdown";
 pub(in crate::platform) fn start(guest: &Guest) {
     guest.spawn(name!("xen.store"), store::serve());
     guest.spawn(name!("xen.control"), serve());
+    if let Some(server) = vchan::Server::new() {
+        guest.spawn(name!("xen.vchan"), server.serve());
+    }
 }
 
 async fn serve() {
