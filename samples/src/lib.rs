@@ -8,6 +8,7 @@ mod churn;
 mod hello;
 mod http;
 mod lost_wakeup;
+mod ring_deadlock;
 
 use alloc::boxed::Box;
 use fata_kernel::Main;
@@ -45,6 +46,11 @@ pub const SAMPLES: &[Sample] = &[
         name: "lost-wakeup",
         about: "a condition is signalled before its waiter waits, and a promise is never resolved",
         main: |guest| Box::pin(lost_wakeup::main(guest)),
+    },
+    Sample {
+        name: "ring-deadlock",
+        about: "packets take the slots of a shared ring one by one, until each holds some and none gets the rest",
+        main: |guest| Box::pin(ring_deadlock::main(guest)),
     },
 ];
 

@@ -19,12 +19,17 @@ use fata_wire::{put_u32, put_u64};
 
 /// What the guest whose program is `main` recorded, from its first event to its last.
 pub(crate) fn record(main: Main, joined: bool) -> Vec<String> {
+    record_with("", main, joined)
+}
+
+/// As [`record`], of a guest with boot parameters.
+pub(crate) fn record_with(args: &str, main: Main, joined: bool) -> Vec<String> {
     let region = Region::in_memory(&Config { name: "test", ..Config::default() }).expect("a region");
     let attached = region.attach(0).expect("the only stream");
     if joined {
         join(region);
     }
-    fata_kernel::run(Boot { name: "test", args: "" }, main);
+    fata_kernel::run(Boot { name: "test", args }, main);
     drop(attached);
     read(&region.copy())
 }
