@@ -14,7 +14,7 @@
 //!
 //! Every destination takes `level=LEVEL` (records of this level and more severe ones). All but the first two, which are as
 //! slow as whoever reads them, stand behind a bounded queue: `buffer=BYTES`, `policy=oldest|newest|block` say how much waits
-//! and what goes when that is full. `A else B` goes to `B` while `A` fails.
+//! and what goes when that is full. `A else B` goes to `B` while `A` fails; what the first says of the queue holds for both.
 //!
 //! ```
 //! use fata_reporters::spec;
@@ -95,16 +95,37 @@ const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT, journald,
 /// # Errors
 /// See [`OpenError`]; each names the word.
 pub fn open(spec: &str) -> Result<Boxed, OpenError> {
-    let mut chain = None::<Boxed>;
-    let parts: Vec<_> = spec.split(" else ").collect();
-    for part in parts.into_iter().rev() {
-        let reporter = open_one(part.trim(), chain.is_some())?;
-        chain = Some(match chain {
-            None => reporter,
-            Some(fallback) => Box::new(Fallback::new(reporter, fallback)),
-        });
+    let parts: Vec<_> = spec.split(" else ").map(str::trim).collect();
+    let (first, fallbacks) = parts.split_first().ok_or_else(|| OpenError::UnknownDestination(spec.into()))?;
+    let (mut chain, mut level) = open_one(first)?;
+    if !fallbacks.is_empty() {
+        let mut rest = None::<Boxed>;
+        for part in fallbacks.iter().rev() {
+            let (reporter, level) = open_one(part)?;
+            let reporter = with_threshold(reporter, level);
+            rest = Some(match rest {
+                None => reporter,
+                Some(fallback) => Box::new(Fallback::new(reporter, fallback)),
+            });
+        }
+        chain = with_threshold(chain, level.take());
+        if let Some(fallback) = rest {
+            chain = Box::new(Fallback::new(chain, fallback));
+        }
     }
-    chain.ok_or_else(|| OpenError::UnknownDestination(spec.into()))
+    // The queue stands before the whole chain, since a fallback must hear of each failure itself; and behind the threshold of
+    // a single reporter, so that what is not wanted takes no room.
+    let words = Words::parse(first, options_of)?;
+    let as_slow_as_its_reader = matches!(words.kind, "console" | "json");
+    let chain = if as_slow_as_its_reader { chain } else { front(&words, spec, chain)? };
+    Ok(with_threshold(chain, level))
+}
+
+fn with_threshold(reporter: Boxed, level: Option<Level>) -> Boxed {
+    match level {
+        Some(level) => Box::new(Threshold::new(reporter, level)),
+        None => reporter,
+    }
 }
 
 /// A destination and its options, taken apart.
@@ -169,7 +190,8 @@ fn options_of(kind: &str) -> &'static [&'static str] {
     }
 }
 
-fn open_one(spec: &str, has_fallback: bool) -> Result<Boxed, OpenError> {
+/// A destination, and the threshold it asks for.
+fn open_one(spec: &str) -> Result<(Boxed, Option<Level>), OpenError> {
     let words = Words::parse(spec, options_of)?;
     let reporter: Boxed = match words.kind {
         "console" => Box::new(Lines::new(io::stdout(), "standard output", console_format(&words)?)),
@@ -185,16 +207,8 @@ fn open_one(spec: &str, has_fallback: bool) -> Result<Boxed, OpenError> {
         "journald" => Box::new(Journald::new(Path::new(words.place))),
         _ => return Err(OpenError::UnknownDestination(spec.into())),
     };
-    let reporter = match words.kind {
-        "console" | "json" => reporter,
-        // The chain before a fallback must hear of each failure, so the queue stands before the chain, not inside it.
-        _ if has_fallback => reporter,
-        _ => front(&words, spec, reporter)?,
-    };
-    Ok(match words.get("level", "a level is one of app, error, warn, info, debug, trace", Level::from_text)? {
-        Some(level) => Box::new(Threshold::new(reporter, level)),
-        None => reporter,
-    })
+    let level = words.get("level", "a level is one of app, error, warn, info, debug, trace", Level::from_text)?;
+    Ok((reporter, level))
 }
 
 fn front(words: &Words<'_>, name: &str, reporter: Boxed) -> Result<Boxed, OpenError> {
@@ -202,8 +216,8 @@ fn front(words: &Words<'_>, name: &str, reporter: Boxed) -> Result<Boxed, OpenEr
     if let Some(policy) = words.get("policy", "a policy is one of oldest, newest, block", policy_of)? {
         options.bounds.policy = policy;
     }
-    if let Some(bytes) = words.get("buffer", BYTES, bytes_of)? {
-        options.bounds.bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if let Some(bytes) = words.get("buffer", "a buffer is from 64K to 1G long", buffer_of)? {
+        options.bounds.bytes = bytes;
         options.bounds.reserved_bytes = options.bounds.bytes / 4;
     }
     let name = name.split(',').next().unwrap_or(name);
@@ -301,6 +315,10 @@ fn bytes_of(word: &str) -> Option<u64> {
     scaled(word, &[("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("", 1)]).filter(|&bytes| bytes > 0)
 }
 
+fn buffer_of(word: &str) -> Option<usize> {
+    bytes_of(word).filter(|bytes| (1 << 16..=1 << 30).contains(bytes)).and_then(|bytes| usize::try_from(bytes).ok())
+}
+
 fn time_of(word: &str) -> Option<Duration> {
     scaled(word, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]).map(Duration::from_secs)
 }
@@ -334,6 +352,7 @@ mod tests {
             ("file:/tmp/x,rotate=99999999999G", "`rotate=99999999999G`: a size is"),
             ("file:/tmp/x,compress=yes", "`compress=yes`: takes no value"),
             ("file:/tmp/x,policy=", "`policy`: a policy is one of oldest, newest, block"),
+            ("file:/dev/null,buffer=9999G", "`buffer=9999G`: a buffer is from 64K to 1G long"),
             ("file:/nowhere/x", "/nowhere/x: "),
             ("syslog:ftp://x", "`ftp://x`: a syslog needs udp://HOST:PORT"),
             ("syslog:udp://x,facility=local9", "`facility=local9`: it is one of user"),
