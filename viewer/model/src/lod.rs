@@ -1,7 +1,7 @@
 //! What of a row can be seen: intervals of a pixel or more one by one, everything narrower as one cell per pixel column.
 //!
-//! The cost follows the pixels, not the intervals: a node of the pyramid that is narrower than a pixel is added to its
-//! column without a look at what it sums up. Invariants: spans and cells come in time order, at most one cell per column,
+//! The cost follows the pixels, not the intervals: a node of the pyramid that is narrower than three pixels, and sums up
+//! nothing of a pixel, is spread over its columns without a look at what it sums up. Invariants: spans and cells come in time order, at most one cell per column,
 //! and what they cover together is what the row's intervals cover in the view: to the rounding of `f32` in all, to less
 //! than one pixel at any column.
 //!
@@ -104,7 +104,7 @@ struct Walker<'a> {
     nano: f64,
     /// Narrower ones go into cells.
     pixel_nanos: Nanos,
-    /// Nodes this wide are looked into: two pixels.
+    /// Nodes this wide are looked into: three pixels, so that nothing is shown a pixel away from its place.
     wide_nanos: Nanos,
     filling: &'a mut [Part],
     /// The columns to which anything was added lie between these.
@@ -155,7 +155,7 @@ impl Row {
             quiet: self.quiet(),
             nano: scale.max(1e-6),
             pixel_nanos: nanos_ceil(1.0 / scale),
-            wide_nanos: nanos_ceil(2.0 / scale),
+            wide_nanos: nanos_ceil(3.0 / scale),
             filling,
             low: u32::MAX,
             high: 0,
