@@ -17,7 +17,7 @@
 //! | [`combine`] | reporters made of reporters: tee, filter, threshold, fallback |
 //! | [`order`] | several inputs as one order of time |
 //! | [`front`] | what stands before a reporter: a bounded queue and a thread of its own |
-//! | [`lines`], [`file`] | lines to a pipe or terminal; to a file that is rotated |
+//! | [`lines`], [`mod@file`] | lines to a pipe or terminal; to a file that is rotated |
 //! | [`syslog`] | syslog messages; sent as datagrams, over TCP, TLS, to `/dev/log` |
 //! | [`journald`] | entries of systemd's journal, over its native protocol |
 //! | [`otlp`] | OpenTelemetry log records over HTTP |
