@@ -15,7 +15,7 @@ const DEFAULT_HEAP_MIB: u64 = 1024;
 /// Runs `main` as the guest `name` with the parameters `args` (`key=value` words), then ends the process.
 ///
 /// The calling thread becomes the guest's CPU. `ring_mib=` sets the length of the trace ring, `heap_mib=` that of the heap.
-/// [`net`] tells what plugs a network in, [`logs`] what sets the log's rules; so does the environment variable `FATA_LOG`.
+/// [`net`] tells what plugs a network in, `log=` and its like what sets the log's rules; so does the environment variable `FATA_LOG`.
 /// Where the guest cannot start the process ends with a sentence and the code 100; a panic of any thread ends it with 101.
 pub fn start(name: &str, args: &str, main: Main) -> ! {
     let entered = clock::now();
