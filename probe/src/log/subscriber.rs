@@ -39,7 +39,7 @@ impl core::error::Error for Taken {}
 /// From now on the records and spans of all code that uses `tracing` are recorded. For the application, once.
 ///
 /// # Errors
-/// [`Taken`] where there is another subscriber.
+/// `Taken` where there is another subscriber.
 pub fn install() -> Result<(), Taken> {
     tracing_core::dispatcher::set_global_default(Dispatch::new(Subscriber)).map_err(|_| Taken)?;
     INSTALLED.store(true, Ordering::Relaxed);
