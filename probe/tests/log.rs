@@ -85,6 +85,23 @@ fn every_value_keeps_its_type_and_an_error_its_causes() {
 }
 
 #[test]
+fn an_error_that_is_gone_on_from_or_dropped_unread_is_in_the_log_with_its_causes() {
+    use fata_probe::log::{OnError, Unread};
+    let guest = Guest::new("errors");
+    let failure = || Failure("cannot read", Some(Box::new(Failure("disk gone", None))));
+    assert_eq!(Err(failure()).on_error("taking the default", 7), 7);
+    assert_eq!(Ok::<_, Failure>(3).on_error("not said", 7), 3);
+    drop(Unread::new(failure()));
+    assert_eq!(Unread::new(failure()).read().0, "cannot read");
+    let records = guest.copy().records();
+    let said: Vec<_> =
+        records.iter().map(|record| (record.field("what").unwrap(), record.field("error").unwrap())).collect();
+    let chain = "cannot read: disk gone";
+    assert_eq!(said, [("taking the default", chain), ("an error was dropped that nobody had read", chain)]);
+    assert!(records.iter().all(|record| record.field("file").unwrap().ends_with("tests/log.rs")));
+}
+
+#[test]
 fn a_record_names_its_task_and_the_spans_around_it() {
     let guest = Guest::new("spans");
     fata_probe::log::set_task(7);

@@ -49,7 +49,7 @@ pub(crate) mod table;
 #[cfg(feature = "tracing")]
 mod text;
 
-pub use error::Chain;
+pub use error::{Chain, OnError, Unread};
 pub use limit::{Bucket, set_rate, tick};
 pub use record::{filtered, record};
 #[cfg(feature = "tracing")]
