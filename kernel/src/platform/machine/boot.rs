@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `name=` | what the guest is called in its ring; by default as its sample |
 //! | `ring_mib=` | length of the trace ring, rounded up to a power of two; 4 by default |
-//! | `log=`, `log_kib=`, `log_rate=` | the log's rules, rings and limit: see [`logs`] |
+//! | `log=`, `log_kib=`, `log_rate=` | the log's rules, rings and limit: see `kernel/src/logs.rs` |
 
 #![expect(unsafe_code, reason = "the loader's structure is an address, which the entry vouches for")]
 
