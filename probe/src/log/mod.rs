@@ -15,7 +15,7 @@
 //!    whoever starts the program, or from dom0 while it runs.
 //!
 //! The macro [`log!`](crate::log!) is the cheapest way. With the feature `tracing`, programs and libraries use the macros of
-//! the crate `tracing` as they are, once [`install`] was called:
+//! the crate `tracing` as they are, once `log::install` was called:
 //!
 //! ```
 //! # #[cfg(feature = "profiling")] {
