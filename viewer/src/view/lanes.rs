@@ -287,9 +287,8 @@ impl Builder<'_> {
         }
         for stream in streams {
             // A stream of log records alone is no vCPU.
-            let is_silent =
-                |id: TrackId| self.trace.track(id).is_some_and(|track| track.row().is_some_and(Row::is_empty));
-            if streams.len() > 1 && self.trace.tracks_of_cpu(stream.cpu).all(is_silent) {
+            let mut tracks = self.trace.tracks_of_cpu(stream.cpu).filter_map(|id| self.trace.track(id)?.row());
+            if streams.len() > 1 && tracks.all(Row::is_empty) {
                 continue;
             }
             let sorted = Sorted::of(self.trace, self.trace.tracks_of_cpu(stream.cpu));
