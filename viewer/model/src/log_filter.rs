@@ -1,7 +1,7 @@
 //! What of the log is asked for: by level, text, task and time; found piece by piece, so that nobody waits for ten million
 //! records.
 //!
-//! Invariant: what was found is right for the records that were looked at, which are the first [`LogSearch::looked_at`] of
+//! Invariant: what was found is right for the records that were looked at, which are the first `LogSearch::looked_at` of
 //! them, or of those that the search before it had found where the new one can only find fewer. A search keeps four bytes
 //! for each record that it finds; without a filter, none.
 //!

@@ -1,4 +1,4 @@
-//! Summaries of summaries: level 0 sums up groups of values, each level above [`FAN_OUT`] nodes of the one below.
+//! Summaries of summaries: level 0 sums up groups of values, each level above `FAN_OUT` nodes of the one below.
 //!
 //! Invariant: a level holds only nodes of complete groups. What is not yet covered by a level is read from the one below,
 //! at most `FAN_OUT - 1` nodes of each, so a pyramid is whole at every moment while it grows.
