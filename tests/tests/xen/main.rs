@@ -68,8 +68,8 @@ fn the_guest_is_reached_over_netback_also_when_every_frame_is_in_many_pieces() {
     for (name, address, args) in [("http-2", "10.0.2.22", ""), ("http-3", "10.0.2.23", "tx_fragment=85")] {
         let guest = Guest::create(dom0, "http", name, &format!("ip={address}/24 {args}"), VIF);
         guest.wait_for("listening on port 80");
-        let pings = dom0.sh(&format!("ping -c 10 -i 0.1 {address}"));
-        assert!(pings.contains(" 0% packet loss"), "{pings}");
+        // One at a time, and patiently: what emulates all of this may be busy, and late is not lost.
+        dom0.sh(&format!("for i in 1 2 3 4 5; do ping -c 1 -W 15 {address} || exit; done"));
         let big = dom0.sh(&format!("for i in 1 2 3; do curl -sS http://{address}/big; done | tee /tmp/{name} | wc -c; tr -d . </tmp/{name} | wc -c"));
         assert_eq!(big.split_ascii_whitespace().collect::<Vec<_>>(), ["307200", "0"], "three times 100 KiB of dots");
         let answers = dom0.sh(&format!("for i in 1 2 3 4 5 6 7 8; do curl -sS http://{address}/health; done"));
