@@ -39,7 +39,14 @@ fn fata(dom0: &Dom0, args: &str) -> String {
 
 /// What a guest answers, which is slow where everything is emulated.
 fn ctl(dom0: &Dom0, request: &str) -> String {
-    fata(dom0, &format!("ctl --timeout 60 {request}"))
+    let ended = dom0.start(&format!("./fata ctl --timeout 40 {request}")).wait(PATIENCE);
+    if ended.code != 0 {
+        // Where the guest stands, and what Xen knows of its events and timers.
+        let id = format!("$(xl domid {})", request.split(' ').next().unwrap_or_default());
+        let state = format!("xl list; xenctx -a {id}; sleep 1; xenctx {id}; xl debug-keys qea; xl dmesg | tail -n 90");
+        panic!("{}{}", ended.text, dom0.start(&state).wait(PATIENCE).text);
+    }
+    ended.text
 }
 
 /// What a command says that must fail.
