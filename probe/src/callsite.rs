@@ -20,7 +20,8 @@ pub(crate) const UNDESCRIBED: u32 = 1 << 31;
 #[repr(C, align(16))]
 #[derive(Debug)]
 pub struct Callsite {
-    /// Bits 32 to 63 of an event header with `arg` 0, or 0 while off; with [`UNDESCRIBED`] while that is so.
+    /// Bits 32 to 63 of an event header with `arg` 0, or 0 while off; with [`UNDESCRIBED`] while that is so. The first word:
+    /// `__template!` reads it there.
     template: AtomicU32,
     /// The address of the function that knows the field types, once it was reached: see `describe`.
     pub(crate) types: AtomicTypes,
@@ -32,6 +33,8 @@ pub struct Callsite {
     pub(crate) file: &'static str,
     pub(crate) fields: &'static [&'static str],
 }
+
+const _: () = assert!(core::mem::offset_of!(Callsite, template) == 0, "`__template!` reads the first word");
 
 /// A function that gives the types of a callsite's fields, stored once.
 #[derive(Debug)]

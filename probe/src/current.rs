@@ -8,15 +8,16 @@ use crate::callsite::{Callsite, UNDESCRIBED};
 use crate::ring::Writer;
 use crate::value::FieldSet;
 
-/// The writer of who has none: a stand-in costs a probe less than a question.
-static NOBODY: Writer = Writer::unattached();
-
 #[cfg(feature = "std")]
 mod place {
     use core::cell::Cell;
 
-    use super::NOBODY;
+    use fata_wire::shared::MAX_STREAMS;
+
     use crate::ring::Writer;
+
+    /// The writer of who has none: a stand-in costs a probe less than a question.
+    static NOBODY: Writer = Writer::unattached();
 
     std::thread_local! {
         static CURRENT: Cell<&'static Writer> = const { Cell::new(&NOBODY) };
@@ -27,36 +28,58 @@ mod place {
         CURRENT.with(Cell::get)
     }
 
+    /// From now on the thread records by `writer`, or not at all.
     pub(crate) fn set(writer: Option<&'static Writer>) {
         CURRENT.with(|current| current.set(writer.unwrap_or(&NOBODY)));
+    }
+
+    /// The writers of a region: one for each stream.
+    #[derive(Debug)]
+    pub(crate) struct Writers([Writer; MAX_STREAMS as usize]);
+
+    impl Writers {
+        pub(crate) const fn new() -> Self {
+            Writers([const { Writer::unattached() }; MAX_STREAMS as usize])
+        }
+
+        pub(crate) fn get(&self, stream: u32) -> Option<&Writer> {
+            self.0.get(stream as usize)
+        }
     }
 }
 
 #[cfg(not(feature = "std"))]
 mod place {
-    #![expect(unsafe_code, reason = "a pointer in a static")]
-    use core::ptr;
-    use core::sync::atomic::{AtomicPtr, Ordering};
-
-    use super::NOBODY;
     use crate::ring::Writer;
 
-    static CURRENT: AtomicPtr<Writer> = AtomicPtr::new((&raw const NOBODY).cast_mut());
+    /// The writer of the one vCPU. Its place is known at link time, which spares each event a load: it records nothing until it
+    /// is attached, and nothing after it has finished.
+    static VCPU: Writer = Writer::unattached();
 
     #[inline(always)]
     pub(crate) fn get() -> &'static Writer {
-        // Relaxed: there is one vCPU, and an interrupt on it sees its own stores.
-        let writer = CURRENT.load(Ordering::Relaxed).cast_const();
-        // SAFETY: from the start, and whenever `set` stores, the pointer is a reference that lives for ever.
-        unsafe { &*writer }
+        &VCPU
     }
 
-    pub(crate) fn set(writer: Option<&'static Writer>) {
-        CURRENT.store(ptr::from_ref(writer.unwrap_or(&NOBODY)).cast_mut(), Ordering::Relaxed);
+    /// There is one vCPU and one writer, which knows by itself whether it is attached.
+    pub(crate) fn set(_writer: Option<&'static Writer>) {}
+
+    /// The writers of the region: the vCPU's, of stream 0.
+    #[derive(Debug)]
+    pub(crate) struct Writers;
+
+    impl Writers {
+        pub(crate) const fn new() -> Self {
+            Writers
+        }
+
+        pub(crate) fn get(&self, stream: u32) -> Option<&'static Writer> {
+            (stream == 0).then_some(&VCPU)
+        }
     }
 }
 
-pub(crate) use place::{get, set};
+pub(crate) use place::{Writers, get, set};
 
 /// Records an event of `callsite`, which is on with `template`. For the macros. Returns whether it was recorded.
 #[inline(always)]
@@ -67,15 +90,20 @@ pub fn record<F: FieldSet>(callsite: &'static Callsite, template: u32, fields: F
 /// As [`record`], into a ring of its own.
 #[inline(always)]
 pub(crate) fn record_in<F: FieldSet>(writer: &Writer, callsite: &'static Callsite, template: u32, fields: F) -> bool {
-    if F::LEN > 0 && template & UNDESCRIBED != 0 {
-        return describe_and_record(writer, callsite, fields);
+    match writer.try_record(template, fields) {
+        Ok(()) => true,
+        Err(fields) if F::LEN > 0 => describe_and_record(writer, callsite, template, fields),
+        Err(fields) => writer.record_slowly(template, fields),
     }
-    writer.record(template, fields)
 }
 
+/// What is unusual about the event may be that its callsite is not described yet.
 #[cold]
 #[inline(never)]
-fn describe_and_record<F: FieldSet>(writer: &Writer, callsite: &'static Callsite, fields: F) -> bool {
+fn describe_and_record<F: FieldSet>(writer: &Writer, callsite: &'static Callsite, template: u32, fields: F) -> bool {
+    if template & UNDESCRIBED == 0 {
+        return writer.record_slowly(template, fields);
+    }
     match crate::describe::describe(callsite, crate::value::types::<F>) {
         crate::describe::Outcome::Described(template) => writer.record(template, fields),
         crate::describe::Outcome::Busy => {

@@ -69,11 +69,45 @@ macro_rules! __probe {
             $kind, $crate::Level::$level, $category, $name, ::core::file!(), ::core::line!(),
             &[$(::core::stringify!($field)),*],
         );
-        match CALLSITE.enabled() {
-            ::core::option::Option::Some(template) => $function(&CALLSITE, template, $crate::__fields!($($value,)*)),
-            ::core::option::Option::None => $off,
+        match $crate::__template!(CALLSITE) {
+            0 => $off,
+            template => $function(&CALLSITE, template, $crate::__fields!($($value,)*)),
         }
     }};
+}
+
+/// Not for use by hand: the word of a static [`Callsite`](crate::Callsite) that says whether it is on, by one load.
+///
+/// A static that the linker must keep is one that a shared library might replace, so the compiler loads its address before
+/// it loads the word. Named in an instruction, it is where it is. (Rust: a relaxed load, which is what an aligned `mov` is;
+/// the word is the first of the static.)
+#[cfg(all(target_arch = "x86_64", feature = "profiling", not(miri), not(loom)))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __template {
+    ($callsite:ident) => {{
+        let template: u32;
+        // SAFETY: reads four aligned bytes of a static that lives for ever, and which are only written as an atomic.
+        unsafe {
+            ::core::arch::asm!(
+                "mov {template:e}, dword ptr [rip + {callsite}]",
+                template = out(reg) template,
+                callsite = sym $callsite,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        template
+    }};
+}
+
+/// Not for use by hand: the word of a static [`Callsite`](crate::Callsite) that says whether it is on.
+#[cfg(all(any(not(target_arch = "x86_64"), miri, loom), feature = "profiling"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __template {
+    ($callsite:ident) => {
+        $callsite.enabled().unwrap_or(0)
+    };
 }
 
 /// Not for use by hand: values as nested cells.
@@ -99,11 +133,11 @@ macro_rules! log {
             &["fata.seq", "fata.task", $(::core::stringify!($field)),*],
         );
         static BUCKET: $crate::log::Bucket = $crate::log::Bucket::new();
-        match CALLSITE.enabled() {
-            ::core::option::Option::Some(template) => $crate::log::record(
+        match $crate::__template!(CALLSITE) {
+            0 => $crate::log::filtered($crate::Level::$level),
+            template => $crate::log::record(
                 &CALLSITE, &BUCKET, $crate::Level::$level, template, $crate::__fields!($($value,)*),
             ),
-            ::core::option::Option::None => $crate::log::filtered($crate::Level::$level),
         }
     }};
     ($level:ident, $text:expr $(, $field:ident = $value:expr)* $(,)?) => {

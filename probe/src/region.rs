@@ -25,6 +25,7 @@ use fata_wire::shared::{
 };
 
 use crate::control::Watch;
+use crate::current::Writers;
 use crate::log::slot::{MAX_LOGS, Slot};
 use crate::ring::{Writer, fence_publish, index, zero_words};
 use crate::sync::Word;
@@ -133,7 +134,7 @@ impl core::error::Error for RegionError {}
 pub struct Region {
     memory: *mut u8,
     geometry: Geometry,
-    writers: [Writer; MAX_STREAMS as usize],
+    writers: Writers,
     attached: [AtomicBool; MAX_STREAMS as usize],
     logs: [Slot; MAX_LOGS],
     mode: AtomicU32,
@@ -194,7 +195,7 @@ impl Region {
         Ok(Region {
             memory,
             geometry,
-            writers: [const { Writer::unattached() }; MAX_STREAMS as usize],
+            writers: Writers::new(),
             attached: [const { AtomicBool::new(false) }; MAX_STREAMS as usize],
             logs: [const { Slot::unattached() }; MAX_LOGS],
             mode: AtomicU32::new(Mode::Overwrite as u32),
@@ -276,8 +277,8 @@ impl Region {
 
     /// The writer of stream 0, for models.
     #[cfg(all(test, loom))]
-    pub(crate) fn writer(&self) -> &Writer {
-        &self.writers[0]
+    pub(crate) fn writer(&self) -> Option<&Writer> {
+        self.writers.get(0)
     }
 
     /// Writes the header page and makes the region known.
@@ -325,21 +326,23 @@ impl Region {
     }
 
     /// Makes the calling thread, or the vCPU, the writer of `stream` until the result is dropped. `None` where there is no
-    /// such stream, or where it has been taken once: a ring is never rewound.
+    /// such stream, or where it has been taken once: a ring is never rewound. On bare metal, where there is one vCPU, that is
+    /// stream 0.
     #[must_use]
     pub fn attach(&'static self, stream: u32) -> Option<Attached> {
         let index = stream as usize;
         if stream >= self.geometry.stream_count || self.attached[index].swap(true, Ordering::Relaxed) {
             return None;
         }
-        self.writers[index].attach(self, stream);
-        crate::current::set(Some(&self.writers[index]));
+        let writer = self.writers.get(stream)?;
+        writer.attach(self, stream);
+        crate::current::set(Some(writer));
         let log = self.logs.get(index).filter(|_| 2 * stream < self.geometry.log_streams);
         if let Some(log) = log {
             log.attach(self, self.geometry.stream_count + 2 * stream);
         }
         crate::log::slot::set(log);
-        Some(Attached { writer: &self.writers[index], log, not_send: core::marker::PhantomData })
+        Some(Attached { writer, log, not_send: core::marker::PhantomData })
     }
 
     /// Says what a tick is worth; from then on the guest is [`State::Running`].
@@ -484,7 +487,7 @@ impl Region {
 
     /// Events that `stream` has recorded, and those that it has discarded.
     pub(crate) fn recorded(&self, stream: u32) -> (u64, u64) {
-        let recorded = self.writers.get(stream as usize).map_or(0, Writer::recorded);
+        let recorded = self.writers.get(stream).map_or(0, Writer::recorded);
         (recorded, self.discarded(stream).iter().sum())
     }
 

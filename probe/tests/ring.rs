@@ -206,6 +206,24 @@ fn an_event_without_payload_takes_8_bytes_and_a_u64_adds_8() {
 }
 
 #[test]
+fn packets_of_every_length_are_filled_to_their_last_word() {
+    for shift in 12..=18 {
+        let config = Config { name: "lengths", packets_per_stream: 4, packet_bytes: 1 << shift, ..Config::default() };
+        let region = Region::in_memory(&config).unwrap();
+        let attached = region.attach(0).unwrap();
+        let fits = (config.packet_bytes as usize - HEADER_BYTES) / 8;
+        for _ in 0..2 * fits + 1 {
+            instant!("lengths.one");
+        }
+        let copy = Copy::of(region);
+        let events: Vec<_> = copy.packets().iter().map(|(_, events)| events.len()).collect();
+        assert_eq!(events, [fits, fits, 1], "packets of {} bytes", config.packet_bytes);
+        assert_eq!(copy.packet(1).0.content_size, u64::from(config.packet_bytes) * 8);
+        drop(attached);
+    }
+}
+
+#[test]
 fn overwrite_keeps_the_newest_and_the_reader_can_count_the_rest() {
     let _alone = alone();
     let region = Region::in_memory(&small("overwrite")).unwrap();

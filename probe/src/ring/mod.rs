@@ -6,20 +6,24 @@
 //!
 //! One private word, `state`, holds everything that reserve changes, so that one unlocked `cmpxchg` is a whole reserve:
 //! ```text
-//!   packet number, low half: 32 | events in the packet: 16 | offset in words: 16
+//!   packet number, low half: 32 | events in the packet: 16 | place in words: 16
 //! ```
+//! The place is an offset counted so that every packet ends at [`END`], however long it is: whether an event fits is then a
+//! question to the state alone.
+//!
 //! Unlocked instructions are enough because a writer belongs to one vCPU: an interrupt either sees the state before the
 //! instruction or after it. The clock is read between the load and the `cmpxchg`; an interrupt that records in between
 //! makes the `cmpxchg` fail, so stamps grow in ring order, which CTF needs to extend them to 64 bits.
 //!
-//! The short way of an event has no call and saves no register: whatever is unusual is one call of its own
-//! (`record_slowly`). What it costs besides the clock is memory: a ring is longer than the near caches, so each
-//! event asks for the line that its successor in the next packet will need. The numbers are `tests/bench`'s.
+//! The short way of an event has no call, saves no register, and asks one question: whatever is unusual (no room, a silent
+//! clock, a callsite that is not described) is one call of its own (`record_slowly`). What it costs besides the clock is
+//! memory: a ring is longer than the near caches, so each event asks for the line that its successor in the next packet will
+//! need. The numbers are `tests/bench`'s.
 //!
 //! ```text
 //!                 ┌────────── 1 ──────────┐
 //!                 ▼                       │
-//!   ┌────── open, offset ───────┐─────────┘   1. reserve, then commit          Writer::record
+//!   ┌────── open, place ────────┐─────────┘   1. reserve, then commit          Writer::record
 //!   │        │         ▲        │             2. claim: nested writers discard  Writer::switch
 //!   │      2 │       3 │        │ 2           3. seal, open the next packet     Writer::switch
 //!   │        ▼         │        ▼             4. seal; the ring is full         Writer::switch
@@ -38,23 +42,32 @@ mod word;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::event::{CLOCK, EXTENDED, EventId};
-use fata_wire::packet::{Cause, HEADER_WORDS};
+use fata_wire::packet::{Cause, HEADER_WORDS, MAX_PACKET_BYTES};
 
+use crate::callsite::UNDESCRIBED;
 use crate::region::Region;
 use crate::value::{Cons, Extent, FieldSet, Nil};
 use word::{compare_exchange_local, prefetch, store_word};
 
 pub(crate) use word::{add_local, add_shared, copy_word, fence_publish, index, zero_words};
 
-/// Offsets from here on are no offsets but conditions; packets are shorter.
+/// The place at which every packet ends. A place beyond it has a bit that no place in a packet has.
+const END: u64 = 0x7fff;
+/// Places from here on are no places but conditions.
 const FINISHED: u64 = 0xfffd;
 const FULL: u64 = 0xfffe;
 const CLOSED: u64 = 0xffff;
-const OFFSET: u64 = 0xffff;
+const PLACE: u64 = 0xffff;
 /// One event more, in the state.
 const ONE_EVENT: u64 = 1 << 16;
 /// A silence of this many ticks needs a clock event: less than the 2^32 after which 32 bits of clock repeat.
 const SILENCE: u64 = 1 << 31;
+const _: () = assert!(
+    SILENCE == UNDESCRIBED as u64 && SILENCE == (END + 1) << 16,
+    "`reserve` asks for all three with one comparison"
+);
+const _: () =
+    assert!(MAX_PACKET_BYTES as u64 / 8 - HEADER_WORDS as u64 <= END, "the longest packet's places begin above 0");
 
 /// So far ahead of each event memory is fetched into the cache: about a packet. Zeroing the next packet, and writing it, then
 /// does not wait for memory; a ring is longer than the caches that are near.
@@ -68,7 +81,7 @@ pub struct Writer {
     state: AtomicU64,
     /// A stamp at or shortly before the youngest event's: silence and a clock that steps back are seen by it.
     last: AtomicU64,
-    /// The first word of the packet that `state` says is open.
+    /// What place 0 of the packet that `state` says is open would be: the packet itself lies where its places say.
     open: AtomicPtr<u64>,
     /// Words in a packet.
     limit: AtomicU64,
@@ -116,34 +129,46 @@ impl Writer {
     /// left 0.
     #[inline(always)]
     pub(crate) fn record<F: FieldSet>(&self, template: u32, fields: F) -> bool {
+        match self.try_record(template, fields) {
+            Ok(()) => true,
+            Err(fields) => self.record_slowly(template, fields),
+        }
+    }
+
+    /// The short way of an event, or its fields back where something is unusual: [`UNDESCRIBED`] in `template` is, too.
+    #[inline(always)]
+    pub(crate) fn try_record<F: FieldSet>(&self, template: u32, fields: F) -> Result<(), F> {
         let extent = fields.extent();
-        let Some(slot) = self.reserve(1 + extent.words) else { return self.record_slowly(template, fields) };
+        // A callsite without fields has nothing to describe.
+        let asked = if F::LEN > 0 { template } else { 0 };
+        let Some(slot) = self.reserve(asked, 1 + extent.words) else { return Err(fields) };
         slot.commit(template, &fields, extent);
-        true
+        Ok(())
     }
 
     /// Records one event where the short way did not do. A call of its own for the whole event, so that the short way has no
     /// register to save and nothing to join.
     #[cold]
     #[inline(never)]
-    fn record_slowly<F: FieldSet>(&self, template: u32, fields: F) -> bool {
+    pub(crate) fn record_slowly<F: FieldSet>(&self, template: u32, fields: F) -> bool {
         let extent = fields.extent();
         let Some(slot) = self.reserve_slowly(1 + extent.words) else { return false };
         slot.commit(template, &fields, extent);
         true
     }
 
-    /// The short way: there is room, the clock is as expected, and no interrupt comes in between.
+    /// The short way: there is room, the clock is as expected, the template does not say [`UNDESCRIBED`], and no interrupt
+    /// comes in between.
     #[inline(always)]
-    fn reserve(&self, words: usize) -> Option<Slot> {
+    fn reserve(&self, template: u32, words: usize) -> Option<Slot> {
         // Acquire: pairs with the Release in `open`, of an interrupt on this CPU: the packet that is read below belongs to
         // this state, or to a later one, and then the exchange fails.
         let state = self.state.load(Ordering::Acquire);
         let now = crate::clock::ticks();
-        if (state & OFFSET) + words as u64 > self.limit.load(Ordering::Relaxed) {
-            return None;
-        }
-        if now.wrapping_sub(self.last.load(Ordering::Relaxed)) >= SILENCE {
+        let end = (state & PLACE) + words as u64;
+        let silence = now.wrapping_sub(self.last.load(Ordering::Relaxed));
+        // An end beyond END, a silence of SILENCE, and UNDESCRIBED: each sets bit 31 or one above it.
+        if (end << 16 | silence | u64::from(template)) >= SILENCE {
             return None;
         }
         self.exchange(state, now, words)
@@ -159,8 +184,8 @@ impl Writer {
             return None;
         }
         self.last.store(now, Ordering::Relaxed);
-        prefetch(packet.wrapping_add(index(state & OFFSET) + PREFETCH_WORDS));
-        Some(Slot { header: packet.wrapping_add(index(state & OFFSET)), ticks_low: now as u32 })
+        prefetch(packet.wrapping_add(index(state & PLACE) + PREFETCH_WORDS));
+        Some(Slot { header: packet.wrapping_add(index(state & PLACE)), ticks_low: now as u32 })
     }
 
     fn reserve_slowly(&self, words: usize) -> Option<Slot> {
@@ -173,7 +198,7 @@ impl Writer {
         loop {
             // Acquire: as in `reserve`.
             let state = self.state.load(Ordering::Acquire);
-            let cause = match state & OFFSET {
+            let cause = match state & PLACE {
                 CLOSED => Some(Cause::Nested),
                 FINISHED => Some(Cause::Full),
                 FULL if !self.has_room() => Some(Cause::Full),
@@ -188,8 +213,8 @@ impl Writer {
             let now = crate::clock::ticks().max(last);
             let silent = now - last >= SILENCE;
             let clock_words = if silent { 2 } else { 0 };
-            let end = (state & OFFSET) + clock_words + words as u64;
-            if state & OFFSET >= FINISHED || end > limit {
+            let end = (state & PLACE) + clock_words + words as u64;
+            if end > END {
                 self.switch(state);
                 continue;
             }

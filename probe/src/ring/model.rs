@@ -62,7 +62,7 @@ impl Guest {
     }
 
     fn writer(&self) -> &'static Writer {
-        self.region().writer()
+        self.region().writer().unwrap()
     }
 
     fn attach(&self) {

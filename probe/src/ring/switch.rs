@@ -13,7 +13,7 @@ use fata_wire::packet::{Cause, Discarded, FLAG_LOG, HEADER_WORDS, at};
 use fata_wire::shared::Mode;
 
 use super::{
-    CLOSED, FINISHED, FULL, OFFSET, Writer, compare_exchange_local, fence_publish, index, store_word, zero_words,
+    CLOSED, END, FINISHED, FULL, PLACE, Writer, compare_exchange_local, fence_publish, index, store_word, zero_words,
 };
 use crate::region::Region;
 
@@ -65,13 +65,13 @@ impl Writer {
         if !compare_exchange_local(&self.state, state, state | CLOSED) {
             return;
         }
-        if state & OFFSET != FULL {
+        if state & PLACE != FULL {
             self.seal(state);
         }
         if self.has_room() {
             self.open(self.number.load(Ordering::Relaxed).wrapping_add(1));
         } else {
-            self.state.store(state & !OFFSET & !(OFFSET << 16) | FULL, Ordering::Relaxed);
+            self.state.store(state & !PLACE & !(PLACE << 16) | FULL, Ordering::Relaxed);
         }
     }
 
@@ -79,7 +79,7 @@ impl Writer {
     /// packet, as a full one does. On the writer's own CPU.
     pub(crate) fn flush(&self) {
         let state = self.state.load(Ordering::Relaxed);
-        if (HEADER_WORDS as u64 + 1..FINISHED).contains(&(state & OFFSET)) {
+        if self.words_of(state).is_some_and(|words| words > HEADER_WORDS as u64) {
             self.switch(state);
         }
     }
@@ -87,17 +87,17 @@ impl Writer {
     /// Events recorded so far.
     pub(crate) fn recorded(&self) -> u64 {
         let state = self.state.load(Ordering::Relaxed);
-        let open = if state & OFFSET < FINISHED { state >> 16 & 0xffff } else { 0 };
+        let open = if state & PLACE < FINISHED { state >> 16 & 0xffff } else { 0 };
         self.events_before.load(Ordering::Relaxed) + open
     }
 
     /// Seals the open packet for good: nothing is recorded afterwards. For a guest's last moment.
     pub(crate) fn finish(&self) {
         let state = self.state.load(Ordering::Relaxed);
-        if state & OFFSET < FINISHED && compare_exchange_local(&self.state, state, state | CLOSED) {
+        if state & PLACE < FINISHED && compare_exchange_local(&self.state, state, state | CLOSED) {
             self.seal(state);
         }
-        self.state.store(state & !OFFSET | FINISHED, Ordering::Relaxed);
+        self.state.store(state & !PLACE | FINISHED, Ordering::Relaxed);
     }
 
     /// Writes the final header of the packet that `state` describes. The caller has claimed it.
@@ -107,7 +107,7 @@ impl Writer {
         let number = self.number.load(Ordering::Relaxed);
         let header = self.packet(number);
         let now = crate::clock::ticks().max(self.last.load(Ordering::Relaxed));
-        let content_bits = (state & OFFSET) * 64;
+        let content_bits = self.words_of(state).unwrap_or(0) * 64;
         let discarded = region.discarded(self.stream());
         // SAFETY: `packet` points at a whole packet of the ring, and by the module's invariant only we write its header.
         unsafe {
@@ -165,9 +165,21 @@ impl Writer {
         self.number.store(number, Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
         region.publish_stream(self.stream(), 2 * number + 1, events_before);
-        self.open.store(header, Ordering::Relaxed);
+        let first = self.first_place();
+        self.open.store(header.wrapping_sub(index(first)), Ordering::Relaxed);
         // An interrupt may record from here on. Release: pairs with the Acquire in `reserve`.
-        self.state.store(number << 32 | HEADER_WORDS as u64, Ordering::Release);
+        self.state.store(number << 32 | first.wrapping_add(HEADER_WORDS as u64), Ordering::Release);
+    }
+
+    /// How many words of its packet `state` says are taken; `None` where it names no place.
+    fn words_of(&self, state: u64) -> Option<u64> {
+        let place = state & PLACE;
+        (place <= END).then(|| place.wrapping_sub(self.first_place()))
+    }
+
+    /// The place of a packet's first word; "before 0" for the longest packet, whose header comes first.
+    fn first_place(&self) -> u64 {
+        END.wrapping_sub(self.limit.load(Ordering::Relaxed))
     }
 
     fn region(&self) -> Option<&'static Region> {
