@@ -27,7 +27,6 @@ extern crate alloc;
 extern crate std;
 
 mod control;
-mod cost;
 pub mod executor;
 mod guest;
 pub mod heap;

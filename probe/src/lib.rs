@@ -36,6 +36,7 @@ extern crate std;
 mod callsite;
 mod clock;
 pub mod control;
+pub mod cost;
 mod current;
 mod describe;
 pub mod log;
@@ -45,6 +46,8 @@ pub mod region;
 pub mod ring;
 mod span;
 mod sync;
+#[cfg(all(feature = "std", feature = "profiling"))]
+pub mod threads;
 mod value;
 
 pub use callsite::Callsite;

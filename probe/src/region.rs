@@ -345,6 +345,21 @@ impl Region {
         Some(Attached { writer, log, not_send: core::marker::PhantomData })
     }
 
+    /// The writer and the log rings of `stream`, for whoever sees to it that one thread at a time uses them.
+    #[cfg(all(feature = "std", feature = "profiling"))]
+    pub(crate) fn seat(&'static self, stream: u32) -> Option<(&'static Writer, &'static Slot)> {
+        let index = stream as usize;
+        let writer = self.writers.get(stream)?;
+        let log = self.logs.get(index).filter(|_| 2 * stream < self.geometry.log_streams);
+        if !self.attached.get(index)?.swap(true, Ordering::Relaxed) {
+            writer.attach(self, stream);
+            if let Some(log) = log {
+                log.attach(self, self.geometry.stream_count + 2 * stream);
+            }
+        }
+        Some((writer, log.unwrap_or(&crate::log::slot::NOBODY)))
+    }
+
     /// Says what a tick is worth; from then on the guest is [`State::Running`].
     pub fn set_running(&self, clock: &Clock) {
         self.word(at::ANCHOR_TICKS).store(clock.anchor_ticks, Ordering::Relaxed);

@@ -20,7 +20,7 @@ use fata_reporters::time::Time;
 use fata_wire::describe::{self, MAX_RECORD_BYTES, Records};
 use fata_wire::event::{CLOCK, Event, Events, MAX_CALLSITES};
 use fata_wire::field::{self, Kind};
-use fata_wire::log::{CLASS_LEVELS, SEQ, SPANS, TARGET, TASK, class_of, levels_of};
+use fata_wire::log::{CLASS_LEVELS, FILE, LINE, SEQ, SPANS, TARGET, TASK, class_of, levels_of};
 use fata_wire::packet::{self, HEADER_BYTES, PacketHeader};
 use fata_wire::repair::committed_prefix;
 use fata_wire::shared::{self, Geometry};
@@ -192,7 +192,7 @@ fn give<T>(
     let mut names = Vec::new();
     let mut task = Text::<8>::EMPTY;
     let mut sequence = 0;
-    let mut target = callsite.category;
+    let (mut target, mut file, mut line) = (callsite.category, callsite.file, callsite.line);
     for (field, value) in callsite.fields.values(event.arg, event.payload) {
         match (field.name, value) {
             (SEQ, field::Value::U64(number)) => sequence = number,
@@ -200,6 +200,8 @@ fn give<T>(
             (TASK, _) => {}
             (SPANS, field::Value::U64(spans)) => names = span_names(region, callsites, spans),
             (TARGET, field::Value::Str(text)) => target = core::str::from_utf8(text).unwrap_or(target),
+            (FILE, field::Value::Str(text)) => file = core::str::from_utf8(text).unwrap_or(file),
+            (LINE, field::Value::U64(number)) => line = u32::try_from(number).unwrap_or(0),
             (name, value) => fields.push(Field { name, value: reported(value) }),
         }
     }
@@ -211,8 +213,8 @@ fn give<T>(
         task: task.as_str(),
         target,
         name: callsite.name,
-        file: callsite.file,
-        line: callsite.line,
+        file,
+        line,
         spans: &spans,
         fields: &fields,
         ..Record::BLANK

@@ -4,9 +4,11 @@
 //! for counters, which are changed by single instructions.
 
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
+#[cfg(any(feature = "tracing", all(feature = "std", feature = "profiling")))]
+use core::sync::atomic::AtomicU32;
 #[cfg(feature = "tracing")]
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 
 use super::slot::{NOBODY, Slot};
 
@@ -23,6 +25,12 @@ pub(crate) const MAX_ENTERED: usize = 32;
 pub(crate) struct Context {
     slot: AtomicPtr<Slot>,
     task: AtomicU16,
+    /// The roll call that the thread has answered, see [`crate::threads`]; 0 where it has no stream of its own.
+    #[cfg(all(feature = "std", feature = "profiling"))]
+    pub(crate) called: AtomicU32,
+    /// The thread waits for the shared stream, or gives it back.
+    #[cfg(all(feature = "std", feature = "profiling"))]
+    pub(crate) waiting: core::sync::atomic::AtomicBool,
     #[cfg(feature = "tracing")]
     depth: AtomicU32,
     #[cfg(feature = "tracing")]
@@ -36,6 +44,10 @@ impl Context {
         Context {
             slot: AtomicPtr::new((&raw const NOBODY).cast_mut()),
             task: AtomicU16::new(0),
+            #[cfg(all(feature = "std", feature = "profiling"))]
+            called: AtomicU32::new(0),
+            #[cfg(all(feature = "std", feature = "profiling"))]
+            waiting: core::sync::atomic::AtomicBool::new(false),
             #[cfg(feature = "tracing")]
             depth: AtomicU32::new(0),
             #[cfg(feature = "tracing")]
@@ -56,6 +68,21 @@ impl Context {
         self.slot.store(ptr::from_ref(slot.unwrap_or(&NOBODY)).cast_mut(), Ordering::Relaxed);
     }
 
+    /// Whether what is recorded here reaches nobody.
+    #[cfg(all(feature = "std", feature = "profiling"))]
+    pub(crate) fn has_no_slot(&self) -> bool {
+        ptr::eq(self.slot(), &NOBODY)
+    }
+
+    /// Whether the thread has to look for a stream first.
+    #[inline(always)]
+    pub(crate) fn is_due(&self) -> bool {
+        #[cfg(all(feature = "std", feature = "profiling"))]
+        return crate::threads::is_due(self.called.load(Ordering::Relaxed));
+        #[cfg(not(all(feature = "std", feature = "profiling")))]
+        return false;
+    }
+
     #[inline(always)]
     pub(crate) fn task(&self) -> u16 {
         self.task.load(Ordering::Relaxed)
@@ -64,6 +91,15 @@ impl Context {
     #[inline(always)]
     pub(crate) fn set_task(&self, task: u16) {
         self.task.store(task, Ordering::Relaxed);
+    }
+
+    /// The callsites of the innermost spans, 16 bits each, the innermost lowest.
+    #[cfg(feature = "log")]
+    pub(crate) fn spans(&self) -> u64 {
+        #[cfg(feature = "tracing")]
+        return self.entered.word();
+        #[cfg(not(feature = "tracing"))]
+        return 0;
     }
 
     /// Room to encode a record in; `None` where records are nested too deep.
@@ -108,4 +144,16 @@ pub(crate) fn with<T>(f: impl FnOnce(&Context) -> T) -> T {
 pub(crate) fn with<T>(f: impl FnOnce(&Context) -> T) -> T {
     static CONTEXT: Context = Context::new();
     f(&CONTEXT)
+}
+
+/// As [`with`], for what records: a thread without a stream is given one first.
+#[inline(always)]
+pub(crate) fn recording<T>(f: impl FnOnce(&Context) -> T) -> T {
+    with(|context| {
+        #[cfg(all(feature = "std", feature = "profiling"))]
+        if context.is_due() {
+            return crate::threads::lease(context, f);
+        }
+        f(context)
+    })
 }

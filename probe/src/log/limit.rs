@@ -5,8 +5,7 @@
 //! bucket is full again and one record says how many were suppressed, and within what time. Buckets that have suppressed
 //! something are in one list, so that [`tick`] can say so although the callsite is silent now.
 //!
-//! In a program with several threads a bucket is shared without a lock: the summary may then miss some, the account of the
-//! thread's log stream never does.
+//! In a program whose threads share a region ([`crate::threads`]) they share the buckets too, by locked instructions.
 #![expect(unsafe_code, reason = "a list of statics")]
 
 use core::ptr;
@@ -23,6 +22,8 @@ use crate::ring::add_local;
 const DEFAULT_RATE: u32 = 1000;
 
 static RATE: AtomicU32 = AtomicU32::new(DEFAULT_RATE);
+/// Several threads take tokens, so that they are counted with locked instructions.
+static SHARED: AtomicBool = AtomicBool::new(false);
 /// Ticks in a second; a guess until the clock is known.
 static HZ: AtomicU64 = AtomicU64::new(2_000_000_000);
 /// The youngest bucket in the list.
@@ -66,7 +67,7 @@ impl Bucket {
     /// Whether a record may be made: takes a token, or else counts the record as suppressed. `id` is its callsite's.
     #[inline(always)]
     pub(crate) fn allows(&'static self, slot: &Slot, level: Level, id: impl FnOnce() -> u16) -> bool {
-        let left = add_local(&self.left, u64::MAX).cast_signed();
+        let left = add(&self.left, u64::MAX).cast_signed();
         if left > 0 {
             return true;
         }
@@ -83,14 +84,21 @@ impl Bucket {
     fn look(&'static self, slot: &Slot, level: Level, id: u16) -> bool {
         let now = crate::clock::ticks();
         let since = self.since.load(Ordering::Relaxed);
-        if since == 0 || now.wrapping_sub(since) >= HZ.load(Ordering::Relaxed) {
-            add_local(&self.left, 1);
-            self.summarise(slot, now);
-            self.left.store(u64::from(RATE.load(Ordering::Relaxed)).saturating_sub(1), Ordering::Relaxed);
+        let is_over = since == 0 || now.wrapping_sub(since) >= HZ.load(Ordering::Relaxed);
+        if is_over && self.begin_period(since, now) {
+            let tokens = u64::from(RATE.load(Ordering::Relaxed)).saturating_sub(1);
+            // What is exchanged is counted once, whoever else counts meanwhile; our own record was not suppressed.
+            let left = self.left.swap(tokens, Ordering::Relaxed).cast_signed() + 1;
+            self.say(slot, left.min(0).unsigned_abs(), now.wrapping_sub(since));
             return true;
         }
         self.list(id, class_of(level).0);
         false
+    }
+
+    /// Whether the caller, of several that find the period over at the same time, is the one to say what was suppressed.
+    fn begin_period(&self, since: u64, now: u64) -> bool {
+        self.since.compare_exchange(since, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// How many records were suppressed since the bucket was filled.
@@ -98,14 +106,21 @@ impl Bucket {
         self.left.load(Ordering::Relaxed).cast_signed().min(0).unsigned_abs()
     }
 
-    /// Says how many records were suppressed since the bucket was filled, if any, and begins a new period.
-    fn summarise(&self, slot: &Slot, now: u64) {
-        let suppressed = self.suppressed();
-        let since = self.since.swap(now, Ordering::Relaxed);
+    /// Says how many records were suppressed in the period that began at `since`, and begins a new one.
+    fn summarise(&self, slot: &Slot, since: u64, now: u64) {
+        if !self.begin_period(since, now) {
+            return;
+        }
+        let empty = |left: u64| (left.cast_signed() < 0).then_some(0);
+        if let Ok(left) = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, empty) {
+            self.say(slot, left.cast_signed().unsigned_abs(), now.wrapping_sub(since));
+        }
+    }
+
+    fn say(&self, slot: &Slot, suppressed: u64, ticks: u64) {
         if suppressed > 0 {
-            add_local(&self.left, suppressed);
             let of = self.of.load(Ordering::Relaxed);
-            summary::suppressed(slot, of >> 16, of & 0xffff, suppressed, now.wrapping_sub(since));
+            summary::suppressed(slot, of >> 16, of & 0xffff, suppressed, ticks);
         }
     }
 
@@ -158,8 +173,9 @@ pub(crate) fn flush(slot: &'static Slot, all_of_it: bool) {
         let now = crate::clock::ticks();
         let hz = HZ.load(Ordering::Relaxed);
         for bucket in all().filter(|bucket| bucket.suppressed() > 0) {
-            if all_of_it || now.wrapping_sub(bucket.since.load(Ordering::Relaxed)) >= hz {
-                bucket.summarise(slot, now);
+            let since = bucket.since.load(Ordering::Relaxed);
+            if all_of_it || now.wrapping_sub(since) >= hz {
+                bucket.summarise(slot, since, now);
             }
         }
     }
@@ -171,6 +187,21 @@ pub(crate) fn flush(slot: &'static Slot, all_of_it: bool) {
 /// what it was allowed before.
 pub fn set_rate(records_per_second: u32) {
     RATE.store(if records_per_second == 0 { u32::MAX } else { records_per_second }, Ordering::Relaxed);
+}
+
+/// From now on several threads take tokens. Before any of them does.
+#[cfg(all(feature = "std", feature = "profiling"))]
+pub(crate) fn share() {
+    SHARED.store(true, Ordering::Relaxed);
+}
+
+/// Adds to a bucket's tokens and returns what there was.
+#[inline(always)]
+fn add(tokens: &AtomicU64, n: u64) -> u64 {
+    if cfg!(feature = "std") && SHARED.load(Ordering::Relaxed) {
+        return tokens.fetch_add(n, Ordering::Relaxed);
+    }
+    add_local(tokens, n)
 }
 
 pub(crate) fn set_hz(hz: u64) {

@@ -23,7 +23,9 @@
 //! fata_probe::log!(Debug, target: "net.tcp", "window closed");
 //! # }
 //! ```
-//! Targets `app` and `app::…` of `tracing` are at the level APP: the program's own words to its user.
+//! Libraries that use the crate `log` are heard too, with the feature `log` and `log::install_facade`.
+//!
+//! Targets `app` and `app::…` are at the level APP: the program's own words to its user.
 //!
 //! What a record costs is in `tests/bench`. The memory is what [`Config`](crate::region::Config) says: two rings of 64 KiB
 //! for each vCPU by default, the description area, and 512 callsites that register at run time (2048 with `std`).
@@ -38,6 +40,8 @@ mod summary;
 
 #[cfg(feature = "tracing")]
 mod encode;
+#[cfg(feature = "log")]
+pub(crate) mod facade;
 #[cfg(feature = "tracing")]
 mod fold;
 #[cfg(feature = "tracing")]
@@ -50,10 +54,32 @@ pub(crate) mod table;
 mod text;
 
 pub use error::{Chain, OnError, Unread};
+#[cfg(feature = "log")]
+pub use facade::install_facade;
 pub use limit::{Bucket, set_rate, tick};
 pub use record::{filtered, record};
 #[cfg(feature = "tracing")]
 pub use subscriber::{Subscriber, install};
+
+/// Somebody else receives the records already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken;
+
+impl core::fmt::Display for Taken {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(
+            "another subscriber or logger was installed before: install Fata's first, or add its layer to the other",
+        )
+    }
+}
+
+impl core::error::Error for Taken {}
+
+/// Whether `target` is that of the program's own words to its user: `app` and `app::…`.
+#[cfg(any(feature = "tracing", feature = "log"))]
+fn is_app(target: &str) -> bool {
+    target.strip_prefix("app").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
 
 /// From now on the records of this vCPU, or thread, are of `task`; 0 is the scheduler. For executors.
 #[inline(always)]

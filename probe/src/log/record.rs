@@ -7,6 +7,7 @@ use fata_wire::log::{Count, class_of};
 
 use super::context;
 use super::limit::Bucket;
+use super::slot::Slot;
 use crate::callsite::Callsite;
 use crate::value::{Cons, Extent, FieldSet, TaskId};
 
@@ -62,7 +63,36 @@ pub fn record<F: FieldSet>(
     fields: F,
 ) {
     // What is asked of the thread-local is small, so that it is inlined and the rest is not a function of its own.
-    let (slot, task) = context::with(|context| (context.slot(), context.task()));
+    let (slot, task, is_due) = context::with(|context| (context.slot(), context.task(), context.is_due()));
+    if is_due {
+        return record_late(callsite, bucket, level, template, fields);
+    }
+    make(slot, task, callsite, bucket, level, template, fields);
+}
+
+/// As [`record`], where the thread has to look for a stream first.
+#[cold]
+#[inline(never)]
+fn record_late<F: FieldSet>(
+    callsite: &'static Callsite,
+    bucket: &'static Bucket,
+    level: Level,
+    template: u32,
+    fields: F,
+) {
+    context::recording(|context| make(context.slot(), context.task(), callsite, bucket, level, template, fields));
+}
+
+#[inline(always)]
+fn make<F: FieldSet>(
+    slot: &Slot,
+    task: u16,
+    callsite: &'static Callsite,
+    bucket: &'static Bucket,
+    level: Level,
+    template: u32,
+    fields: F,
+) {
     if !bucket.allows(slot, level, || callsite.id().unwrap_or(0)) {
         return;
     }
@@ -82,6 +112,6 @@ pub fn record<F: FieldSet>(
 pub fn filtered(level: Level) {
     if matches!(level, Level::Warn | Level::Error) {
         let (class, place) = class_of(level);
-        context::with(super::context::Context::slot).class(class).count(Count::Filtered, place);
+        context::recording(|context| context.slot().class(class).count(Count::Filtered, place));
     }
 }

@@ -71,6 +71,9 @@ static RULES: Place = Place(UnsafeCell::new(Rules::NONE));
 static FROZEN: AtomicBool = AtomicBool::new(false);
 /// The callsites' flags are not what they should be.
 static STALE: AtomicBool = AtomicBool::new(false);
+/// Changes with each change of the rules; never 0.
+#[cfg(feature = "log")]
+static GENERATION: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(1);
 /// The most talkative level of any rule, as its number plus one; 0 is off.
 static MOST: AtomicU8 = AtomicU8::new(Level::Info as u8 + 1);
 
@@ -333,6 +336,8 @@ pub fn set(text: &str) -> Result<Applied, RuleError<'_>> {
     .unwrap_or(Err(RuleError::Busy))?;
     #[cfg(feature = "tracing")]
     super::subscriber::rules_changed();
+    #[cfg(feature = "log")]
+    super::facade::rules_changed();
     Ok(applied)
 }
 
@@ -351,6 +356,18 @@ pub(crate) fn allow(target: &str, level: Level) -> Option<bool> {
     exclusive(|| unsafe { (*RULES.0.get()).allow(target, level) })
 }
 
+/// Whether a record is made; `None` inside of code that holds the describing lock.
+#[cfg(feature = "log")]
+pub(crate) fn made_now(target: &str, level: Level) -> Option<bool> {
+    exclusive(|| is_made(target, level))
+}
+
+/// Changes with each change of the rules.
+#[cfg(feature = "log")]
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
 /// Whether a record is made, now that the host may have stopped all. For who is inside `exclusive`.
 pub(crate) fn is_made(target: &str, level: Level) -> bool {
     // SAFETY: the caller is inside `exclusive`, so nobody writes.
@@ -359,7 +376,7 @@ pub(crate) fn is_made(target: &str, level: Level) -> bool {
 }
 
 /// The most talkative level that any rule lets through; `None` is off.
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) fn most() -> Threshold {
     MOST.load(Ordering::Relaxed).checked_sub(1).and_then(Level::from_u8)
 }
@@ -380,6 +397,8 @@ pub(crate) fn refresh() {
 
 /// Sets every log callsite to what the rules say. The caller is inside `exclusive`.
 fn apply_to_callsites() {
+    #[cfg(feature = "log")]
+    GENERATION.fetch_add(1, Ordering::Relaxed);
     for callsite in callsite::all().iter().filter(|callsite| callsite.kind == Kind::Log) {
         let on = callsite.id().filter(|_| is_made(callsite.category, callsite.level));
         callsite.set_template(on.map_or(0, |id| callsite.on_template(id)));

@@ -14,47 +14,34 @@ use tracing_core::{Dispatch, Event, Interest, Metadata};
 use super::context::{self, Context, SCRATCH_WORDS};
 use super::encode::Encoder;
 use super::table::{self, Outcome};
-use super::{fold, rules, spans};
+use super::{Taken, fold, rules, spans};
 use crate::value::{Extent, FieldSet};
 
 /// The subscriber. All that it knows is in statics: there is one ring per vCPU, whoever asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subscriber;
 
-/// Whether `tracing` has called us, and so keeps what we answered.
-static INSTALLED: AtomicBool = AtomicBool::new(false);
-
-/// Somebody else receives the events of `tracing` already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken;
-
-impl core::fmt::Display for Taken {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("another subscriber was installed before: install Fata's first, or add its layer to the other")
-    }
-}
-
-impl core::error::Error for Taken {}
+/// Whether `tracing` has asked us, and so keeps what we answered.
+static ASKED: AtomicBool = AtomicBool::new(false);
 
 /// From now on the records and spans of all code that uses `tracing` are recorded. For the application, once.
 ///
 /// # Errors
 /// `Taken` where there is another subscriber.
 pub fn install() -> Result<(), Taken> {
-    tracing_core::dispatcher::set_global_default(Dispatch::new(Subscriber)).map_err(|_| Taken)?;
-    INSTALLED.store(true, Ordering::Relaxed);
-    Ok(())
+    tracing_core::dispatcher::set_global_default(Dispatch::new(Subscriber)).map_err(|_| Taken)
 }
 
 /// Has `tracing` ask again what we want of each callsite.
 pub(crate) fn rules_changed() {
-    if INSTALLED.load(Ordering::Relaxed) {
+    if ASKED.load(Ordering::Relaxed) {
         tracing_core::callsite::rebuild_interest_cache();
     }
 }
 
 impl tracing_core::Subscriber for Subscriber {
     fn register_callsite(&self, meta: &'static Metadata<'static>) -> Interest {
+        ASKED.store(true, Ordering::Relaxed);
         interest(meta)
     }
 
@@ -63,6 +50,7 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
+        ASKED.store(true, Ordering::Relaxed);
         Some(max_level())
     }
 
@@ -79,11 +67,11 @@ impl tracing_core::Subscriber for Subscriber {
     }
 
     fn enter(&self, span: &Id) {
-        context::with(|context| spans::enter(context, span));
+        context::recording(|context| spans::enter(context, span));
     }
 
     fn exit(&self, span: &Id) {
-        context::with(|context| spans::exit(context, span));
+        context::recording(|context| spans::exit(context, span));
     }
 
     fn clone_span(&self, id: &Id) -> Id {
@@ -129,7 +117,7 @@ pub(crate) fn record(event: &Event<'_>) {
     let meta = event.metadata();
     let level = table::level_of(meta);
     let (class_number, place) = class_of(level);
-    context::with(|context| {
+    context::recording(|context| {
         let slot = context.slot();
         let class = slot.class(class_number);
         let Some(site) = table::register(meta) else {

@@ -223,12 +223,11 @@ fn kind_of(meta: &Metadata<'_>) -> Kind {
 #[inline]
 pub(crate) fn level_of(meta: &Metadata<'_>) -> Level {
     let level = *meta.level();
-    let is_app = || meta.target().strip_prefix("app").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
     if level == tracing_core::Level::ERROR {
         Level::Error
     } else if level == tracing_core::Level::WARN {
         Level::Warn
-    } else if is_app() {
+    } else if super::is_app(meta.target()) {
         Level::App
     } else if level == tracing_core::Level::INFO {
         Level::Info

@@ -151,6 +151,10 @@ impl Writer {
     #[cold]
     #[inline(never)]
     pub(crate) fn record_slowly<F: FieldSet>(&self, template: u32, fields: F) -> bool {
+        #[cfg(all(feature = "std", feature = "profiling"))]
+        if self.is_nobody() && crate::threads::attach() {
+            return crate::current::get().record_slowly(template, fields);
+        }
         let extent = fields.extent();
         let Some(slot) = self.reserve_slowly(1 + extent.words) else { return false };
         slot.commit(template, &fields, extent);

@@ -182,6 +182,12 @@ impl Writer {
         END.wrapping_sub(self.limit.load(Ordering::Relaxed))
     }
 
+    /// Whether this belongs to no region.
+    #[cfg(all(feature = "std", feature = "profiling"))]
+    pub(super) fn is_nobody(&self) -> bool {
+        self.region.load(Ordering::Relaxed).is_null()
+    }
+
     fn region(&self) -> Option<&'static Region> {
         // SAFETY: null, or stored by `attach` from a reference that lives for ever.
         unsafe { self.region.load(Ordering::Relaxed).cast_const().as_ref() }

@@ -31,6 +31,11 @@ pub const MORE: &str = "fata.more";
 /// The name of the field that holds the target where the callsite does not know it: records of the crate `log`.
 pub const TARGET: &str = "fata.target";
 
+/// The name of the field that holds the source file, where the callsite does not know it.
+pub const FILE: &str = "fata.file";
+/// The name of the field that holds the line in that file.
+pub const LINE: &str = "fata.line";
+
 /// What a text ends with that was cut.
 pub const CUT: &str = "…";
 

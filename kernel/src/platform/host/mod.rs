@@ -4,7 +4,6 @@ pub mod boot;
 pub mod clock;
 pub mod console;
 pub mod cpu;
-mod directory;
 mod ending;
 mod fault;
 mod forward;

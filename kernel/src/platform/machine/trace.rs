@@ -78,7 +78,7 @@ pub(in crate::platform) fn start(name: &str, ring_mib: Option<u64>, log_kib: Opt
 /// Tells readers what a tick is worth, and what time of day it was at `anchor_ticks`.
 pub(in crate::platform) fn clock_known(hz: u64, anchor_ticks: u64, unix_nanos: Option<u64>) {
     if let Some(region) = region() {
-        let cost = crate::cost::measure(hz);
+        let cost = fata_probe::cost::measure(hz);
         region.set_running(&Clock {
             hz,
             anchor_ticks,

@@ -136,6 +136,8 @@ impl Decoder {
                 (log::TASK, Value::Task(task)) => said.task = task,
                 (log::SPANS, Value::U64(word)) => said.spans = self.spans(word),
                 (log::TARGET, Value::Str(target)) => said.target = String::from_utf8_lossy(target).into_owned(),
+                (log::FILE, Value::Str(file)) => said.file = String::from_utf8_lossy(file).into_owned(),
+                (log::LINE, Value::U64(line)) => said.line = u32::try_from(line).unwrap_or(0),
                 (name, value) => said.fields.push((name.to_owned(), owned(value))),
             }
         }

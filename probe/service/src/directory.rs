@@ -3,23 +3,21 @@
 //! `$FATA_DIR`, or else `/dev/shm/fata-<uid>`, for its owner alone. A guest's file is called `<name>.<pid>.<platform>`.
 //! When more than [`KEPT`] dead guests' files lie there, a starting guest removes the oldest.
 
+use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::string::String;
 use std::time::SystemTime;
-use std::vec::Vec;
-use std::{env, format};
 
 /// So many files of dead guests stay.
-pub(super) const KEPT: usize = 8;
+pub(crate) const KEPT: usize = 8;
 
 /// Where the rings of this user lie.
 ///
 /// # Errors
 /// Where the process cannot look at itself, since there is no `/proc`.
-pub(super) fn path() -> io::Result<PathBuf> {
+pub(crate) fn path() -> io::Result<PathBuf> {
     match env::var_os("FATA_DIR").filter(|path| !path.is_empty()) {
         Some(path) => Ok(path.into()),
         None => Ok(format!("/dev/shm/fata-{}", fs::metadata("/proc/self")?.uid()).into()),
@@ -30,7 +28,7 @@ pub(super) fn path() -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// Where the directory or the file cannot be made: the error says which by [`io::Error`]'s own words.
-pub(super) fn create_ring(directory: &Path, name: &str, len_bytes: u64) -> io::Result<(File, PathBuf)> {
+pub(crate) fn create_ring(directory: &Path, name: &str, len_bytes: u64) -> io::Result<(File, PathBuf)> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     prune(directory);
     let path = directory.join(format!("{}.{}.host", file_name(name), std::process::id()));
@@ -80,7 +78,7 @@ mod tests {
     use std::time::Duration;
 
     fn scratch(test: &str) -> PathBuf {
-        let path = env::temp_dir().join(format!("fata-kernel-{}-{test}", std::process::id()));
+        let path = env::temp_dir().join(format!("fata-service-{}-{test}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         path
     }

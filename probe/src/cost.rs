@@ -3,22 +3,24 @@
 //! The measurement leaves [`BATCHES`]` * `[`BATCH`] events `boot.probe_cost` in the trace, of 8 bytes each. Of all batches the
 //! fastest counts: an interruption only makes one slower.
 
-use fata_probe::{instant, span, ticks};
+#![cfg_attr(feature = "profiling", expect(unsafe_code, reason = "the macros' own link section"))]
+
+use crate::{instant, span, ticks};
 
 const BATCHES: u64 = 8;
 const BATCH: u64 = 16;
 
 /// Costs in picoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cost {
+pub struct Cost {
     /// Reading the clock.
-    pub(crate) clock_picos: u64,
+    pub clock_picos: u64,
     /// Recording an event without payload, clock included.
-    pub(crate) probe_picos: u64,
+    pub probe_picos: u64,
 }
 
 /// Measures on a machine with so many ticks per second.
-pub(crate) fn measure(hz: u64) -> Cost {
+pub fn measure(hz: u64) -> Cost {
     let _span = span!("boot.cost");
     let picos = |ticks: u64| {
         let picos = u128::from(ticks) * 1_000_000_000_000 / u128::from((hz * BATCH).max(1));

@@ -1,0 +1,221 @@
+//! The facade of the crate `log`: what is said by `log::info!` and its like becomes a record as any other.
+//!
+//! `log` knows nothing of callsites: each record brings its target, file and line as texts, which therefore travel with it.
+//! Whether a rule lets it through, and how many of it are allowed, stands in a table by what it brings.
+//!
+//! **When the table is full** ([`SITES`] places in the source), further ones ask the rules each time and share one rate limit
+//! a level. A text longer than [`MESSAGE_BYTES`] is cut, which its mark says and the account counts.
+
+use core::fmt::{self, Write as _};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use fata_wire::field::{Kind, Level};
+use fata_wire::log::{CUT, FILE, LINE, MESSAGE, SEQ, SPANS, TARGET, TASK};
+use log::{LevelFilter, Log, Metadata, Record};
+
+use super::limit::Bucket;
+use super::summary::TARGET as TARGET_OF_ALL;
+use super::{Taken, context, rules};
+use crate::callsite::Callsite;
+use crate::value::{Cons, Nil};
+
+/// How many places in the source are known.
+const SITES: usize = if cfg!(feature = "std") { 1024 } else { 128 };
+/// So many places are tried before one counts as unknown.
+const TRIES: usize = 8;
+/// The longest text.
+const MESSAGE_BYTES: usize = 1500;
+
+/// From now on the records of all code that uses the crate `log` are recorded. For the application, once.
+///
+/// # Errors
+/// `Taken` where there is another logger.
+pub fn install_facade() -> Result<(), Taken> {
+    log::set_logger(&Facade).map_err(|_| Taken)?;
+    rules_changed();
+    Ok(())
+}
+
+/// Tells `log` which levels it need not ask about. Warnings are counted before any rule.
+pub(crate) fn rules_changed() {
+    let most = rules::most().map_or(LevelFilter::Warn, |level| match level {
+        Level::Trace => LevelFilter::Trace,
+        Level::Debug => LevelFilter::Debug,
+        // The program's own words may be written at INFO.
+        Level::Info | Level::App | Level::Warn | Level::Error => LevelFilter::Info,
+    });
+    log::set_max_level(most);
+}
+
+struct Facade;
+
+impl Log for Facade {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let level = level_of(metadata);
+        metadata.level() <= log::Level::Warn || rules::made_now(metadata.target(), level).unwrap_or(false)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let level = level_of(record.metadata());
+        let hash = hash(record);
+        let site = site(hash);
+        let made = match site {
+            Some(site) => site.is_on(record.target(), level),
+            None => rules::made_now(record.target(), level).unwrap_or(false),
+        };
+        if !made {
+            return super::filtered(level);
+        }
+        let callsite = callsite(level);
+        let Some(template) = callsite.enabled() else { return super::filtered(level) };
+        let bucket = site.map_or_else(|| &OTHERS[level as usize], |site| &site.bucket);
+        let mut message = Message { bytes: [0; MESSAGE_BYTES], len: 0, is_cut: false };
+        // A text that is too long is cut.
+        let text = record.args().as_str().unwrap_or_else(|| {
+            let _ = message.write_fmt(*record.args());
+            message.text()
+        });
+        let (file, line) = (record.file().unwrap_or(""), record.line().unwrap_or(0));
+        let texts = Cons(record.target(), Cons(text, Nil));
+        let fields = Cons(context::with(context::Context::spans), Cons(line, Cons(file, texts)));
+        super::record(callsite, bucket, level, template, fields);
+    }
+
+    fn flush(&self) {}
+}
+
+/// The level of a record; those of the targets `app` and `app::…` are the program's own words.
+fn level_of(metadata: &Metadata<'_>) -> Level {
+    match metadata.level() {
+        log::Level::Error => Level::Error,
+        log::Level::Warn => Level::Warn,
+        _ if super::is_app(metadata.target()) => Level::App,
+        log::Level::Info => Level::Info,
+        log::Level::Debug => Level::Debug,
+        log::Level::Trace => Level::Trace,
+    }
+}
+
+/// What is known of one place in the source.
+struct Site {
+    /// Its hash; 0 is a free place.
+    hash: AtomicU64,
+    /// Whether its records are made, in the lowest bit, and above it the rules' generation when that was found out.
+    on: AtomicU32,
+    bucket: Bucket,
+}
+
+static TABLE: [Site; SITES] =
+    [const { Site { hash: AtomicU64::new(0), on: AtomicU32::new(0), bucket: Bucket::new() } }; SITES];
+/// The buckets of places that are not known, by level.
+static OTHERS: [Bucket; 6] = [const { Bucket::new() }; 6];
+
+impl Site {
+    fn is_on(&'static self, target: &str, level: Level) -> bool {
+        let generation = rules::generation() << 1;
+        let known = self.on.load(Ordering::Relaxed);
+        if known & !1 == generation {
+            return known & 1 == 1;
+        }
+        // Within a description, which is where the answer is not to be had, the next record asks again.
+        let Some(made) = rules::made_now(target, level) else { return false };
+        self.on.store(generation | u32::from(made), Ordering::Relaxed);
+        made
+    }
+}
+
+fn site(hash: u64) -> Option<&'static Site> {
+    let start = usize::try_from(hash >> 32).unwrap_or(0);
+    (0..TRIES).map(|i| &TABLE[(start + i) % SITES]).find(|site| {
+        let known = site.hash.load(Ordering::Relaxed);
+        known == hash
+            || known == 0
+                && match site.hash.compare_exchange(0, hash, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => true,
+                    Err(now) => now == hash,
+                }
+    })
+}
+
+/// FNV-1a over what tells two places apart; never 0.
+fn hash(record: &Record<'_>) -> u64 {
+    let words = [record.file().map_or(0, |file| file.as_ptr().addr() as u64), u64::from(record.line().unwrap_or(0))];
+    let words = words.into_iter().flat_map(u64::to_le_bytes).chain([record.level() as u8]);
+    let bytes = words.chain(record.target().bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)) | 1
+}
+
+macro_rules! callsites {
+    ($($name:ident $level:ident),+) => {
+        $(
+            #[used]
+            #[unsafe(link_section = "fata_callsites")]
+            #[expect(unsafe_code, reason = "a callsite lies in the linker's section of callsites")]
+            static $name: Callsite = Callsite::new(
+                // No rule turns these off: rules are about the targets that the records bring.
+                Kind::Log, Level::$level, TARGET_OF_ALL, "log", "", 0, &[SEQ, TASK, SPANS, LINE, FILE, TARGET, MESSAGE],
+            );
+        )+
+        /// The callsite of all records of this level.
+        fn callsite(level: Level) -> &'static Callsite {
+            match level {
+                $(Level::$level => &$name,)+
+            }
+        }
+    };
+}
+
+callsites!(APP App, ERROR Error, WARN Warn, INFO Info, DEBUG Debug, TRACE Trace);
+
+/// A text of bounded length, cut between two characters, which is then marked.
+struct Message {
+    bytes: [u8; MESSAGE_BYTES],
+    len: usize,
+    is_cut: bool,
+}
+
+impl Message {
+    fn text(&self) -> &str {
+        // `write_str` puts in whole characters only.
+        core::str::from_utf8(self.bytes.get(..self.len).unwrap_or(&[])).unwrap_or("")
+    }
+
+    fn add(&mut self, text: &str) {
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) {
+            room.copy_from_slice(text.as_bytes());
+            self.len += text.len();
+        }
+    }
+}
+
+impl fmt::Write for Message {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.is_cut {
+            return Err(fmt::Error);
+        }
+        let room = MESSAGE_BYTES - CUT.len() - self.len;
+        let taken = text.floor_char_boundary(room);
+        self.add(&text[..taken]);
+        if taken < text.len() {
+            self.is_cut = true;
+            self.add(CUT);
+            return Err(fmt::Error);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    #[test]
+    fn a_text_too_long_is_cut_between_two_characters_and_marked_once() {
+        let mut message = Message { bytes: [0; MESSAGE_BYTES], len: 0, is_cut: false };
+        assert!(write!(message, "{}", "ß".repeat(MESSAGE_BYTES)).is_err());
+        assert!(message.write_str("more").is_err());
+        let text = String::from(message.text());
+        assert!(text.ends_with("ß…") && text.len() > MESSAGE_BYTES - 5, "{}", text.len());
+    }
+}
