@@ -1,7 +1,7 @@
-//! What the host asks of the guest while it runs: looked at by the scheduler, every round and at a tick when idle.
+//! What the host asks of the guest while it runs: looked at by the scheduler between two rounds, and at a tick when idle.
 //!
-//! Invariant: a request is answered within [`TICK_NANOS`] of an idle guest's time, or within one round of a busy one; only a
-//! task that never gives way keeps it waiting, and then the host says that the guest is stuck. A tick that finds nothing is
+//! Invariant: a request is answered within [`TICK_NANOS`] of an idle guest's time, or after the round that a busy one is in;
+//! only a task that never gives way keeps it waiting, and then the host says that the guest is stuck. A tick that finds nothing is
 //! no event and wakes no task. Without `profiling` there is nothing to ask and no tick.
 
 use core::fmt::Write;

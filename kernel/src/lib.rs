@@ -37,6 +37,7 @@ mod numbers;
 pub mod platform;
 pub mod ring;
 pub mod sync;
+mod trace_ring;
 
 pub use executor::JoinHandle;
 pub use fata_probe::{Name, name};

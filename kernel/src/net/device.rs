@@ -15,10 +15,21 @@ use alloc::rc::Rc;
 use core::task::Waker;
 
 use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
-use smoltcp::phy::{self, DeviceCapabilities};
+use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
 use super::flows::Flows;
+
+/// An Ethernet frame without its checksum, at most.
+pub(crate) const FRAME_BYTES: usize = 1514;
+
+/// What every device here is to the stack: Ethernet, with checksums left to the stack.
+pub(crate) fn ethernet() -> DeviceCapabilities {
+    let mut capabilities = DeviceCapabilities::default();
+    capabilities.medium = Medium::Ethernet;
+    capabilities.max_transmission_unit = FRAME_BYTES;
+    capabilities
+}
 
 /// A network device of a platform.
 pub trait Nic: phy::Device {

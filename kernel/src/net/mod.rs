@@ -20,7 +20,7 @@
 //! ```
 
 mod config;
-mod device;
+pub(crate) mod device;
 mod error;
 mod flows;
 mod header;
@@ -43,6 +43,7 @@ use fata_probe::instant;
 
 pub use config::{BadAddress, Config};
 pub use device::Nic;
+pub(crate) use device::ethernet;
 pub use error::NetError;
 pub use listener::Listener;
 /// The stack's addresses, which are the standard library's with a port.

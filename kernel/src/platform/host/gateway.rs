@@ -16,7 +16,7 @@ use std::vec::Vec;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, DeviceCapabilities};
 use smoltcp::socket::Socket;
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant;
@@ -24,11 +24,11 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, IpEndpoint};
 
 use super::forward::Network;
 use super::frames::{FrameReader, FrameWriter};
+use crate::net;
 
 /// Clients served at a time.
 pub(super) const MAX_CLIENTS: usize = 1024;
 const SOCKET_BUFFER_BYTES: usize = 64 * 1024;
-const MTU_BYTES: usize = 1514;
 /// How long the guest may take to accept a connection, and to acknowledge its end. In between a silent guest is no
 /// broken one, and a dead one takes its cable with it.
 const GUEST_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(30);
@@ -415,10 +415,7 @@ impl phy::Device for Cable {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = MTU_BYTES;
-        capabilities
+        net::ethernet()
     }
 }
 

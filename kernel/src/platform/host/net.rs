@@ -17,18 +17,17 @@ use std::string::{String, ToString};
 use std::sync::{Mutex, PoisonError};
 use std::vec::Vec;
 
-use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, DeviceCapabilities};
 use smoltcp::time::Instant;
 
 pub(crate) use super::forward::Publish;
 use super::forward::{self, Network};
 use super::link::Link;
 use crate::Guest;
-use crate::net::{Config, Net, Nic};
+use crate::net::{self, Config, Net, Nic};
 
 /// The address QEMU gives its first device.
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
-const MTU_BYTES: usize = 1514;
 
 /// What [`plug`] has plugged in and the guest has not taken yet.
 static PLUGGED: Mutex<Option<Device>> = Mutex::new(None);
@@ -171,10 +170,7 @@ impl phy::Device for Device {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = MTU_BYTES;
-        capabilities
+        net::ethernet()
     }
 }
 

@@ -3,20 +3,16 @@
 //! When it is full, the newest events replace the oldest, unless a collector asks otherwise: see `fata_probe::ring`. In a
 //! program built without `profiling` there is none.
 
-use core::fmt::{self, Write};
 use std::string::{String, ToString};
 use std::sync::OnceLock;
 
-use fata_probe::region::{Config, Region};
+use fata_probe::region::Region;
 use fata_service::ring;
-use fata_wire::shared::{MESSAGE_BYTES, State};
+use fata_wire::shared::State;
 
-use crate::logs;
+use crate::trace_ring::{self, LastWords};
 
 static REGION: OnceLock<&'static Region> = OnceLock::new();
-
-const PACKET_BYTES: u32 = 64 << 10;
-const DEFAULT_RING_MIB: u64 = 4;
 
 /// Lays the ring out and makes the calling thread its writer. `ring_mib` is rounded up to a power of two.
 ///
@@ -26,16 +22,7 @@ pub(super) fn start(name: &str, ring_mib: Option<u64>, log_kib: Option<u64>) -> 
     if !fata_probe::ENABLED {
         return Ok(());
     }
-    let ring_bytes = (ring_mib.unwrap_or(DEFAULT_RING_MIB).clamp(1, 1024) << 20).next_power_of_two();
-    let config = Config {
-        name,
-        packets_per_stream: u32::try_from(ring_bytes / u64::from(PACKET_BYTES)).unwrap_or(u32::MAX),
-        packet_bytes: PACKET_BYTES,
-        log_streams: 2,
-        log_packets: logs::packets(log_kib),
-        log_packet_bytes: logs::PACKET_BYTES,
-        ..Config::default()
-    };
+    let config = trace_ring::config(name, ring_mib, log_kib);
     let region = ring::install(&config).map_err(|error| error.to_string())?;
     if let Some(attached) = region.attach(0) {
         attached.forever();
@@ -82,24 +69,6 @@ pub(super) fn died(message: &dyn ToString) {
 /// Seals the ring of a guest that a fault ends. For signal handlers: allocates nothing.
 pub(super) fn faulted(what: &str, address: usize) {
     if let Some(region) = REGION.get() {
-        let mut text = Text { bytes: [0; MESSAGE_BYTES], len: 0 };
-        // A text that is too long is cut, which is no error.
-        let _ = write!(text, "{what}; address {address:#x}");
-        region.finish(State::Panicked, core::str::from_utf8(&text.bytes[..text.len]).unwrap_or(what));
-    }
-}
-
-/// Text in a buffer of its own, cut between two characters.
-struct Text {
-    bytes: [u8; MESSAGE_BYTES],
-    len: usize,
-}
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let text = &text[..text.floor_char_boundary(self.bytes.len() - self.len)];
-        self.bytes[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
-        self.len += text.len();
-        Ok(())
+        region.finish(State::Panicked, LastWords::of(format_args!("{what}; address {address:#x}")).text());
     }
 }

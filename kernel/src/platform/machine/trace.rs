@@ -8,22 +8,18 @@
 
 #![expect(unsafe_code, reason = "the ring is given memory by address")]
 
-use core::fmt::{self, Write as _};
+use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use fata_probe::region::{Config, Region, RegionError};
-use fata_wire::shared::{Clock, MESSAGE_BYTES, State};
+use fata_wire::shared::{Clock, State};
 
 use super::{cpu, memory};
-use crate::logs;
 use crate::platform::chosen::{self, clock};
+use crate::trace_ring::{self, LastWords};
 
 /// The installed region; null before, and in an image without probes.
 static REGION: AtomicPtr<Region> = AtomicPtr::new(core::ptr::null_mut());
-
-/// Packets of 64 KiB: 4 MiB of ring unless the boot parameter `ring_mib=` says otherwise.
-const PACKET_BYTES: u32 = 64 << 10;
-const DEFAULT_RING_MIB: u64 = 4;
 
 /// Why there is no ring.
 #[derive(Debug)]
@@ -51,18 +47,8 @@ pub(in crate::platform) fn start(name: &str, ring_mib: Option<u64>, log_kib: Opt
     if !fata_probe::ENABLED {
         return Ok(());
     }
-    let ring_bytes = (ring_mib.unwrap_or(DEFAULT_RING_MIB).clamp(1, 1024) << 20).next_power_of_two();
-    let config = Config {
-        name,
-        platform: chosen::platform(),
-        uuid: uuid(),
-        packets_per_stream: u32::try_from(ring_bytes / u64::from(PACKET_BYTES)).unwrap_or(u32::MAX),
-        packet_bytes: PACKET_BYTES,
-        log_streams: 2,
-        log_packets: logs::packets(log_kib),
-        log_packet_bytes: logs::PACKET_BYTES,
-        ..Config::default()
-    };
+    let ring = trace_ring::config(name, ring_mib, log_kib);
+    let config = Config { platform: chosen::platform(), uuid: uuid(), ..ring };
     let needed = config.total_bytes();
     let pages = memory::reserve(needed).ok_or(TraceError::NoMemory(needed))?;
     // SAFETY: `reserve` gives every page once and for ever, and the map never takes a page of RAM away. No one else gets
@@ -106,10 +92,7 @@ pub(in crate::platform) fn exited() {
 /// Seals the ring of a guest that a panic or an exception ends.
 pub(in crate::platform) fn died(message: fmt::Arguments<'_>) {
     if let Some(region) = region() {
-        let mut text = Text { bytes: [0; MESSAGE_BYTES], len: 0 };
-        // A text that is too long is cut, which is no error.
-        let _ = text.write_fmt(message);
-        region.finish(State::Panicked, core::str::from_utf8(&text.bytes[..text.len]).unwrap_or(""));
+        region.finish(State::Panicked, LastWords::of(message).text());
     }
 }
 
@@ -135,20 +118,4 @@ fn uuid() -> [u8; 16] {
     uuid[6] = uuid[6] & 0x0f | 0x40;
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid
-}
-
-/// Text in a buffer of its own, cut between two characters.
-struct Text {
-    bytes: [u8; MESSAGE_BYTES],
-    len: usize,
-}
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.bytes.len() - self.len;
-        let text = &text[..text.floor_char_boundary(room)];
-        self.bytes[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
-        self.len += text.len();
-        Ok(())
-    }
 }

@@ -3,8 +3,8 @@
 //! When it is full, no frame is discarded here. Received frames wait in the device's own queue until the stack takes them,
 //! and while that is full the device leaves further ones with QEMU. A frame that is to be sent gets no token while all
 //! buffers are the device's; that is the instant `virtio.tx_full`, and the device interrupts when it has sent one.
-//! `virtio.rx_queue` and `virtio.tx_queue` count the frames that wait, and those that the device has not given back: the
-//! first when frames have arrived, both at the end of each turn of the stack, where they have changed.
+//! `virtio.rx_queue` and `virtio.tx_queue` count the frames that wait, and those that the device has not given back: at most
+//! once a millisecond, where they have changed, and then the most there were since the last time.
 //!
 //! An interrupt is handled in two steps, so that the stack empties the queues without being interrupted:
 //!
@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 
 use fata_probe::{counter, instant, span};
-use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, DeviceCapabilities};
 use smoltcp::time::Instant;
 use virtio_drivers::transport::{SomeTransport, Transport};
 
@@ -32,10 +32,7 @@ use super::machine::{Console, boot};
 use super::queue::{BUFFER_BYTES, BUFFERS, Buffer, Direction, Queue};
 use super::{apic, virtio};
 use crate::executor::WakeCell;
-use crate::net::Nic;
-
-/// An Ethernet frame without its checksum.
-const FRAME_BYTES: usize = 1514;
+use crate::net::{self, Nic};
 
 /// Set from the interrupt until the device was asked: PENDING above.
 static PENDING: AtomicBool = AtomicBool::new(false);
@@ -240,10 +237,7 @@ impl phy::Device for Device {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = FRAME_BYTES;
-        capabilities
+        net::ethernet()
     }
 }
 

@@ -25,7 +25,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 
 use fata_probe::{counter, instant, name, span};
-use smoltcp::phy::{self, DeviceCapabilities, Medium};
+use smoltcp::phy::{self, DeviceCapabilities};
 use smoltcp::time::Instant;
 
 use super::events::Port;
@@ -35,11 +35,10 @@ use super::machine::{Console, boot};
 use super::store::{self, StoreError};
 use super::{clock, cpu};
 use crate::executor::WakeCell;
-use crate::net::Nic;
+use crate::net::device::FRAME_BYTES;
+use crate::net::{self, Nic};
 use crate::ring::{Front, Layout, PAGE_BYTES, Page, Slots};
 
-/// An Ethernet frame without its checksum.
-const FRAME_BYTES: usize = 1514;
 /// Slots of 12 and of 8 bytes: 256 of each.
 const SEND: Layout = Layout::of_slots(12);
 const RECEIVE: Layout = Layout::of_slots(8);
@@ -388,10 +387,7 @@ impl phy::Device for Device {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = FRAME_BYTES;
-        capabilities
+        net::ethernet()
     }
 }
 
