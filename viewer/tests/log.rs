@@ -3,13 +3,15 @@
 
 mod common;
 
-use common::{CpuRenderer, log_trace, viewer};
-use egui::{Event, Key, Modifiers, PointerButton, Pos2, Vec2, vec2};
+use common::{CpuRenderer, click, log_trace, viewer};
+use egui::{Event, Key, Modifiers, Vec2, vec2};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use fata_viewer::app::Viewer;
 use fata_viewer::view::projection::Window;
 
 const SIZE: Vec2 = vec2(1000.0, 620.0);
+/// Frames after which whatever a click or a key has begun is over.
+const STEPS: usize = 12;
 
 /// The panel, open, over a log of so many records: one a microsecond.
 fn harness(records: u64) -> Harness<'static, Viewer> {
@@ -24,25 +26,14 @@ fn harness(records: u64) -> Harness<'static, Viewer> {
     harness
 }
 
-fn click(harness: &mut Harness<'_, Viewer>, at: Pos2) {
-    harness.hover_at(at);
-    harness.step();
-    for pressed in [true, false] {
-        let (button, modifiers) = (PointerButton::Primary, Modifiers::NONE);
-        harness.event(Event::PointerButton { pos: at, button, pressed, modifiers });
-        harness.step();
-    }
-    harness.run_steps(12);
-}
-
 fn type_filter(harness: &mut Harness<'_, Viewer>, text: &str) {
     let at = harness.get_by_label("filter the log").rect().center();
-    click(harness, at);
+    click(harness, at, STEPS);
     for letter in text.chars() {
         harness.event(Event::Text(letter.to_string()));
         harness.step();
     }
-    harness.run_steps(12);
+    harness.run_steps(STEPS);
 }
 
 #[test]
@@ -63,7 +54,7 @@ fn typing_filters_and_taking_letters_back_unfilters() {
     assert!(harness.query_by_label_contains("accepted").is_none());
     harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
     harness.key_press(Key::Backspace);
-    harness.run_steps(12);
+    harness.run_steps(STEPS);
     harness.get_by_label("1,000 of 1,000");
 }
 
@@ -73,7 +64,7 @@ fn a_click_on_a_record_leads_the_timeline_there_and_keeps_the_zoom() {
     harness.state_mut().show_range(Window::new(500_000.0, 20_000.0));
     harness.run_steps(4);
     let row = harness.get_by_label_contains("connection 3 opened").rect().center();
-    click(&mut harness, row);
+    click(&mut harness, row, STEPS);
     let window = harness.state().state().window;
     assert!((window.span - 20_000.0).abs() < 1.0, "{window:?}");
     assert!((window.start + window.span / 2.0 - 3_000.0).abs() < 200.0, "{window:?}");
@@ -87,7 +78,7 @@ fn a_measured_time_says_which_records_are_listed_until_it_is_switched_off() {
     harness.get_by_label("50 of 1,000");
     harness.get_by_label_contains("connection 100 ");
     let at = harness.get_by_label("of the selection").rect().center();
-    click(&mut harness, at);
+    click(&mut harness, at, STEPS);
     harness.get_by_label("1,000 of 1,000");
 }
 

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CpuRenderer, small_trace, viewer};
+use common::{CpuRenderer, click, small_trace, viewer};
 use egui::{Event, Key, Modifiers, MouseWheelUnit, PointerButton, Pos2, TouchPhase, Vec2, pos2, vec2};
 use egui_kittest::{Harness, kittest::Queryable as _};
 use fata_viewer::app::Viewer;
@@ -40,17 +40,6 @@ fn span_nanos(harness: &Harness<'_, Viewer>) -> f64 {
 fn press(harness: &mut Harness<'_, Viewer>, key: Key) {
     harness.key_press(key);
     harness.run_steps(12);
-}
-
-fn click(harness: &mut Harness<'_, Viewer>, at: Pos2) {
-    harness.hover_at(at);
-    harness.step();
-    for pressed in [true, false] {
-        let (button, modifiers) = (PointerButton::Primary, Modifiers::NONE);
-        harness.event(Event::PointerButton { pos: at, button, pressed, modifiers });
-        harness.step();
-    }
-    harness.run_steps(2);
 }
 
 fn wheel(harness: &mut Harness<'_, Viewer>, lines: f32) {
@@ -128,7 +117,7 @@ fn a_click_on_a_span_shows_its_fields_and_its_source() {
     let right = details_left(&harness);
     // The request lies from 3.2 to 6.2 of 10 µs.
     let x = 212.0 + (right - 212.0) * 0.56;
-    click(&mut harness, pos2(x, row.top() + 26.0));
+    click(&mut harness, pos2(x, row.top() + 26.0), 2);
     assert!(matches!(harness.state().state().selection, Some(Pick::Interval { .. })));
     harness.get_by_label("http.request");
     harness.get_by_label("512 B");
@@ -187,7 +176,7 @@ fn a_pinned_lane_comes_to_the_top() {
     harness.hover_at(at);
     harness.run_steps(2);
     let pin = harness.get_by_label("pin heap.live").rect().center();
-    click(&mut harness, pin);
+    click(&mut harness, pin, 2);
     assert!(lane(&harness, "heap.live").y < lane(&harness, "vCPU 0").y);
 }
 
@@ -316,7 +305,7 @@ fn a_press_in_the_overview_leads_the_timeline_there_and_keeps_the_zoom() {
     harness.run_steps(2);
     let strip = harness.get_by_label("overview").rect();
     for share in [0.25, 0.5, 0.75] {
-        click(&mut harness, pos2(strip.left() + strip.width() * share, strip.center().y));
+        click(&mut harness, pos2(strip.left() + strip.width() * share, strip.center().y), 2);
         let window = harness.state().state().window;
         let middle = window.start + window.span / 2.0;
         assert!((middle - 10_000.0 * f64::from(share)).abs() < 30.0 && window.span == 500.0, "{share}: {window:?}");

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use egui::{Event, Modifiers, PointerButton, Pos2};
+use egui_kittest::Harness;
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::packets::{StreamWriter, UUID};
 use fata_model::trace::Trace;
@@ -208,4 +210,16 @@ impl egui_kittest::TestRenderer for CpuRenderer {
         self.raster.paint(&context.tessellate(output.shapes.clone(), scale), scale);
         image::RgbaImage::from_raw(width, height, self.raster.rgba()).ok_or_else(|| "size".to_owned())
     }
+}
+
+/// A click of the mouse at `at`, then so many frames.
+pub(crate) fn click(harness: &mut Harness<'_, Viewer>, at: Pos2, steps: usize) {
+    harness.hover_at(at);
+    harness.step();
+    for pressed in [true, false] {
+        let (button, modifiers) = (PointerButton::Primary, Modifiers::NONE);
+        harness.event(Event::PointerButton { pos: at, button, pressed, modifiers });
+        harness.step();
+    }
+    harness.run_steps(steps);
 }
