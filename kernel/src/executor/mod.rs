@@ -33,7 +33,7 @@ use core::task::Poll;
 use fata_probe::{Name, span};
 
 use crate::numbers::Numbers;
-use crate::platform::clock;
+use crate::platform::{clock, idle};
 use crate::sync;
 use crate::{control, heap};
 use census::Census;
@@ -125,6 +125,7 @@ impl Executor {
             polls = 0;
             say_pending(&mut unsaid_pending);
             let now = clock::now();
+            idle::look();
             self.run_errands(now);
             self.timers.fire(now);
             self.take_over(&mut unsaid_pending);

@@ -7,7 +7,7 @@
 //! | `boot` | the entry: lays out the trace ring, then calls [`crate::run`] |
 //! | `clock` | `now() -> u64`: nanoseconds since boot, never backwards |
 //! | `cpu` | `current() -> usize`: which execution context this is; 1 on bare metal, where there is one |
-//! | `idle` | `wait(deadline) -> bool`: until a kick (`true`) or the deadline, `kick()` from anywhere; no kick is lost |
+//! | `idle` | `wait(deadline) -> bool`: until a kick (`true`) or the deadline, `kick()` from anywhere; no kick is lost; `look()`: takes notice of what no interrupt announces |
 //! | `console` | `write(&str)`: text for the person in front of the machine; `try_write(&[u8]) -> usize`: what it takes at once |
 //! | `memory` | `grow(len)`, `give_back(len)`: the heap's memory, in one piece; `contains(block)`, `…_outside`: all other |
 //! | `net` | `start(guest) -> Net`: the network on the machine's device, if there is one |
@@ -174,6 +174,16 @@ mod chosen {
         /// caller looks for work.
         pub fn wait(deadline: Option<u64>) -> bool {
             on_platform!(idle::wait(deadline))
+        }
+
+        /// Lets reach the tasks what no interrupt announces. For the scheduler, once a round; a wait does it too.
+        pub(crate) fn look() {
+            match hypervisor() {
+                #[cfg(feature = "qemu")]
+                Hypervisor::Qemu => (),
+                #[cfg(feature = "xen")]
+                Hypervisor::Xen => xen::idle::look(),
+            }
         }
 
         /// Makes the running wait return, or the next one if none is running. From interrupt handlers too.

@@ -65,7 +65,6 @@ pub unsafe fn take_over(start_info: u64, entry_ticks: u64) -> &'static str {
 
     chosen::start_devices(args);
     describe_hypervisor();
-    cpu::enable_interrupts();
     args
 }
 

@@ -84,13 +84,10 @@ pub(in crate::platform) fn disable_interrupts() {
 }
 
 /// Turns interrupts on and pauses until one was handled, with none lost between the two: `sti` takes effect after the
-/// instruction that follows it, so an interrupt that is already pending ends the `hlt`. (QEMU forgets so where it emulates a
-/// hypervisor's guest; `interrupts.s` tells what is done about it.)
+/// instruction that follows it, so an interrupt that is already pending ends the `hlt`.
 pub(in crate::platform) fn enable_interrupts_and_pause() {
-    unsafe extern "C" {
-        safe fn fata_pause();
-    }
-    fata_pause();
+    // SAFETY: gates exist for all vectors. Not `nomem`: handlers write what is looked at afterwards.
+    unsafe { asm!("sti", "hlt", options(nostack)) }
 }
 
 /// Stops for good.

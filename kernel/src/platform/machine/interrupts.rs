@@ -8,11 +8,11 @@
 //! |---|---|---|
 //! | 0 to 31 | exceptions | [`exception`]: prints where and why, seals the ring, ends the guest |
 //! | 32 | QEMU's network device | the driver, and it is the driver that ends the interrupt |
-//! | 33 | Xen's events | each event's own function |
 //! | 48 | QEMU's one-shot timer | it ends the pause, no more |
 //! | 63 | spurious | nobody, as the manual asks |
 //!
-//! The upper four bits of a vector are its priority: the timer interrupts while the network device is not answered yet.
+//! The upper four bits of a vector are its priority: the timer interrupts while the network device is not answered yet. Xen
+//! interrupts by none: see its `events`.
 
 #![expect(unsafe_code, reason = "descriptor tables are read by the CPU, and handlers are entered from assembly")]
 
@@ -68,8 +68,6 @@ static STACKS: Table<[[u8; STACK_BYTES]; 3]> = Table(UnsafeCell::new([[0; STACK_
 unsafe extern "C" {
     /// The stubs in `interrupts.s`, one per vector.
     static fata_interrupt_stubs: [[u8; 16]; VECTORS];
-    /// The `hlt` of a pause, one byte long.
-    static fata_pause_halt: u8;
     /// The segments that the image's entry has loaded, with room for a descriptor of two words at index 3.
     static mut boot_gdt: [u64; 5];
 }
@@ -125,9 +123,5 @@ extern "C" fn fata_interrupt(frame: &mut Frame) {
         Ok(vector @ 0..32) => exception::report(vector, frame),
         Ok(vector) => chosen::interrupted(vector),
         Err(_) => (),
-    }
-    // What the pause was to wait for has just been: without this, it would wait for the next.
-    if frame.rip == &raw const fata_pause_halt as u64 {
-        frame.rip += 1;
     }
 }

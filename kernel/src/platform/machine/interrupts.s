@@ -64,13 +64,3 @@ interrupt_common:
     pop rax
     add rsp, 16                     # vector and error code
     iretq
-
-# Turns interrupts on and pauses until one was handled. The CPU takes none between the two instructions, but a machine that
-# is emulated within an emulated one may: then `fata_interrupt` lets the interrupted code go on behind the `hlt`.
-    .global fata_pause
-    .global fata_pause_halt
-fata_pause:
-    sti
-fata_pause_halt:
-    hlt
-    ret

@@ -8,7 +8,7 @@ use core::fmt::Write as _;
 
 use fata_probe::{instant, span};
 
-use super::events::{self, EVENT_VECTOR, Port};
+use super::events;
 use super::machine::Console;
 use super::machine::boot::refuse;
 use super::{clock, console, cpu, hypercall, machine, store, trace};
@@ -21,7 +21,7 @@ pub(in crate::platform) fn start_console(entry_ticks: u64) {
     }
 }
 
-/// Finds the time and makes events come.
+/// Finds the time, XenStore, and who reads the ring.
 pub(in crate::platform) fn start_devices(_args: &str) {
     {
         let _span = span!("boot.clock");
@@ -34,12 +34,6 @@ pub(in crate::platform) fn start_devices(_args: &str) {
         machine::trace::describe("clock", "Xen's system time");
         machine::trace::describe("tsc", tsc());
     }
-    {
-        let _span = span!("boot.events");
-        let timer = Port::timer().unwrap_or_else(|error| refuse(&format_args!("no timer: {error}")));
-        // It ends the pause, which is all that is asked of it.
-        timer.connect(|| ());
-    }
     let _span = span!("boot.store");
     if let Err(error) = store::start() {
         refuse(&error);
@@ -50,12 +44,8 @@ pub(in crate::platform) fn start_devices(_args: &str) {
     }
 }
 
-/// A device's interrupt. Interrupts are off.
-pub(in crate::platform) fn interrupted(vector: u8) {
-    if vector == EVENT_VECTOR {
-        events::interrupted();
-    }
-}
+/// No device interrupts: [`events`] says why.
+pub(in crate::platform) fn interrupted(_vector: u8) {}
 
 /// Whether reading the clock is an instruction, or a call into Xen of a thousand times the price.
 fn tsc() -> &'static str {

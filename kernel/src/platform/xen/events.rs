@@ -1,26 +1,32 @@
-//! Event channels: one vector for all of them, and in the shared page a bit for each.
+//! Event channels: in the shared page a bit for each, which the scheduler looks at, and a pause that any of them ends.
 //!
 //! Invariant: a port has a function before it is unmasked, and ports without one stay masked. So whatever is pending and not
-//! masked has somebody who answers.
+//! masked has somebody who answers. No event is slept through: [`pause`] names every port that has a function, and Xen looks
+//! at their bits after it has noted that the vCPU pauses.
 //!
-//! The function runs as an interrupt handler: it wakes tasks and does no more. An event has no content and no count; who
-//! is woken looks at the ring that the event is about.
+//! The function wakes tasks and does no more. An event has no content and no count; who is woken looks at the ring that the
+//! event is about.
 //!
 //! ```text
-//!   Xen: pending bit, its word's bit, upcall bit ─► EVENT_VECTOR ─► interrupted: takes them back, calls the function
+//!   Xen: pending bit, its word's bit, upcall byte ─► look: takes them back, calls the function
+//!        └─► ends the pause
 //! ```
+//! Xen is given no vector to interrupt by. Tasks are not preempted, so that a handler could only note what the next look sees
+//! as well; and of two interrupts that QEMU's emulated processor delivers, one may be made up. When a hypervisor injects an
+//! interrupt there (`helper_vmrun`, QEMU 7.2 to 9 at least), the vector stays behind in `exception_index`, and is delivered once
+//! more, whatever the interrupt flag says, when another thread of QEMU's happens to ask for the processor before the guest
+//! leaves it again. On a stack of the gate's own that second frame overwrites the first, whose handler then returns into
+//! itself for ever. Linux, whose frames nest, runs its handler twice.
 
 #![expect(unsafe_code, reason = "functions are kept as pointers in a static table")]
 
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use super::hypercall::{self, Refused, Space};
 use crate::ring::Page;
 
-/// The vector of all events.
-pub(super) const EVENT_VECTOR: u8 = 33;
-/// Ports have small numbers: Xen gives out the lowest one that is free.
-const PORTS: usize = 256;
+/// Ports have small numbers: Xen gives out the lowest one that is free. It takes no more in one pause.
+const PORTS: usize = 128;
 /// In the shared page: whether an event is pending (a byte), which words of bits hold one, the bits, and the masks.
 const UPCALL_PENDING: usize = 0;
 const PENDING_WORDS: usize = 8;
@@ -29,13 +35,16 @@ const MASK: usize = 2560;
 
 /// A function per port.
 static FUNCTIONS: [AtomicPtr<()>; PORTS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; PORTS];
+/// The ports that have one: the first [`CONNECTED`].
+static NUMBERS: [AtomicU32; PORTS] = [const { AtomicU32::new(0) }; PORTS];
+static CONNECTED: AtomicUsize = AtomicUsize::new(0);
 static SHARED: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// A port of this domain's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Port(u32);
 
-/// Puts Xen's shared page where one of ours is, masks all events, and says by which vector they come.
+/// Puts Xen's shared page where one of ours is, and masks all events.
 pub(super) fn start() -> Result<Page, Refused> {
     const NO_MEMORY: Refused = Refused(-12);
     let page = Page::new().ok_or(NO_MEMORY)?;
@@ -45,7 +54,6 @@ pub(super) fn start() -> Result<Page, Refused> {
         page.long(MASK + 8 * word).store(u64::MAX, Ordering::Relaxed);
     }
     SHARED.store((page.frame() << 12) as *mut (), Ordering::Relaxed);
-    hypercall::set_callback(EVENT_VECTOR)?;
     Ok(page)
 }
 
@@ -66,20 +74,17 @@ impl Port {
         hypercall::allocate_port(remote).map(Port)
     }
 
-    /// The timer's port.
-    pub(super) fn timer() -> Result<Self, Refused> {
-        const TIMER: u32 = 0;
-        hypercall::bind_virq(TIMER).map(Port)
-    }
-
     pub(super) const fn number(self) -> u32 {
         self.0
     }
 
-    /// Has `function` called at each event, as an interrupt handler.
+    /// Has `function` called after each event, when the scheduler looks.
     pub(super) fn connect(self, function: fn()) {
         let Some(slot) = FUNCTIONS.get(self.0 as usize) else { return };
-        slot.store(function as *mut (), Ordering::Relaxed);
+        if slot.swap(function as *mut (), Ordering::Relaxed).is_null() {
+            let count = CONNECTED.fetch_add(1, Ordering::Relaxed);
+            NUMBERS[count].store(self.0, Ordering::Relaxed);
+        }
         hypercall::unmask(self.0);
     }
 
@@ -89,7 +94,7 @@ impl Port {
     }
 
     /// Waits until `ready`, or until Xen's clock reads `deadline`; says which. `ready` is looked at after every event of
-    /// the port. Interrupts must be off: the event must not be taken by the function.
+    /// the port. Nothing else runs meanwhile, and the function is not called.
     pub(super) fn wait_until(self, deadline: u64, mut ready: impl FnMut() -> bool) -> bool {
         loop {
             if let Some(page) = shared_page() {
@@ -104,14 +109,24 @@ impl Port {
             if super::clock::system_nanos() >= deadline {
                 return false;
             }
-            hypercall::wait_for_port(self.0, deadline);
+            hypercall::wait_for_ports(&[AtomicU32::new(self.0)], deadline);
         }
     }
 }
 
-/// An event has come. Interrupts are off.
-pub(super) fn interrupted() {
+/// Pauses the vCPU until an event of a connected port, or until Xen's clock reads `deadline` (0: for as long as it takes). Returns
+/// at once if there is such an event already. May return early.
+pub(super) fn pause(deadline: u64) {
+    let count = CONNECTED.load(Ordering::Relaxed).min(PORTS);
+    hypercall::wait_for_ports(&NUMBERS[..count], deadline);
+}
+
+/// Calls the functions of the ports that had events since the last look. Cheap where there are none: one byte.
+pub(super) fn look() {
     let Some(page) = shared_page() else { return };
+    if page.byte(UPCALL_PENDING).load(Ordering::Relaxed) == 0 {
+        return;
+    }
     // In this order, each by one exchange: an event that comes meanwhile sets the upper bit again. SeqCst: pairs with Xen's
     // setting them in the other order.
     page.byte(UPCALL_PENDING).store(0, Ordering::SeqCst);

@@ -7,6 +7,7 @@
 
 use core::arch::{asm, global_asm};
 use core::fmt;
+use core::sync::atomic::AtomicU32;
 
 use super::cpu;
 
@@ -27,7 +28,6 @@ unsafe extern "C" {
 /// Numbers of hypercalls (`xen.h`).
 const MEMORY_OP: u64 = 12;
 const GRANT_TABLE_OP: u64 = 20;
-const VCPU_OP: u64 = 24;
 const SCHED_OP: u64 = 29;
 const EVENT_CHANNEL_OP: u64 = 32;
 const HVM_OP: u64 = 34;
@@ -95,7 +95,6 @@ unsafe fn call_with<T>(number: u64, command: u64, structure: &mut T) -> Result<i
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(super) enum Parameter {
-    CallbackVia = 0,
     StorePage = 1,
     StorePort = 2,
     ConsolePage = 17,
@@ -116,14 +115,6 @@ pub(super) fn parameter(index: Parameter) -> Result<u64, Refused> {
     // SAFETY: HVMOP_get_param (1) reads and writes a `struct xen_hvm_param`, which this is.
     unsafe { call_with(HVM_OP, 1, &mut structure) }?;
     Ok(structure.value)
-}
-
-/// Has Xen raise `vector` when an event is pending.
-pub(super) fn set_callback(vector: u8) -> Result<(), Refused> {
-    let via = 2 << 56 | u64::from(vector);
-    let mut structure = HvmParameter { domain: DOMID_SELF, pad: 0, index: Parameter::CallbackVia as u32, value: via };
-    // SAFETY: HVMOP_set_param (0) reads a `struct xen_hvm_param`.
-    unsafe { call_with(HVM_OP, 0, &mut structure) }.map(|_| ())
 }
 
 /// What Xen puts in the place of one of our pages.
@@ -166,14 +157,6 @@ pub(super) fn allocate_port(remote: u16) -> Result<u32, Refused> {
     Ok(structure.port)
 }
 
-/// A port for a virtual interrupt of this vCPU.
-pub(super) fn bind_virq(virq: u32) -> Result<u32, Refused> {
-    let mut structure = [virq, 0, 0];
-    // SAFETY: EVTCHNOP_bind_virq (1) reads and writes a `struct evtchn_bind_virq`: virq, vcpu, port, each a u32.
-    unsafe { call_with(EVENT_CHANNEL_OP, 1, &mut structure) }?;
-    Ok(structure[2])
-}
-
 /// Tells whoever is bound to our port.
 pub(super) fn send(port: u32) {
     let mut structure = port;
@@ -190,27 +173,28 @@ pub(super) fn unmask(port: u32) {
     let _ = unsafe { call_with(EVENT_CHANNEL_OP, 9, &mut structure) };
 }
 
-/// Pauses the vCPU until the port is pending or Xen's clock reads `deadline`, with interrupts off too. May return early.
-pub(super) fn wait_for_port(port: u32, deadline: u64) {
+/// Pauses the vCPU until one of the ports is pending or Xen's clock reads `deadline` (0: never), whatever is masked. May return
+/// early.
+pub(super) fn wait_for_ports(ports: &[AtomicU32], deadline: u64) {
     #[repr(C)]
     struct Poll {
-        ports: *const u32,
+        ports: *const AtomicU32,
         count: u32,
         deadline: u64,
     }
-    let mut structure = Poll { ports: &raw const port, count: 1, deadline };
+    // Xen refuses more than 128.
+    let count = u32::try_from(ports.len()).unwrap_or(u32::MAX);
+    let mut structure = Poll { ports: ports.as_ptr(), count, deadline };
     // To return early is allowed, and so is that it fails.
-    // SAFETY: SCHEDOP_poll (3) reads a `struct sched_poll` and the port that it names, both of which live here.
+    // SAFETY: SCHEDOP_poll (3) reads a `struct sched_poll` and the numbers of ports that it points at: u32 each, as those here
+    // are in memory, and borrowed for as long as the call takes.
     let _ = unsafe { call_with(SCHED_OP, 3, &mut structure) };
 }
 
 /// Lets Xen run others for a moment: it writes what it has to say to this vCPU when it comes back to it.
 pub(super) fn give_way() {
     // No ports, and a deadline long ago.
-    let mut structure = [0u64, 0, 1];
-    // To return early is allowed, and so is that it fails.
-    // SAFETY: SCHEDOP_poll (3) reads a `struct sched_poll`: a pointer, a u32 with padding, a u64. No port is read.
-    let _ = unsafe { call_with(SCHED_OP, 3, &mut structure) };
+    wait_for_ports(&[], 1);
 }
 
 /// Why a domain ends (`sched.h`).
@@ -228,19 +212,6 @@ pub(super) fn shutdown(reason: Shutdown) {
     // What it answers nobody is there to hear.
     // SAFETY: SCHEDOP_shutdown (2) reads a `struct sched_shutdown`, which is a reason.
     let _ = unsafe { call_with(SCHED_OP, 2, &mut structure) };
-}
-
-/// Raises the timer's virtual interrupt when Xen's clock reads `deadline`.
-pub(super) fn set_timer(deadline: u64) {
-    #[repr(C)]
-    struct SetTimer {
-        deadline: u64,
-        flags: u32,
-    }
-    let mut structure = SetTimer { deadline, flags: 0 };
-    // There is a vCPU 0, and no flag can be wrong.
-    // SAFETY: VCPUOP_set_singleshot_timer (8) reads a `struct vcpu_set_singleshot_timer`; the second argument is the vCPU.
-    let _ = unsafe { call(VCPU_OP, 8, 0, core::ptr::from_mut(&mut structure) as u64) };
 }
 
 /// How many frames the grant table may have.

@@ -28,12 +28,12 @@ use fata_probe::{counter, instant, name, span};
 use smoltcp::phy::{self, DeviceCapabilities};
 use smoltcp::time::Instant;
 
+use super::clock;
 use super::events::Port;
 use super::grants::{self, Access, GrantError, GrantRef};
 use super::hypercall::Refused;
 use super::machine::{Console, boot};
 use super::store::{self, StoreError};
-use super::{clock, cpu};
 use crate::executor::WakeCell;
 use crate::net::device::FRAME_BYTES;
 use crate::net::{self, Nic};
@@ -444,7 +444,7 @@ fn wait_for(back: &str, state: u32, port: Port) -> Result<(), NetError> {
         if time >= deadline {
             return Err(NetError::Silent(now));
         }
-        cpu::without_interrupts(|| port.wait_until(time + LOOK_NANOS, || false));
+        port.wait_until(time + LOOK_NANOS, || false);
     }
 }
 

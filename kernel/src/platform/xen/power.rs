@@ -12,7 +12,6 @@ pub(in crate::platform) fn stop(code: i32) -> ! {
 
 /// Ends the guest; the toolstack starts it anew.
 pub(super) fn reboot() -> ! {
-    cpu::disable_interrupts();
     hypercall::shutdown(Shutdown::Reboot);
     cpu::halt()
 }

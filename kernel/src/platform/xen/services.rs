@@ -34,7 +34,6 @@ async fn serve() {
         match word.as_str() {
             "poweroff" | "halt" => {
                 acknowledge(&word);
-                super::cpu::disable_interrupts();
                 power::stop(0)
             }
             "reboot" => {

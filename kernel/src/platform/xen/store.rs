@@ -22,10 +22,10 @@ use core::future::poll_fn;
 use core::mem;
 use core::task::{Poll, Waker};
 
+use super::clock;
 use super::events::Port;
 use super::hypercall::{self, Parameter, Refused};
 use super::machine::local::Local;
-use super::{clock, cpu};
 use crate::executor::WakeCell;
 use crate::ring::{ByteRing, Page};
 
@@ -196,16 +196,8 @@ fn ask(kind: u32, parts: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
     let deadline = clock::system_nanos() + PATIENCE_NANOS;
     // No payload is longer than a path and a value.
     let header = [kind, request, 0, u32::try_from(len).map_err(|_| StoreError::Garbled)?].map(u32::to_le_bytes);
-    // With interrupts off, so that the event of the answer is left to us.
-    let answer = cpu::without_interrupts(|| {
-        store.send(header.as_flattened(), deadline)?;
-        for part in parts {
-            store.send(part, deadline)?;
-        }
-        store.port.notify();
-        store.answer_to(request, deadline)
-    });
-    // Events of watches may have come along, and their interrupt was not taken.
+    let answer = store.ask(header.as_flattened(), parts, request, deadline);
+    // Events of watches may have come along, and what announced them has been taken.
     SERVER.wake();
     let answer = answer?;
     match answer.kind {
@@ -219,6 +211,15 @@ fn ask(kind: u32, parts: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
 }
 
 impl Store {
+    fn ask(&mut self, header: &[u8], parts: &[&[u8]], request: u32, deadline: u64) -> Result<Message, StoreError> {
+        self.send(header, deadline)?;
+        for part in parts {
+            self.send(part, deadline)?;
+        }
+        self.port.notify();
+        self.answer_to(request, deadline)
+    }
+
     fn send(&mut self, mut bytes: &[u8], deadline: u64) -> Result<(), StoreError> {
         while !bytes.is_empty() {
             let len = self.requests.put(bytes);
