@@ -2,7 +2,8 @@
 //!
 //! Each phase is a span, and yields every so often, so that the heap's counters are plots over it. In the third phase every
 //! other block is freed and longer ones are asked for: they do not fit the holes, and the heap grows although half of it is
-//! free. Boot parameters: `mib=` how much to hold (default 8), `rounds=` how often (default 1).
+//! free. Boot parameters: `mib=` how much to hold (default 8), `rounds=` how often (default 1), `rest_micros=` for how long to
+//! rest after some 256 blocks (default 500).
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -18,13 +19,16 @@ struct Churn {
     guest: Guest,
     blocks: Vec<Box<[u8]>>,
     held_bytes: usize,
+    rest: Duration,
     random: u64,
 }
 
 pub(crate) async fn main(guest: Guest) {
     let number = |key| guest.arg(key).and_then(|text| text.parse::<usize>().ok());
     let (mib, rounds) = (number("mib").unwrap_or(8).max(1), number("rounds").unwrap_or(1));
-    let mut churn = Churn { guest: guest.clone(), blocks: Vec::new(), held_bytes: 0, random: 0x9e37_79b9_7f4a_7c15 };
+    let rest = Duration::from_micros(guest.arg("rest_micros").and_then(|text| text.parse().ok()).unwrap_or(500));
+    let random = 0x9e37_79b9_7f4a_7c15;
+    let mut churn = Churn { guest: guest.clone(), blocks: Vec::new(), held_bytes: 0, rest, random };
     for _ in 0..rounds {
         churn.grow(mib << 20).await;
         churn.replace().await;
@@ -103,7 +107,7 @@ impl Churn {
     async fn pause(&mut self) {
         if self.random().is_multiple_of(256) {
             counter!("churn.held", bytes = self.held_bytes);
-            self.guest.sleep(Duration::from_micros(500)).await;
+            self.guest.sleep(self.rest).await;
         }
     }
 
