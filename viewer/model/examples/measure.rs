@@ -1,7 +1,8 @@
 //! Measures the model on a synthetic trace: opening, memory per span, the walk at every zoom.
 //!
 //! Times are of the processor, as Linux accounts for the thread, so that other work on the machine does not count.
-//! `cargo run --release -p fata-model --example measure -- [SPANS] [DIRECTORY]`; the directory is written if it is not there.
+//! `cargo run --release -p fata-model --example measure -- [--open] [SPANS] [DIRECTORY]`; the directory is written if it is not
+//! there. With `--open` it is opened ten times and nothing else is measured.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -13,7 +14,9 @@ use fata_model::synthetic::Synthetic;
 use fata_model::trace::{Trace, TrackId, TrackKind};
 
 fn main() -> Result<(), OpenError> {
-    let mut args = std::env::args().skip(1);
+    let (flags, args): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg == "--open");
+    let mut args = args.into_iter();
+    let open_only = !flags.is_empty();
     let spans = args.next().and_then(|spans| spans.parse().ok()).unwrap_or(10_000_000);
     let path = args.next().map_or_else(|| std::env::temp_dir().join(format!("fata-synthetic-{spans}")), PathBuf::from);
     if !path.join("metadata").exists() {
@@ -22,7 +25,7 @@ fn main() -> Result<(), OpenError> {
     }
     let bytes = std::fs::metadata(path.join("stream_0")).map_or(0, |meta| meta.len());
     let mut trace = None;
-    for _ in 0..3 {
+    for _ in 0..if open_only { 10 } else { 3 } {
         drop(trace.take());
         let before = resident_bytes();
         let (started, cpu) = (Instant::now(), cpu_seconds());
@@ -42,6 +45,9 @@ fn main() -> Result<(), OpenError> {
     }
     if let Some(trace) = trace {
         memory(&trace);
+        if open_only {
+            return Ok(());
+        }
         walks(&trace);
         let started = Instant::now();
         let stats = trace.stats();

@@ -1,4 +1,4 @@
-//! A row of intervals as columns: about seven bytes each, and a pyramid of summaries over them, less than 4 bytes more.
+//! A row of intervals as columns: about five bytes each, and a pyramid of summaries over them, less than 4 bytes more.
 //!
 //! Invariants: intervals are appended in time order and do not overlap (a later one begins at or after the end of the one
 //! before; [`Row::push`] moves a forged start forward). A complete group of [`FAN_OUT`] intervals is packed and has a leaf;
@@ -25,8 +25,7 @@ mod bits;
 mod group;
 pub(crate) mod packed;
 
-use bits::{PAD, Writer};
-use group::Tail;
+use group::Slot;
 pub(crate) use group::{Leaf, Times, from_small, small};
 
 /// Intervals per leaf. With 16 a walk costs up to twice as much where a pixel holds about as many.
@@ -127,7 +126,11 @@ pub struct Row {
     last_end: Nanos,
     /// The key whose intervals count as nothing in the sums.
     quiet: u16,
-    tail: Tail,
+    /// A bit for each of the youngest.
+    uncertain: u8,
+    /// How many of the youngest there are.
+    youngest: u8,
+    tail: [Slot; FAN_OUT],
     /// Complete groups.
     complete: u32,
     /// Segments of groups whose bytes were forgotten.
@@ -151,7 +154,9 @@ impl Row {
             open: None,
             last_end: Nanos::MIN,
             quiet: u16::MAX,
-            tail: Tail::EMPTY,
+            uncertain: 0,
+            youngest: 0,
+            tail: [Slot::EMPTY; FAN_OUT],
             complete: 0,
             forgotten: 0,
             segments: Vec::new(),
@@ -195,7 +200,7 @@ impl Row {
     /// How many intervals have ended, the forgotten ones included; an open one is not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.complete as usize * FAN_OUT + usize::from(self.tail.len)
+        self.complete as usize * FAN_OUT + usize::from(self.youngest)
     }
 
     /// Whether nothing ever began here.
@@ -240,15 +245,11 @@ impl Row {
         let start = start.max(self.last_end);
         let end = end.max(start);
         self.last_end = end;
-        let tail = &mut self.tail;
-        let at = usize::from(tail.len) % FAN_OUT;
-        tail.starts[at] = start;
-        tail.ends[at] = end;
-        tail.keys[at] = key & 0x7fff;
-        tail.extras[at] = extra;
-        tail.uncertain |= u8::from(uncertain) << at;
-        tail.len += 1;
-        if usize::from(tail.len) == FAN_OUT {
+        let at = usize::from(self.youngest) % FAN_OUT;
+        self.tail[at] = Slot { start, end, extra, key: key & 0x7fff };
+        self.uncertain |= u8::from(uncertain) << at;
+        self.youngest += 1;
+        if usize::from(self.youngest) == FAN_OUT {
             self.complete_group();
         }
     }
@@ -261,16 +262,12 @@ impl Row {
             self.open_segment();
         }
         let Some(segment) = self.segments.last_mut() else { return };
-        let before = segment.bytes.len().saturating_sub(PAD);
-        let mut out = Writer::new();
-        let leaf = Leaf::pack(&self.tail, self.quiet, u16::try_from(before).unwrap_or(0), &mut out);
-        self.tail.len = 0;
-        self.tail.uncertain = 0;
+        let uncertain = std::mem::take(&mut self.uncertain);
+        self.youngest = 0;
         if self.complete as usize >= u32::MAX as usize / FAN_OUT - 1 {
             return;
         }
-        segment.bytes.truncate(before);
-        segment.bytes.extend_from_slice(out.padded());
+        let leaf = Leaf::pack(&self.tail, uncertain, self.quiet, &mut segment.bytes);
         segment.leaves.push(leaf);
         self.complete += 1;
         if within + 1 == SEGMENT {
@@ -338,15 +335,16 @@ impl Row {
         }
         out.len = 0;
         if group == self.complete as usize {
-            let Tail { starts, ends, keys, uncertain, len, .. } = self.tail;
-            *out = Times { starts, ends, keys, uncertain, len: len.into() };
+            let (uncertain, len) = (self.uncertain, self.youngest.into());
+            let [starts, ends] = [self.tail.map(|slot| slot.start), self.tail.map(|slot| slot.end)];
+            *out = Times { starts, ends, keys: self.tail.map(|slot| slot.key), uncertain, len };
         }
         true
     }
 
     fn extras(&self, group: usize) -> [u32; FAN_OUT] {
         if group == self.complete as usize {
-            return self.tail.extras;
+            return self.tail.map(|slot| slot.extra);
         }
         let segment = self.segments.get(group / SEGMENT);
         let extras = segment.and_then(|segment| Some(segment.leaves.get(group % SEGMENT)?.extras(&segment.bytes)));
@@ -386,7 +384,7 @@ impl Row {
         let segment = self.segments.partition_point(first_in).saturating_sub(1);
         let leaves = self.segments.get(segment).map_or(&[][..], |segment| &segment.leaves);
         let before = segment * SEGMENT + leaves.partition_point(|leaf| leaf.start < time);
-        let in_tail = before == self.complete as usize && self.tail.len > 0 && self.tail.starts[0] < time;
+        let in_tail = before == self.complete as usize && self.youngest > 0 && self.tail[0].start < time;
         let group = if in_tail { before } else { before.saturating_sub(1) };
         let first = group * FAN_OUT;
         if self.forgotten() > first {

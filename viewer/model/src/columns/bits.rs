@@ -1,29 +1,35 @@
-//! Numbers in as many bits as the largest of them needs, four at a time.
+//! Numbers in as many bits as the largest of them needs, eight at a time.
 //!
-//! Invariant: a width is an even number of bits, so that four numbers fill whole bytes. Above 32 bits it is 64. Whoever
-//! reads four numbers may read [`PAD`] bytes beyond their begin: a list of them ends with so many bytes of padding.
+//! Invariant: up to 16 bits every width is possible; above, an even one up to 32, so that four numbers fill whole bytes; then
+//! 64. Whoever reads eight numbers may read [`PAD`] bytes beyond their end: a list of them ends with so many bytes of padding.
 //!
 //! ```text
 //! width 6: 4 numbers in 3 bytes   aaaaaa bb|bbbb cccc|cc dddddd
 //! ```
 
-/// Bytes that a list of packed numbers ends with, so that four numbers are one load.
+use super::FAN_OUT;
+
+/// Bytes that a list of packed numbers ends with, so that eight numbers are two loads.
 pub(crate) const PAD: usize = 16;
 
-/// Half of the bits of each number, 0 to 16, or 32: also the bytes that four numbers take.
+/// Eight numbers.
+pub(crate) type Eight = [u64; FAN_OUT];
+
+/// Bits of each number, as a code: itself up to 16, then half of it and 8, then [`Width::WIDE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Width(u8);
 
 impl Width {
-    const WIDE: u8 = 32;
-    /// Bits that hold a width.
-    pub(crate) const BITS: u32 = 6;
+    const WIDE: u8 = 25;
+    /// Bits that hold a code.
+    pub(crate) const BITS: u32 = 5;
 
     /// The width for numbers of which `all` has all bits that any of them has.
     #[inline]
     pub(crate) fn of(all: u64) -> Self {
-        let half = (65 - all.leading_zeros()) / 2;
-        Width(if half > 16 { Self::WIDE } else { u8::try_from(half).unwrap_or(Self::WIDE) })
+        let bits = u64::BITS - all.leading_zeros();
+        let code = if bits <= 16 { bits } else { bits.div_ceil(2) + 8 };
+        Width(code.min(Self::WIDE.into()).to_le_bytes()[0])
     }
 
     #[inline]
@@ -34,78 +40,95 @@ impl Width {
     /// From the low [`Width::BITS`] of a word.
     #[inline]
     pub(crate) const fn from_code(code: u32) -> Self {
-        Width(code.to_le_bytes()[0] & 0x3f)
+        Width(code.to_le_bytes()[0] & 0x1f)
     }
 
     #[inline]
     pub(crate) const fn is_wide(self) -> bool {
-        self.0 == Self::WIDE
+        self.0 >= Self::WIDE
     }
 
-    /// The bytes that four numbers take.
     #[inline]
-    pub(crate) const fn bytes(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// What is being packed; as long as a group can be.
-pub(crate) struct Writer {
-    bytes: [u8; 256],
-    len: usize,
-}
-
-impl Writer {
-    pub(crate) fn new() -> Self {
-        Writer { bytes: [0; 256], len: 0 }
-    }
-
-    /// What was written, and the padding.
-    #[inline]
-    pub(crate) fn padded(&self) -> &[u8] {
-        self.bytes.get(..self.len + PAD).unwrap_or(&self.bytes)
-    }
-
-    /// Numbers of at most 8 bytes, of which the low `len` are kept.
-    #[inline]
-    pub(crate) fn word(&mut self, number: u64, len: usize) {
-        if let Some(place) = self.bytes.get_mut(self.len..self.len + 8) {
-            place.copy_from_slice(&number.to_le_bytes());
-            self.len += len;
+    const fn bits(self) -> u32 {
+        match self.0 {
+            0..=16 => self.0 as u32,
+            17..Self::WIDE => (self.0 as u32 - 8) * 2,
+            _ => 64,
         }
     }
 
-    /// Four numbers.
+    /// The bytes that so many numbers take.
     #[inline]
-    pub(crate) fn four(&mut self, width: Width, numbers: [u64; 4]) {
-        if width.is_wide() {
-            numbers.into_iter().for_each(|number| self.word(number, 8));
-            return;
-        }
-        let bits = u32::from(width.0) * 2;
-        let [a, b, c, d] = numbers;
-        let all = u128::from(a | b << bits) | u128::from(c | d << bits) << (2 * bits);
-        if let Some(place) = self.bytes.get_mut(self.len..self.len + 16) {
-            place.copy_from_slice(&all.to_le_bytes());
-            self.len += width.bytes();
-        }
+    pub(crate) const fn bytes(self, count: usize) -> usize {
+        (self.bits() as usize * count).div_ceil(8)
     }
 }
 
-/// The four numbers at `at`; zeros beyond the end.
+/// Packs the first `count` numbers at `at`; the others must be 0. Up to [`PAD`] bytes beyond them become 0; what does not fit
+/// is not written. Returns where they end.
 #[inline]
-pub(crate) fn four(bytes: &[u8], at: usize, width: Width) -> [u64; 4] {
-    if width.is_wide() {
-        return [word(bytes, at), word(bytes, at + 8), word(bytes, at + 16), word(bytes, at + 24)];
+pub(crate) fn put(bytes: &mut [u8], at: usize, width: Width, numbers: &Eight, count: usize) -> usize {
+    let bits = width.bits();
+    let [a, b, c, d, e, f, g, h] = *numbers;
+    // Two shifts by a half where one by the whole could be one by 64.
+    if bits <= 16 {
+        let low = (a | b << bits) | (c | d << bits) << (2 * bits);
+        let high = (e | f << bits) | (g | h << bits) << (2 * bits);
+        put_word(bytes, at, low | (high << (2 * bits)) << (2 * bits));
+        // Without bits there is nothing to shift.
+        put_word(bytes, at + 8, high.wrapping_shr(64 - 4 * bits));
+    } else if bits <= 32 {
+        let four = |bytes: &mut [u8], at: usize, [a, b, c, d]: [u64; 4]| {
+            let (low, high) = (a | b << bits, c | d << bits);
+            put_word(bytes, at, low | (high << bits) << bits);
+            put_word(bytes, at + 8, high >> (64 - 2 * bits));
+        };
+        four(bytes, at, [a, b, c, d]);
+        if count > 4 {
+            four(bytes, at + width.bytes(4), [e, f, g, h]);
+        }
+    } else {
+        for (i, &number) in numbers.iter().enumerate().take(count) {
+            put_word(bytes, at + 8 * i, number);
+        }
     }
-    let bits = u32::from(width.0) * 2;
-    let all = match bytes.get(at..at + 16).and_then(|place| place.try_into().ok()) {
-        Some(place) => u128::from_le_bytes(place),
-        None => 0,
-    };
-    let mask = (1u64 << (bits & 63)) - 1;
-    let (low, high) = (low_half(all), low_half(all >> ((2 * bits) & 127)));
-    [low & mask, (low >> (bits & 63)) & mask, high & mask, (high >> (bits & 63)) & mask]
+    at + width.bytes(count)
+}
+
+/// Stores eight bytes at `at`, where there is room for them.
+#[inline]
+pub(crate) fn put_word(bytes: &mut [u8], at: usize, word: u64) {
+    if let Some(place) = bytes.get_mut(at..at + 8) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// The eight numbers at `at`; zeros beyond the end. Where fewer were put there, the first of them are those.
+#[inline]
+pub(crate) fn eight(bytes: &[u8], at: usize, width: Width) -> Eight {
+    let bits = width.bits();
+    if bits <= 16 {
+        let mask = (1 << bits) - 1;
+        let (first, second) = (word(bytes, at), word(bytes, at + 8));
+        let high = (first >> (2 * bits)) >> (2 * bits) | second.wrapping_shl(64 - 4 * bits);
+        let of = |word: u64, i: u32| word >> (i * bits) & mask;
+        [of(first, 0), of(first, 1), of(first, 2), of(first, 3), of(high, 0), of(high, 1), of(high, 2), of(high, 3)]
+    } else if bits <= 32 {
+        let mask = (1 << bits) - 1;
+        let four = |at: usize| {
+            let (first, second) = (word(bytes, at), word(bytes, at + 8));
+            let high = (first >> bits) >> bits | second << (64 - 2 * bits);
+            [first & mask, first >> bits & mask, high & mask, high >> bits & mask]
+        };
+        let ([a, b, c, d], [e, f, g, h]) = (four(at), four(at + width.bytes(4)));
+        [a, b, c, d, e, f, g, h]
+    } else {
+        let mut numbers = [0; FAN_OUT];
+        for (i, number) in numbers.iter_mut().enumerate() {
+            *number = word(bytes, at + 8 * i);
+        }
+        numbers
+    }
 }
 
 /// The eight bytes at `at`; zeros beyond the end.
@@ -114,31 +137,36 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|place| place.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-const fn low_half(all: u128) -> u64 {
-    all as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::random::Random;
 
     #[test]
-    fn numbers_of_every_width_come_back() {
+    fn numbers_of_every_width_and_count_come_back_and_end_where_their_bits_end() {
         let mut random = Random::new(4);
         for bits in 0..=64 {
             let mask = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
-            let numbers = [0; 4].map(|_: u64| random.next_u64() & mask);
-            let width = Width::of(numbers.iter().fold(0, |all, number| all | number));
-            let mut writer = Writer::new();
-            writer.word(7, 1);
-            writer.four(width, numbers);
-            writer.word(9, 1);
-            assert_eq!(four(writer.padded(), 1, width), numbers, "{bits} bits");
-            assert_eq!(word(writer.padded(), 1 + width.bytes()) & 0xff, 9);
-            assert_eq!(Width::from_code(width.code()), width);
+            for count in 0..=FAN_OUT {
+                let mut numbers = [0; FAN_OUT].map(|_: u64| random.next_u64() & mask);
+                numbers[count..].fill(0);
+                let width = Width::of(numbers.iter().fold(0, |all, number| all | number));
+                let mut bytes = [0; 1 + 64 + PAD];
+                bytes[0] = 7;
+                let end = put(&mut bytes, 1, width, &numbers, count);
+                assert_eq!(end, 1 + (width.bits() as usize * count).div_ceil(8));
+                bytes[end..].fill(0xff);
+                assert_eq!(eight(&bytes, 1, width)[..count], numbers[..count], "{bits} bits, {count}");
+                assert_eq!((bytes[0], Width::from_code(width.code())), (7, width));
+            }
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_neither_written_nor_read() {
+        let mut bytes = [0; 20];
+        put(&mut bytes, 8, Width::of(u64::MAX), &[u64::MAX; FAN_OUT], FAN_OUT);
+        assert_eq!(bytes[16..], [0; 4]);
+        assert_eq!(eight(&bytes, 8, Width::of(u64::MAX)), [u64::MAX, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -3,12 +3,12 @@
 //! Invariant: what is pushed never changes; a group's bytes lie in its segment, 64 groups together, and are forgotten with it.
 //! Never full; whoever fills it keeps the budget.
 
-use super::bits::{PAD, Width, Writer, four};
+use super::bits::{Eight, PAD, Width, eight, put};
 use super::{FAN_OUT, SEGMENT};
 use crate::time::Nanos;
 
 /// Numbers above 32 bits take 64, and come back as they are.
-pub(crate) type Column = [u64; FAN_OUT];
+pub(crate) type Column = Eight;
 
 /// A group's base, and how its bytes are to be read.
 #[derive(Clone, Copy, Debug)]
@@ -51,16 +51,14 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
         let Some(segment) = self.segments.last_mut() else { return };
         let before = segment.bytes.len().saturating_sub(PAD);
         let mut head = Head { base, at: u16::try_from(before).unwrap_or(0), widths: [0; COLUMNS] };
-        let mut out = Writer::new();
-        for (column, code) in columns.iter().zip(&mut head.widths) {
-            let width = Width::of(column.iter().fold(0, |all, number| all | number));
+        let widths = columns.each_ref().map(|column| Width::of(column.iter().fold(0, |all, number| all | number)));
+        let mut end = before;
+        let len = widths.iter().map(|width| width.bytes(FAN_OUT)).sum::<usize>();
+        segment.bytes.resize(before + len + PAD, 0);
+        for ((column, width), code) in columns.iter().zip(widths).zip(&mut head.widths) {
             *code = width.code().to_le_bytes()[0];
-            let [a, b, c, d, e, f, g, h] = *column;
-            out.four(width, [a, b, c, d]);
-            out.four(width, [e, f, g, h]);
+            end = put(&mut segment.bytes, end, width, column, FAN_OUT);
         }
-        segment.bytes.truncate(before);
-        segment.bytes.extend_from_slice(out.padded());
         segment.heads.push(head);
         self.groups += 1;
         if self.groups.is_multiple_of(SEGMENT) {
@@ -81,10 +79,8 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
         let (mut at, mut columns) = (usize::from(head.at), [[0; FAN_OUT]; COLUMNS]);
         for (column, &code) in columns.iter_mut().zip(&head.widths) {
             let width = Width::from_code(code.into());
-            let [a, b, c, d] = four(&segment.bytes, at, width);
-            let [e, f, g, h] = four(&segment.bytes, at + width.bytes(), width);
-            *column = [a, b, c, d, e, f, g, h];
-            at += 2 * width.bytes();
+            *column = eight(&segment.bytes, at, width);
+            at += width.bytes(FAN_OUT);
         }
         Some((head.base, columns))
     }
