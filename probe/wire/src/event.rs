@@ -105,6 +105,19 @@ impl Header {
         }
     }
 
+    /// The bits of a header word that say how long its event is, where it is whole and not extended: `busy`, then `words`.
+    #[must_use]
+    #[inline]
+    pub const fn shape(word: u64) -> u8 {
+        (word >> 45).to_le_bytes()[0] & 0xf
+    }
+
+    /// The [`shape`](Self::shape) of a finished event with so many words of payload, at most [`MAX_INLINE_WORDS`].
+    #[must_use]
+    pub const fn shape_of(words: u8) -> u8 {
+        words << 1
+    }
+
     /// The 17 bits that CTF takes for the event's id.
     #[must_use]
     pub const fn ctf_id(id: EventId, words: u8) -> u32 {
@@ -189,15 +202,21 @@ impl<'a> Events<'a> {
     pub const fn rest_bytes(&self) -> usize {
         self.rest.len()
     }
+
+    /// The full clock as it stands: what the next stamp is extended from.
+    #[must_use]
+    pub const fn ticks(&self) -> u64 {
+        self.ticks
+    }
 }
 
 /// The full clock of a stamp of 32 bits that was taken at or after `previous`, and less than 2^32 ticks after it. Beyond the
 /// end of time it stands still: no stamp leads back.
 #[must_use]
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
 pub const fn extend_ticks(previous: u64, low: u32) -> u64 {
-    let ticks = previous & !0xffff_ffff | low as u64;
-    if ticks < previous { ticks.saturating_add(1 << 32) } else { ticks }
+    previous.saturating_add(low.wrapping_sub(previous as u32) as u64)
 }
 
 impl<'a> Iterator for Events<'a> {

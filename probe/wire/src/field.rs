@@ -373,11 +373,14 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
+    /// The value of a field that is no text, from its payload word or its narrow value.
+    #[must_use]
+    #[inline]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "narrow types have 15 bits; a hostile wider word is cut on purpose"
     )]
-    const fn of(ty: FieldType, word: u64) -> Self {
+    pub const fn of(ty: FieldType, word: u64) -> Self {
         match ty {
             FieldType::U64 | FieldType::Small | FieldType::Str => Value::U64(word),
             FieldType::I64 => Value::I64(word.cast_signed()),

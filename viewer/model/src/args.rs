@@ -12,6 +12,13 @@ pub(crate) const NO_ARGS: u32 = u32::MAX;
 const SEGMENT_BYTES: usize = 1 << 20;
 const MAX_SEGMENTS: usize = 4095;
 
+/// In the byte that an event's fields begin with: how many words they are, or that their number follows the narrow value.
+const MANY: usize = 7;
+/// In the same byte: the words are kept as they came.
+const RAW: usize = 1 << 3;
+/// In the same byte, from this bit on: how many bytes the narrow value takes.
+const ARG: usize = 4;
+
 /// How a callsite's fields are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Packing {
@@ -51,12 +58,18 @@ impl Args {
             return NO_ARGS;
         }
         if packing == Packing::Numbers
+            && payload.len() <= 8
             && let Some(at) = self.keep_small(arg, payload)
         {
             return at;
         }
+        self.keep_any(packing, arg, payload)
+    }
+
+    #[inline(never)]
+    fn keep_any(&mut self, packing: Packing, arg: u16, payload: &[u8]) -> u32 {
         let words = payload.len() / 8;
-        // Three lengths of at most three bytes, and no word takes more than ten.
+        // The head, the narrow value, the number of words, and no word takes more than ten.
         let room = 6 + words * 10;
         if self.segments.last().is_none_or(|segment| segment.len() + room > SEGMENT_BYTES) {
             if self.segments.len() >= MAX_SEGMENTS {
@@ -75,8 +88,13 @@ impl Args {
         let Some(segment) = self.segments.last_mut() else { return NO_ARGS };
         let at = before + segment.len();
         let raw = packing == Packing::Raw;
-        put_number(segment, (words as u64) << 1 | u64::from(raw));
-        put_number(segment, u64::from(arg));
+        let arg_bytes = arg_bytes(arg);
+        let head = words.min(MANY) | if raw { RAW } else { 0 } | arg_bytes << ARG;
+        segment.push(head.to_le_bytes()[0]);
+        segment.extend(arg.to_le_bytes().into_iter().take(arg_bytes));
+        if words >= MANY {
+            put_number(segment, words as u64);
+        }
         if raw {
             segment.extend_from_slice(payload);
         } else {
@@ -85,36 +103,51 @@ impl Args {
         u32::try_from(at).unwrap_or(NO_ARGS)
     }
 
-    /// One number below 2^28 and a narrow value below 2^14, where the last segment has room: six bytes at most, put together in
-    /// a register.
-    #[inline]
+    /// At most one number, below 2^28, where the last segment has room: seven bytes at most, put together in a register.
+    #[inline(never)]
     fn keep_small(&mut self, arg: u16, payload: &[u8]) -> Option<u32> {
-        let number = u64_at(payload, 0);
-        let at = (self.segments.len().checked_sub(1)?) * SEGMENT_BYTES;
+        let before = (self.segments.len().checked_sub(1)?) * SEGMENT_BYTES;
         let segment = self.segments.last_mut()?;
-        if payload.len() != 8 || number >> 28 != 0 || arg >> 14 != 0 || segment.len() + 8 > segment.capacity() {
+        let at = segment.len();
+        let arg_bytes = arg_bytes(arg);
+        let mut all = (arg_bytes as u64) << ARG | u64::from(arg) << 8;
+        let mut bytes = 1 + arg_bytes;
+        if let Some(number) = payload.first_chunk() {
+            let number = u64::from_le_bytes(*number);
+            if number >> 28 != 0 {
+                return None;
+            }
+            let (number, number_bytes) = seven_bits(number);
+            all |= 1 | number << (8 * bytes);
+            bytes += number_bytes;
+        }
+        if at + 8 > segment.capacity() {
             return None;
         }
-        let at = at + segment.len();
-        let (arg, arg_bits) = seven_bits(arg.into());
-        let (number, number_bits) = seven_bits(number);
-        let all = 2 | arg << 8 | number << (8 + arg_bits);
         segment.extend_from_slice(&all.to_le_bytes());
-        segment.truncate(at % SEGMENT_BYTES + (8 + arg_bits + number_bits) as usize / 8);
-        u32::try_from(at).ok()
+        segment.truncate(at + bytes);
+        u32::try_from(before + at).ok()
+    }
+
+    /// What was kept at `at`: its head, the narrow value, the number of words, and the bytes from there on.
+    fn find(&self, at: u32) -> Option<(bool, u16, usize, &[u8])> {
+        let at = if at == NO_ARGS { return None } else { at as usize };
+        let rest = self.segments.get(at / SEGMENT_BYTES)?.get(at % SEGMENT_BYTES..)?;
+        let (&head, rest) = rest.split_first()?;
+        let head = usize::from(head);
+        let (arg, mut rest) = rest.split_at_checked(head >> ARG & 3)?;
+        let arg = arg.iter().rev().fold(0, |arg, &byte| arg << 8 | u16::from(byte));
+        let words = match head & MANY {
+            MANY => usize::try_from(number(&mut rest)?).ok()?,
+            words => words,
+        };
+        Some((head & RAW != 0, arg, words, rest))
     }
 
     /// The narrow value and the payload that were kept at `at`.
     pub(crate) fn get(&self, at: u32) -> Option<(u16, Vec<u8>)> {
-        if at == NO_ARGS {
-            return None;
-        }
-        let at = at as usize;
-        let mut rest = self.segments.get(at / SEGMENT_BYTES)?.get(at % SEGMENT_BYTES..)?;
-        let head = number(&mut rest)?;
-        let arg = u16::try_from(number(&mut rest)?).ok()?;
-        let words = usize::try_from(head >> 1).ok()?;
-        if head & 1 == 1 {
+        let (raw, arg, words, mut rest) = self.find(at)?;
+        if raw {
             return Some((arg, rest.get(..words * 8)?.to_vec()));
         }
         let mut payload = vec![0; words * 8];
@@ -126,12 +159,8 @@ impl Args {
 
     /// The narrow value and the payload at `at`, where the payload was kept as it came.
     pub(crate) fn raw(&self, at: u32) -> Option<(u16, &[u8])> {
-        let at = if at == NO_ARGS { return None } else { at as usize };
-        let mut rest = self.segments.get(at / SEGMENT_BYTES)?.get(at % SEGMENT_BYTES..)?;
-        let head = number(&mut rest)?;
-        let arg = u16::try_from(number(&mut rest)?).ok()?;
-        let words = usize::try_from(head >> 1).ok().filter(|_| head & 1 == 1)?;
-        Some((arg, rest.get(..words * 8)?))
+        let (raw, arg, words, rest) = self.find(at)?;
+        Some((arg, rest.get(..words * 8).filter(|_| raw)?))
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -148,14 +177,20 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// What [`put_number`] writes for a number below 2^28, as a word, and its length in bits.
+/// What [`put_number`] writes for a number below 2^28, as a word, and its length in bytes.
 #[inline]
-fn seven_bits(number: u64) -> (u64, u32) {
+fn seven_bits(number: u64) -> (u64, usize) {
     let spread = number & 0x7f | (number & 0x3f80) << 1 | (number & 0x1f_c000) << 2 | (number & 0xfe0_0000) << 3;
-    let bytes = (64 - number.leading_zeros()).div_ceil(7).max(1);
+    let bytes = 1 + usize::from(number >> 7 != 0) + usize::from(number >> 14 != 0) + usize::from(number >> 21 != 0);
     // All bytes but the last say that another one follows.
     let more = 0x80_8080 & ((1 << (8 * (bytes - 1))) - 1);
-    (spread | more, 8 * bytes)
+    (spread | more, bytes)
+}
+
+/// How many bytes a narrow value takes.
+#[inline]
+fn arg_bytes(arg: u16) -> usize {
+    usize::from(arg > 0) + usize::from(arg > 0xff)
 }
 
 fn number(bytes: &mut &[u8]) -> Option<u64> {
@@ -181,7 +216,8 @@ mod tests {
         let mut kept = Vec::new();
         for i in 0..300_000u64 {
             let mut payload = Vec::new();
-            for word in [i, u64::MAX - i, i << 33].iter().take(usize::try_from(i % 4).unwrap()) {
+            let words = [i << (i % 30), u64::MAX - i, i << 33, 1, 0, i << 20, i, 9, 8];
+            for word in words.iter().take(usize::try_from(i % 10).unwrap()) {
                 payload.extend(word.to_le_bytes());
             }
             let packing = if i % 3 == 0 { Packing::Raw } else { Packing::Numbers };

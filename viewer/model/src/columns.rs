@@ -240,8 +240,9 @@ impl Row {
         self.append(start, end, key, extra, false);
     }
 
+    /// Appends a whole interval, whose end may not be known.
     #[inline]
-    fn append(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32, uncertain: bool) {
+    pub(crate) fn append(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32, uncertain: bool) {
         let start = start.max(self.last_end);
         let end = end.max(start);
         self.last_end = end;

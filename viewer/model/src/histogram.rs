@@ -9,12 +9,17 @@ const BITS: u32 = 6;
 const PER_OCTAVE: u64 = 1 << BITS;
 
 /// See the module.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Histogram {
     buckets: Vec<u64>,
-    count: u64,
     min: Nanos,
     max: Nanos,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram { buckets: Vec::new(), min: Nanos::MAX, max: 0 }
+    }
 }
 
 impl Histogram {
@@ -22,22 +27,28 @@ impl Histogram {
     #[inline]
     pub fn record(&mut self, duration: Nanos) {
         let duration = duration.max(0);
-        let bucket = bucket(duration.unsigned_abs());
-        if bucket >= self.buckets.len() {
-            self.buckets.resize(bucket + 1, 0);
-        }
-        if let Some(count) = self.buckets.get_mut(bucket) {
-            *count += 1;
-        }
-        self.min = if self.count == 0 { duration } else { self.min.min(duration) };
+        self.min = self.min.min(duration);
         self.max = self.max.max(duration);
-        self.count += 1;
+        let bucket = bucket(duration.unsigned_abs());
+        match self.buckets.get_mut(bucket) {
+            Some(count) => *count += 1,
+            None => self.grow(bucket),
+        }
+    }
+
+    /// Counts the first in a bucket beyond the last.
+    #[cold]
+    fn grow(&mut self, bucket: usize) {
+        self.buckets.resize(bucket + 1, 0);
+        if let Some(count) = self.buckets.get_mut(bucket) {
+            *count = 1;
+        }
     }
 
     /// How many durations were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.count
+        self.buckets.iter().sum()
     }
 
     /// The longest, exactly; 0 where there is none.
@@ -49,7 +60,7 @@ impl Histogram {
     /// The duration that `part` of all (0 to 1) do not exceed: the middle of its bucket, so within 1/128 of it.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Nanos {
-        let rank = rank(part, self.count);
+        let rank = rank(part, self.count());
         let mut seen = 0;
         for (index, &count) in self.buckets.iter().enumerate() {
             seen += count;
@@ -62,18 +73,14 @@ impl Histogram {
 
     /// Adds another histogram's counts.
     pub fn merge(&mut self, other: &Histogram) {
-        if other.count == 0 {
-            return;
-        }
         if self.buckets.len() < other.buckets.len() {
             self.buckets.resize(other.buckets.len(), 0);
         }
         for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
             *mine += theirs;
         }
-        self.min = if self.count == 0 { other.min } else { self.min.min(other.min) };
+        self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-        self.count += other.count;
     }
 }
 

@@ -15,22 +15,26 @@
 //! ```
 
 use fata_wire::event::EventError;
-use fata_wire::field::{FieldType, Kind};
 use fata_wire::packet::{Cause, Discarded, Packet, PacketError, PacketHeader};
 
-use crate::args::{Args, Packing};
+use crate::args::Args;
 use crate::description::{Description, MetadataError};
 use crate::flows::Flows;
 use crate::logs::Logs;
 use crate::objects::Objects;
-use crate::spans::Category;
+use crate::spans::Pending;
 use crate::stats::{CallsiteTimes, Stats};
 use crate::streams::{Current, Stream, StreamGap};
 use crate::tasks::Tasks;
 use crate::time::{Nanos, TickScale};
 use crate::trace::{Gap, Origin, Series, Trace, TrackKind, Tracks};
 
+mod cursor;
 mod dispatch;
+mod plan;
+mod run;
+
+use plan::Plans;
 
 /// How much a trace may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,25 +95,13 @@ pub enum IngestError {
     TooManyStreams(usize),
 }
 
-/// What to do with the events of a callsite, looked up by its number.
-#[derive(Clone, Copy, Debug, Default)]
-struct Plan {
-    /// `None` for a callsite that nothing describes.
-    kind: Option<Kind>,
-    category: Category,
-    packing: Packing,
-    /// The category's number, for flows.
-    flow_category: u16,
-    /// Whether it is a record of a log stream, which says itself which task made it.
-    numbered: bool,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Ingest {
     trace: Trace,
-    plans: Vec<Plan>,
-    categories: Vec<Box<str>>,
+    plans: Plans,
+    /// Each event by itself, which is the slow way to the same trace.
+    one_by_one: bool,
     limits: Limits,
     uuid: Option<[u8; 16]>,
     /// Packets that came before the guest knew its clock.
@@ -136,6 +128,8 @@ impl Ingest {
             tracks: Tracks { list: Vec::new(), max_tracks: limits.tracks, room: limits.intervals, refused: 0 },
             tasks: Tasks::new(limits.tasks),
             stacks: Vec::new(),
+            touched: Vec::new(),
+            pending: Pending::new(),
             streams: Vec::new(),
             gaps: Vec::new(),
             flows: Flows::new(limits.flow_points),
@@ -149,14 +143,14 @@ impl Ingest {
         };
         let mut ingest = Ingest {
             trace,
-            plans: Vec::new(),
-            categories: Vec::new(),
+            plans: Plans::new(),
+            one_by_one: false,
             limits,
             uuid: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
         };
-        ingest.plan();
+        ingest.plans.learn(&ingest.trace.description);
         ingest
     }
 
@@ -193,7 +187,7 @@ impl Ingest {
     /// [`MetadataError`]: nothing after it can be read.
     pub fn metadata(&mut self, text: &str) -> Result<(), MetadataError> {
         self.trace.description.metadata(text)?;
-        self.plan();
+        self.plans.learn(&self.trace.description);
         if self.knows_clock() {
             self.release();
         }
@@ -202,40 +196,6 @@ impl Ingest {
 
     fn knows_clock(&self) -> bool {
         self.trace.description.clock().is_some_and(|clock| clock.hz != 0)
-    }
-
-    fn plan(&mut self) {
-        let Ingest { trace, plans, categories, .. } = self;
-        for callsite in trace.description.callsites() {
-            let id = usize::from(callsite.id);
-            if plans.len() <= id {
-                plans.resize(id + 1, Plan::default());
-            }
-            let known = categories.iter().position(|category| *category == callsite.category);
-            let flow_category = known.unwrap_or_else(|| {
-                categories.push(callsite.category.clone());
-                categories.len() - 1
-            });
-            let raw = |ty| matches!(ty, FieldType::I64 | FieldType::F64 | FieldType::Str | FieldType::Flow);
-            if let Some(plan) = plans.get_mut(id) {
-                *plan = Plan {
-                    kind: Some(callsite.kind),
-                    category: match &*callsite.category {
-                        "irq" => Category::Interrupt,
-                        "heap" => Category::Heap,
-                        _ => Category::Ordinary,
-                    },
-                    packing: match &*callsite.fields {
-                        [] => Packing::Nothing,
-                        fields if fields.iter().any(|field| raw(field.ty)) => Packing::Raw,
-                        _ => Packing::Numbers,
-                    },
-                    flow_category: u16::try_from(flow_category).unwrap_or(u16::MAX),
-                    numbered: callsite.kind == Kind::Log
-                        && callsite.fields.first().is_some_and(|field| *field.name == *fata_wire::log::SEQ),
-                };
-            }
-        }
     }
 
     /// Takes the next packet of its stream: whole bytes of a CTF packet.
@@ -276,37 +236,33 @@ impl Ingest {
         }
         let begin = self.trace.scale.nanos_from_ticks(header.timestamp_begin);
         let at = self.stream(header.cpu_id, begin)?;
-        self.continuity(at, header, begin)?;
-        self.trace.logs.settle(begin);
-        let mut events = 0;
-        let mut refused = None;
-        for event in packet.events() {
-            match event {
-                Ok(event) => {
-                    events += 1;
-                    self.event(at, &event);
-                }
-                Err(error) => {
-                    refused = Some(error);
-                    break;
-                }
-            }
+        // What follows events has their stream in its hands: it is looked up once for all of them.
+        let Some(place) = self.trace.streams.get_mut(at) else { return Ok(()) };
+        let mut stream = std::mem::replace(place, Stream::new(header.cpu_id, Tracks::NONE, 0));
+        let result = self.follow(&mut stream, &packet, begin);
+        self.trace.show_open(&mut stream);
+        if let Some(place) = self.trace.streams.get_mut(at) {
+            *place = stream;
         }
-        let end = self.trace.scale.nanos_from_ticks(header.timestamp_end);
-        if let Some(stream) = self.trace.streams.get_mut(at) {
-            stream.packets += 1;
-            stream.events += events;
-            let last = stream.last;
-            stream.last = stream.last.max(end);
-            self.trace.end = self.trace.end.max(stream.last);
-            if let Some(error) = refused {
-                self.malformed(at, error, last, end);
-            }
-        }
-        self.trace.events += events;
         if self.trace.tracks.room < self.limits.intervals / 16 {
             self.trace.forget_oldest(self.limits.intervals / 8);
         }
+        result
+    }
+
+    fn follow(&mut self, stream: &mut Stream, packet: &Packet<'_>, begin: Nanos) -> Result<(), IngestError> {
+        self.continuity(stream, &packet.header, begin)?;
+        self.trace.logs.settle(begin);
+        let (events, refused) = self.events(stream, packet);
+        stream.packets += 1;
+        stream.events += events;
+        let last = stream.last;
+        stream.last = stream.last.max(self.trace.scale.nanos_from_ticks(packet.header.timestamp_end));
+        self.trace.end = self.trace.end.max(stream.last);
+        if let Some(error) = refused {
+            self.malformed(stream, error, last);
+        }
+        self.trace.events += events;
         Ok(())
     }
 
@@ -335,8 +291,7 @@ impl Ingest {
     }
 
     /// Compares a packet's header with the one before it: what is missing is a gap.
-    fn continuity(&mut self, at: usize, header: &PacketHeader, begin: Nanos) -> Result<(), IngestError> {
-        let Some(stream) = self.trace.streams.get_mut(at) else { return Ok(()) };
+    fn continuity(&mut self, stream: &mut Stream, header: &PacketHeader, begin: Nanos) -> Result<(), IngestError> {
         let missing = match stream.last_seq {
             None => {
                 // Whoever comes at the beginning knows that no task runs yet.
@@ -367,12 +322,12 @@ impl Ingest {
         let from = stream.last;
         let gap = Gap { cpu: stream.cpu, from, to: begin.max(from), discarded, missing_packets: missing };
         let too_big = discarded.get(Cause::TooBig as usize).copied().unwrap_or(0);
-        self.gap(at, gap, missing == 0 && gap.events() == too_big);
+        self.gap(stream, gap, missing == 0 && gap.events() == too_big);
         Ok(())
     }
 
     /// Notes a gap; `harmless` if no event of the scheduler and no end of a span can be among what is missing.
-    fn gap(&mut self, at: usize, gap: Gap, harmless: bool) {
+    fn gap(&mut self, stream: &mut Stream, gap: Gap, harmless: bool) {
         let trace = &mut self.trace;
         let full = trace.gaps.len() >= self.limits.gaps;
         match trace.gaps.last_mut() {
@@ -388,13 +343,11 @@ impl Ingest {
         if harmless {
             return;
         }
-        if let Some(stream) = trace.streams.get_mut(at)
-            && stream.gaps.len() < self.limits.gaps
-        {
+        if stream.gaps.len() < self.limits.gaps {
             stream.gaps.push(StreamGap { from: gap.from, to: gap.to });
         }
-        trace.abandon_interrupts(at, gap.from);
-        trace.forget_current(at, gap.from);
+        trace.abandon_interrupts(stream, gap.from);
+        trace.forget_current(stream, gap.from);
         // So many events may have named every task number anew.
         if gap.missing_packets > 0 || gap.events() >= u64::from(fata_wire::event::ARG_LIMIT) {
             trace.tasks.forget_numbers();
@@ -402,11 +355,11 @@ impl Ingest {
     }
 
     /// The rest of a packet is no events.
-    fn malformed(&mut self, at: usize, error: EventError, from: Nanos, end: Nanos) {
-        let Some(cpu) = self.trace.streams.get(at).map(|stream| stream.cpu) else { return };
+    fn malformed(&mut self, stream: &mut Stream, error: EventError, from: Nanos) {
+        let cpu = stream.cpu;
         self.warn(format!("a packet of vCPU {cpu} was read only in part: {error}"));
-        let gap = Gap { cpu, from, to: end.max(from), discarded: Discarded::default(), missing_packets: 0 };
-        self.gap(at, gap, false);
+        let to = stream.last.max(from);
+        self.gap(stream, Gap { cpu, from, to, discarded: Discarded::default(), missing_packets: 0 }, false);
     }
 }
 
@@ -443,3 +396,6 @@ impl Trace {
         Stats::of(self)
     }
 }
+
+#[cfg(test)]
+mod run_tests;

@@ -5,6 +5,7 @@
 
 use crate::columns::Entry;
 use crate::lod::Span;
+use crate::stats::open_by_callsite;
 use crate::tasks::{NO_NAME, State};
 use crate::text;
 use crate::time::Nanos;
@@ -62,7 +63,11 @@ impl Trace {
     pub fn find_names(&self, text: &str) -> Vec<Match> {
         let text = text.to_lowercase();
         let fits = |name: &str| name.to_lowercase().contains(&text);
-        let used = |id: u16| self.times.get(usize::from(id)).is_some_and(|times| times.count + times.ended > 0);
+        let open = open_by_callsite(self);
+        let used = |id: u16| {
+            let (times, open) = (self.times.get(usize::from(id)), open.get(usize::from(id)));
+            times.map_or(0, |times| times.count) + open.copied().unwrap_or(0) > 0
+        };
         let callsites = self.description.callsites().filter(|callsite| used(callsite.id) && fits(&callsite.name));
         let mut list: Vec<_> = callsites
             .map(|callsite| Match { name: callsite.name.to_string(), what: Found::Callsite(callsite.id) })

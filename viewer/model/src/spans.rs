@@ -15,30 +15,89 @@ use crate::trace::{TaskRef, Trace, TrackId, TrackKind, Tracks};
 /// Spans nested deeper are counted and not shown.
 pub const MAX_DEPTH: usize = 128;
 
+/// The root's tag has this for a callsite, which no event has.
+const ROOT: u16 = u16::MAX;
+
 /// An open span; a hole where one ended below others.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Frame {
-    /// 0 for a hole.
-    callsite: u16,
-    irq: bool,
-    /// Depth among the heap's phases, and one more; 0 for what is no phase.
-    phase: u8,
-    /// Gaps of the stream when the span began.
-    gaps: u32,
+pub(crate) struct Level {
+    pub(crate) tag: Tag,
     start: Nanos,
-    extra: u32,
-    /// Since when the span's time is its own to give to the span below.
-    counted_from: Nanos,
     /// Time in which something ran above.
-    covered: Nanos,
+    pub(crate) covered: Nanos,
+    /// Since when the span's time is its own to give to the span below.
+    pub(crate) counted_from: Nanos,
+    extra: u32,
+    row: TrackId,
+    /// How many phases of the heap there are up to here, this one included.
+    phases: u8,
+    /// That number for a phase; 0 for what is none.
+    phase: u8,
+    irq: bool,
+}
+
+/// What the end of a span must have in common with its begin: the callsite, and how many gaps its stream has had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u64);
+
+impl Tag {
+    #[inline]
+    pub(crate) const fn new(callsite: u16, gaps: u32) -> Self {
+        Tag(callsite as u64 | (gaps as u64) << 32)
+    }
+
+    /// 0 for a hole.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    pub(crate) const fn callsite(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline]
+    pub(crate) const fn is_hole(self) -> bool {
+        self.callsite() == 0
+    }
+
+    #[inline]
+    const fn gaps(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+impl Level {
+    const fn new(tag: Tag, row: TrackId) -> Self {
+        let extra = u32::MAX;
+        Level { tag, start: 0, covered: 0, counted_from: 0, extra, row, phases: 0, phase: 0, irq: false }
+    }
+
+    /// How many phases of the heap there are up to here.
+    #[inline]
+    pub(crate) fn phases(&self) -> usize {
+        self.phases.into()
+    }
+
+    /// A span begins here, above `below`.
+    #[inline]
+    pub(crate) fn begin(&mut self, below: &Level, tag: Tag, time: Nanos, category: Category, extra: u32) {
+        let heap = category == Category::Heap;
+        let phases = below.phases.saturating_add(u8::from(heap));
+        (self.tag, self.start, self.covered, self.counted_from, self.extra) = (tag, time, 0, time, extra);
+        (self.phases, self.phase) = (phases, if heap { phases } else { 0 });
+        self.irq = category == Category::Interrupt;
+    }
 }
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stack {
-    frames: Vec<Frame>,
+    /// The root, which stands for no span, and above it the levels that there have been.
+    pub(crate) levels: Vec<Level>,
+    /// How many levels above the root are in use; the uppermost is no hole.
+    pub(crate) depth: usize,
     rows: Vec<TrackId>,
     pub(crate) instants: Option<TrackId>,
+    /// Its rows do not know yet what is open in them.
+    touched: bool,
 }
 
 impl Stack {
@@ -48,33 +107,53 @@ impl Stack {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.frames.capacity() * size_of::<Frame>() + self.rows.capacity() * size_of::<TrackId>()
+        self.levels.capacity() * size_of::<Level>() + self.rows.capacity() * size_of::<TrackId>()
+    }
+
+    /// The spans that are open, and holes, the outermost first.
+    fn open(&self) -> &[Level] {
+        self.levels.get(1..=self.depth).unwrap_or(&[])
+    }
+
+    /// Makes room for a level above those in use.
+    #[cold]
+    fn deeper(&mut self, tracks: &mut Tracks, owner: Owner, cpu: u32) {
+        if self.levels.is_empty() {
+            self.levels.push(Level::new(Tag::new(ROOT, 0), Tracks::NONE));
+        }
+        let depth = self.levels.len() - 1;
+        if depth == self.rows.len() {
+            let depth = u16::try_from(depth).unwrap_or(u16::MAX);
+            self.rows.push(tracks.add(match owner {
+                Owner::Cpu => TrackKind::CpuSpans { cpu, depth },
+                Owner::Task(task) => TrackKind::TaskSpans { task, depth },
+            }));
+        }
+        let row = self.rows.get(depth).copied().unwrap_or(Tracks::NONE);
+        self.levels.push(Level::new(Tag::new(0, 0), row));
     }
 
     fn find(&self, callsite: u16) -> Option<usize> {
-        self.frames.iter().rposition(|frame| frame.callsite == callsite)
-    }
-
-    /// The innermost open span below `index`.
-    fn below(&mut self, index: usize) -> Option<&mut Frame> {
-        self.frames.get_mut(..index)?.iter_mut().rev().find(|frame| frame.callsite != 0)
+        Some(1 + self.open().iter().rposition(|level| level.tag.callsite() == callsite)?)
     }
 
     /// Takes the span at `index` away and settles whose time it was; returns it with what covered it added up.
-    fn take(&mut self, index: usize, end: Nanos) -> Option<Frame> {
-        let mut taken = *self.frames.get(index)?;
-        if let Some(above) = self.frames.get_mut(index + 1..)?.iter_mut().find(|frame| frame.callsite != 0) {
+    fn take(&mut self, index: usize, end: Nanos) -> Option<Level> {
+        let mut taken = *self.levels.get(index)?;
+        if let Some(above) = self.levels.get_mut(index + 1..=self.depth)?.iter_mut().find(|level| !level.tag.is_hole())
+        {
             taken.covered += end - above.counted_from;
             above.counted_from = end;
         }
-        if let Some(below) = self.below(index) {
+        // The root is nobody's, and never a hole.
+        if let Some(below) = self.levels.get_mut(..index)?.iter_mut().rev().find(|level| !level.tag.is_hole()) {
             below.covered += end - taken.counted_from;
         }
-        if let Some(frame) = self.frames.get_mut(index) {
-            frame.callsite = 0;
+        if let Some(level) = self.levels.get_mut(index) {
+            level.tag = Tag::new(0, 0);
         }
-        while self.frames.last().is_some_and(|frame| frame.callsite == 0) {
-            self.frames.pop();
+        while self.levels.get(self.depth).is_some_and(|level| level.tag.is_hole()) {
+            self.depth -= 1;
         }
         Some(taken)
     }
@@ -82,9 +161,49 @@ impl Stack {
 
 /// Whose stack.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
+pub(crate) enum Owner {
     Cpu,
     Task(TaskRef),
+}
+
+/// A span that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    start: Nanos,
+    end: Nanos,
+    /// The part of it in which something ran above.
+    covered: Nanos,
+    extra: u32,
+    row: TrackId,
+    callsite: u16,
+    /// As [`Level::phase`].
+    phase: u8,
+}
+
+/// Spans that have ended and are not in their rows yet. Whoever puts another one into a row settles these before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    /// As long as it may become.
+    pub(crate) list: Vec<Ended>,
+    /// How many there are.
+    pub(crate) len: usize,
+}
+
+impl Pending {
+    pub(crate) fn new() -> Self {
+        Pending { list: vec![Ended::NONE; 512], len: 0 }
+    }
+}
+
+impl Ended {
+    const NONE: Ended = Ended { start: 0, end: 0, covered: 0, extra: 0, row: Tracks::NONE, callsite: 0, phase: 0 };
+
+    /// The span of `level`, which ended at `end`.
+    #[inline]
+    pub(crate) fn of(level: &Level, end: Nanos) -> Self {
+        let &Level { tag, start, covered, extra, row, phase, .. } = level;
+        Ended { start, end, covered, extra, row, callsite: tag.callsite(), phase }
+    }
 }
 
 /// What is special about a span's category.
@@ -99,205 +218,221 @@ pub(crate) enum Category {
 }
 
 impl Trace {
-    fn owner(stream: &Stream) -> Owner {
+    #[inline]
+    pub(crate) fn owner(stream: &Stream) -> Owner {
         match stream.current {
             Current::Task(task) if stream.irq_depth == 0 => Owner::Task(task),
             _ => Owner::Cpu,
         }
     }
 
-    fn stack(&mut self, stream: usize, owner: Owner) -> Option<&mut Stack> {
+    #[inline]
+    fn stack<'a>(stacks: &'a mut [Stack], stream: &'a mut Stream, owner: Owner) -> Option<&'a mut Stack> {
         match owner {
-            Owner::Cpu => self.streams.get_mut(stream).map(|stream| &mut stream.stack),
-            Owner::Task(task) => self.stacks.get_mut(task.0 as usize),
+            Owner::Cpu => Some(&mut stream.stack),
+            Owner::Task(task) => stacks.get_mut(task.0 as usize),
         }
     }
 
+    /// The stack of `owner`, which is going to change.
     #[inline]
-    pub(crate) fn span_begin(&mut self, at: usize, time: Nanos, callsite: u16, category: Category, extra: u32) {
-        let Trace { streams, stacks, tracks, .. } = self;
-        let Some(stream) = streams.get_mut(at) else { return };
+    pub(crate) fn touch<'a>(
+        (stacks, touched): (&'a mut [Stack], &mut Vec<TaskRef>),
+        stream: &'a mut Stream,
+        owner: Owner,
+    ) -> Option<&'a mut Stack> {
+        let stack = Self::stack(stacks, stream, owner)?;
+        if let Owner::Task(task) = owner
+            && !stack.touched
+        {
+            touched.push(task);
+        }
+        stack.touched = true;
+        Some(stack)
+    }
+
+    /// Tells the rows of the stacks that have changed what is open in them.
+    pub(crate) fn show_open(&mut self, stream: &mut Stream) {
+        self.settle_pending(stream);
+        let Trace { stacks, touched, tracks, .. } = self;
+        let of_tasks = touched.drain(..).map(Owner::Task);
+        for owner in of_tasks.chain([Owner::Cpu]) {
+            let Some(stack) = Self::stack(stacks, stream, owner).filter(|stack| stack.touched) else { continue };
+            stack.touched = false;
+            let mut open = stack.open().iter().map(|level| (!level.tag.is_hole()).then_some(level));
+            for &row in &stack.rows {
+                let level = open.next().flatten();
+                match (tracks.row_with_open(row), level) {
+                    (Some(row), Some(level)) => row.begin(level.start, level.tag.callsite(), level.extra),
+                    (Some(row), None) => row.abandon(),
+                    (None, _) => {}
+                }
+            }
+        }
+    }
+
+    /// Counts an event of a callsite.
+    #[inline]
+    pub(crate) fn count(&mut self, callsite: u16) {
+        if let Some(times) = self.times.get_mut(usize::from(callsite)) {
+            times.count += 1;
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) fn span_begin(
+        &mut self,
+        stream: &mut Stream,
+        time: Nanos,
+        callsite: u16,
+        category: Category,
+        extra: u32,
+    ) {
         let irq = category == Category::Interrupt;
         let owner = if irq { Owner::Cpu } else { Self::owner(stream) };
         let (gaps, cpu) = (stream.gap_count(), stream.cpu);
         stream.irq_depth += u32::from(irq);
-        let stack = match owner {
-            Owner::Cpu => &mut stream.stack,
-            Owner::Task(task) => match stacks.get_mut(task.0 as usize) {
-                Some(stack) => stack,
-                None => return,
-            },
-        };
-        let depth = stack.frames.len();
-        if depth >= MAX_DEPTH {
+        let Trace { stacks, touched, tracks, .. } = self;
+        let Some(stack) = Self::touch((stacks, touched), stream, owner) else { return };
+        if stack.depth >= MAX_DEPTH {
             stream.irq_depth -= u32::from(irq);
             self.too_deep += 1;
+            self.count(callsite);
             return;
         }
-        let phase = if category == Category::Heap {
-            1 + u8::try_from(stack.frames.iter().filter(|frame| frame.phase > 0).count()).unwrap_or(u8::MAX - 1)
-        } else {
-            0
+        while stack.levels.len() < stack.depth + 2 {
+            stack.deeper(tracks, owner, cpu);
+        }
+        let Some([below, level]) = stack.levels.get_mut(stack.depth..).and_then(|levels| levels.first_chunk_mut())
+        else {
+            return;
         };
-        if depth == stack.rows.len() {
-            let depth = u16::try_from(depth).unwrap_or(u16::MAX);
-            stack.rows.push(tracks.add(match owner {
-                Owner::Cpu => TrackKind::CpuSpans { cpu, depth },
-                Owner::Task(task) => TrackKind::TaskSpans { task, depth },
-            }));
-        }
-        if let Some(row) = stack.rows.get(depth).and_then(|&id| tracks.row_with_open(id)) {
-            row.begin(time, callsite, extra);
-        }
-        stack.frames.push(Frame { callsite, irq, phase, gaps, start: time, extra, counted_from: time, covered: 0 });
+        level.begin(below, Tag::new(callsite, gaps), time, category, extra);
+        stack.depth += 1;
     }
 
-    #[inline]
-    pub(crate) fn span_end(&mut self, at: usize, time: Nanos, callsite: u16, category: Category) {
-        if category == Category::Ordinary && self.end_innermost(at, time, callsite) {
-            return;
-        }
-        let Some(stream) = self.streams.get(at) else { return };
+    #[inline(never)]
+    pub(crate) fn span_end(&mut self, stream: &mut Stream, time: Nanos, callsite: u16, category: Category) {
         let first = if category == Category::Interrupt { Owner::Cpu } else { Self::owner(stream) };
         // A future that is done gives up its guards after its last poll.
         let closing = stream.closing.map(Owner::Task);
         for owner in [Some(first), closing].into_iter().flatten() {
-            if let Some(index) = self.stack(at, owner).and_then(|stack| stack.find(callsite)) {
-                self.close(at, owner, index, time);
+            if let Some(index) = Self::stack(&mut self.stacks, stream, owner).and_then(|stack| stack.find(callsite)) {
+                self.close(stream, owner, index, time);
                 return;
             }
         }
         self.orphan_ends += 1;
     }
 
-    /// What nearly every end is: of the innermost span of a task, with no gap since it began. `false` if it is not.
-    #[inline]
-    fn end_innermost(&mut self, at: usize, time: Nanos, callsite: u16) -> bool {
-        let Trace { streams, stacks, tracks, times, .. } = self;
-        let Some(stream) = streams.get(at) else { return false };
-        let Owner::Task(task) = Self::owner(stream) else { return false };
-        let Some(stack) = stacks.get_mut(task.0 as usize) else { return false };
-        let Some(&Frame { callsite: top, gaps, start, counted_from, covered, .. }) = stack.frames.last() else {
-            return false;
-        };
-        if top != callsite || gaps != stream.gap_count() {
-            return false;
-        }
-        stack.frames.pop();
-        let row = stack.rows.get(stack.frames.len()).copied().unwrap_or(Tracks::NONE);
-        while let Some(below) = stack.frames.last_mut() {
-            if below.callsite != 0 {
-                below.covered += time - counted_from;
-                break;
-            }
-            stack.frames.pop();
-        }
-        if let Some(row) = tracks.row(row) {
-            row.end(time, false);
-        } else if let Some(row) = tracks.row_with_open(row) {
-            row.abandon();
-        }
-        let duration = (time - start).max(0);
-        if let Some(times) = times.get_mut(usize::from(callsite)) {
-            times.ended(duration, (duration - covered).max(0), false);
-        }
-        true
-    }
-
     /// Ends the span at `index`, and before it what a gap left open above it.
-    fn close(&mut self, at: usize, owner: Owner, index: usize, time: Nanos) {
-        let gaps = self.streams.get(at).map_or(0, Stream::gap_count);
-        while let Some(stack) = self.stack(at, owner) {
-            let stale = |(i, frame): (usize, &Frame)| {
-                (i > index && frame.callsite != 0 && frame.gaps < gaps).then_some((i, frame.gaps))
+    fn close(&mut self, stream: &mut Stream, owner: Owner, index: usize, time: Nanos) {
+        let gaps = stream.gap_count();
+        while let Some(stack) = Self::stack(&mut self.stacks, stream, owner) {
+            let stale = |(i, level): (usize, &Level)| {
+                (i > index && !level.tag.is_hole() && level.tag.gaps() < gaps).then_some((i, level.tag.gaps()))
             };
-            let Some((above, seen)) = stack.frames.iter().enumerate().rev().find_map(stale) else { break };
-            let cut = self.streams.get(at).and_then(|stream| stream.gap_after(seen)).unwrap_or(time);
-            self.end_frame(at, owner, above, cut, true);
+            let Some((above, seen)) =
+                stack.open().iter().enumerate().rev().find_map(|(i, level)| stale((i + 1, level)))
+            else {
+                break;
+            };
+            let cut = stream.gap_after(seen).unwrap_or(time);
+            self.end_level(stream, owner, above, cut, true);
         }
-        let uncertain =
-            self.stack(at, owner).and_then(|stack| stack.frames.get(index)).is_some_and(|frame| frame.gaps < gaps);
-        self.end_frame(at, owner, index, time, uncertain);
+        let stack = Self::stack(&mut self.stacks, stream, owner);
+        let uncertain = stack.and_then(|stack| stack.levels.get(index)).is_some_and(|level| level.tag.gaps() < gaps);
+        self.end_level(stream, owner, index, time, uncertain);
     }
 
-    fn end_frame(&mut self, at: usize, owner: Owner, index: usize, time: Nanos, uncertain: bool) {
-        let Trace { streams, stacks, tracks, times, .. } = self;
-        let Some(stream) = streams.get_mut(at) else { return };
-        let stack = match owner {
-            Owner::Cpu => Some(&mut stream.stack),
-            Owner::Task(task) => stacks.get_mut(task.0 as usize),
-        };
-        let Some(stack) = stack else { return };
-        let row = stack.rows.get(index).copied().unwrap_or(Tracks::NONE);
-        let Some(frame) = stack.take(index, time) else { return };
-        if let Some(row) = tracks.row(row) {
-            row.end(time, uncertain);
-        } else if let Some(row) = tracks.row_with_open(row) {
-            row.abandon();
-        }
-        let duration = (time - frame.start).max(0);
-        if let Some(times) = times.get_mut(usize::from(frame.callsite)) {
-            times.ended(duration, (duration - frame.covered).max(0), uncertain);
-        }
-        if frame.phase > 0 {
-            let depth = usize::from(frame.phase) - 1;
-            while stream.phases.len() <= depth {
-                let depth = u16::try_from(stream.phases.len()).unwrap_or(u16::MAX);
-                stream.phases.push(tracks.add(TrackKind::Phases { cpu: stream.cpu, depth }));
-            }
-            if let Some(row) = stream.phases.get(depth).and_then(|&id| tracks.row(id)) {
-                row.push(frame.start, time, frame.callsite, frame.extra);
-            }
-        }
-        if frame.irq {
+    fn end_level(&mut self, stream: &mut Stream, owner: Owner, index: usize, time: Nanos, uncertain: bool) {
+        self.settle_pending(stream);
+        let Trace { stacks, touched, .. } = self;
+        let Some(stack) = Self::touch((stacks, touched), stream, owner) else { return };
+        let Some(level) = stack.take(index, time) else { return };
+        self.ended(stream, &Ended::of(&level, time), uncertain);
+        if level.irq {
             stream.irq_depth = stream.irq_depth.saturating_sub(1);
             // What it interrupted was not running meanwhile.
             if let (0, Current::Task(task)) = (stream.irq_depth, stream.current)
-                && let Some(stack) = stacks.get_mut(task.0 as usize)
-                && let Some(top) = stack.frames.last_mut()
+                && let Some(stack) = self.stacks.get_mut(task.0 as usize)
+                && let Some(top) = stack.levels.get_mut(stack.depth)
             {
-                top.covered += duration;
+                top.covered += (time - level.start).max(0);
             }
+        }
+    }
+
+    /// Keeps the spans that have ended and are not kept yet.
+    pub(crate) fn settle_pending(&mut self, stream: &mut Stream) {
+        let list = std::mem::take(&mut self.pending.list);
+        for span in list.iter().take(self.pending.len) {
+            self.ended(stream, span, false);
+        }
+        self.pending = Pending { list, len: 0 };
+    }
+
+    /// Keeps a span that has ended. One stack's spans come in the order of their ends.
+    #[inline]
+    fn ended(&mut self, stream: &mut Stream, span: &Ended, uncertain: bool) {
+        let Ended { start, end, covered, extra, row, callsite, phase } = *span;
+        if let Some(row) = self.tracks.row(row) {
+            row.append(start, end, callsite, extra, uncertain);
+        }
+        if let Some(times) = self.times.get_mut(usize::from(callsite)) {
+            let duration = (end - start).max(0);
+            times.ended(duration, (duration - covered).max(0), uncertain);
+        }
+        if phase > 0 {
+            self.phase(stream, span);
+        }
+    }
+
+    /// Shows a phase of the heap in its vCPU's lane.
+    fn phase(&mut self, stream: &mut Stream, span: &Ended) {
+        let depth = usize::from(span.phase) - 1;
+        while stream.phases.len() <= depth {
+            let depth = u16::try_from(stream.phases.len()).unwrap_or(u16::MAX);
+            stream.phases.push(self.tracks.add(TrackKind::Phases { cpu: stream.cpu, depth }));
+        }
+        if let Some(row) = stream.phases.get(depth).and_then(|&id| self.tracks.row(id)) {
+            row.push(span.start, span.end, span.callsite, span.extra);
         }
     }
 
     /// After a gap no interrupt runs any more: what was open on the vCPU's stack from the first one on is cut off.
-    pub(crate) fn abandon_interrupts(&mut self, at: usize, time: Nanos) {
-        while let Some(stream) = self.streams.get(at)
-            && stream.stack.frames.iter().any(|frame| frame.irq && frame.callsite != 0)
-        {
-            let top = stream.stack.frames.len() - 1;
-            self.end_frame(at, Owner::Cpu, top, time, true);
+    pub(crate) fn abandon_interrupts(&mut self, stream: &mut Stream, time: Nanos) {
+        while stream.stack.open().iter().any(|level| level.irq && !level.tag.is_hole()) {
+            self.end_level(stream, Owner::Cpu, stream.stack.depth, time, true);
         }
     }
 
     /// Ends what a task left open that is done: at `time`, or at the first gap since it began.
-    pub(crate) fn close_all(&mut self, at: usize, task: TaskRef, time: Nanos) {
+    pub(crate) fn close_all(&mut self, stream: &mut Stream, task: TaskRef, time: Nanos) {
         while let Some(stack) = self.stacks.get(task.0 as usize)
-            && let Some(top) = stack.frames.len().checked_sub(1)
+            && let Some(top) = stack.open().last()
         {
-            let seen = stack.frames.get(top).map_or(0, |frame| frame.gaps);
-            let gap = self.streams.get(at).and_then(|stream| stream.gap_after(seen));
-            self.end_frame(at, Owner::Task(task), top, gap.unwrap_or(time), gap.is_some());
+            let gap = stream.gap_after(top.tag.gaps());
+            self.end_level(stream, Owner::Task(task), stack.depth, gap.unwrap_or(time), gap.is_some());
         }
         // Nothing will begin here again.
         if let Some(stack) = self.stacks.get_mut(task.0 as usize) {
-            stack.frames = Vec::new();
+            (stack.levels, stack.depth) = (Vec::new(), 0);
         }
     }
 
     /// An instant of whatever runs.
     #[inline]
-    pub(crate) fn instant(&mut self, at: usize, time: Nanos, callsite: u16, extra: u32) {
-        let Trace { streams, stacks, tracks, .. } = self;
-        let Some(stream) = streams.get_mut(at) else { return };
-        let owner = Self::owner(stream);
-        let (stack, kind) = match owner {
-            Owner::Cpu => (Some(&mut stream.stack), TrackKind::CpuInstants { cpu: stream.cpu }),
-            Owner::Task(task) => (stacks.get_mut(task.0 as usize), TrackKind::TaskInstants { task }),
-        };
-        let Some(stack) = stack else { return };
-        let id = *stack.instants.get_or_insert_with(|| tracks.add(kind));
+    pub(crate) fn instant(&mut self, stream: &mut Stream, time: Nanos, callsite: u16, extra: u32) {
+        let Trace { stacks, tracks, .. } = self;
+        let (owner, cpu) = (Self::owner(stream), stream.cpu);
+        let Some(stack) = Self::stack(stacks, stream, owner) else { return };
+        let id = *stack.instants.get_or_insert_with(|| {
+            tracks.add(match owner {
+                Owner::Cpu => TrackKind::CpuInstants { cpu },
+                Owner::Task(task) => TrackKind::TaskInstants { task },
+            })
+        });
         if let Some(row) = tracks.row(id) {
             row.push(time, time, callsite, extra);
         }
@@ -306,6 +441,7 @@ impl Trace {
     /// Spans that have begun and not ended, by callsite.
     pub(crate) fn open_spans(&self) -> impl Iterator<Item = u16> {
         let stacks = self.stacks.iter().chain(self.streams.iter().map(|stream| &stream.stack));
-        stacks.flat_map(|stack| stack.frames.iter().map(|frame| frame.callsite)).filter(|&callsite| callsite != 0)
+        let levels = stacks.flat_map(|stack| stack.open()).filter(|level| !level.tag.is_hole());
+        levels.map(|level| level.tag.callsite())
     }
 }

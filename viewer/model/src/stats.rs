@@ -17,10 +17,8 @@ use crate::trace::{TaskRef, Trace, TrackKind};
 /// The account of one callsite, kept while events come in.
 #[derive(Clone, Debug, Default)]
 pub struct CallsiteTimes {
-    /// Its events; of spans only the begins.
+    /// Its events; of spans those that have ended.
     pub count: u64,
-    /// Spans that ended.
-    pub ended: u64,
     /// Spans among them that were open across a gap.
     pub uncertain: u64,
     /// Time in spans.
@@ -34,7 +32,7 @@ pub struct CallsiteTimes {
 impl CallsiteTimes {
     #[inline]
     pub(crate) fn ended(&mut self, duration: Nanos, own: Nanos, uncertain: bool) {
-        self.ended += 1;
+        self.count += 1;
         if uncertain {
             self.uncertain += 1;
             return;
@@ -280,12 +278,7 @@ fn discarded(trace: &Trace) -> DiscardedStats {
 }
 
 fn callsites(trace: &Trace) -> Vec<CallsiteStats> {
-    let mut open = vec![0u64; usize::from(MAX_CALLSITES)];
-    for callsite in trace.open_spans() {
-        if let Some(count) = open.get_mut(usize::from(callsite)) {
-            *count += 1;
-        }
-    }
+    let open = open_by_callsite(trace);
     let mut list: Vec<_> = trace
         .description
         .callsites()
@@ -293,11 +286,12 @@ fn callsites(trace: &Trace) -> Vec<CallsiteStats> {
         .filter_map(|callsite| {
             let times = trace.times.get(usize::from(callsite.id))?;
             let timed = times.durations.count();
-            (times.count + times.ended > 0).then(|| CallsiteStats {
+            let open = open.get(usize::from(callsite.id)).copied().unwrap_or(0);
+            (times.count + open > 0).then(|| CallsiteStats {
                 name: callsite.name.to_string(),
                 kind: callsite.kind.text(),
-                count: times.count,
-                open: open.get(usize::from(callsite.id)).copied().unwrap_or(0),
+                count: times.count + open,
+                open,
                 uncertain: times.uncertain,
                 total_ns: times.total_nanos,
                 self_ns: times.self_nanos,
@@ -310,6 +304,17 @@ fn callsites(trace: &Trace) -> Vec<CallsiteStats> {
         .collect();
     list.sort_by(|a, b| b.total_ns.cmp(&a.total_ns).then(b.count.cmp(&a.count)).then(a.name.cmp(&b.name)));
     list
+}
+
+/// How many spans of each callsite have not ended.
+pub(crate) fn open_by_callsite(trace: &Trace) -> Vec<u64> {
+    let mut open = vec![0; usize::from(MAX_CALLSITES)];
+    for callsite in trace.open_spans() {
+        if let Some(count) = open.get_mut(usize::from(callsite)) {
+            *count += 1;
+        }
+    }
+    open
 }
 
 fn task(trace: &Trace, index: TaskRef) -> TaskStats {

@@ -154,18 +154,17 @@ impl Tasks {
 
 impl Trace {
     /// The living task of this number, a new one if there is none.
-    pub(crate) fn task_of(&mut self, at: usize, number: u16, time: Nanos) -> Option<TaskRef> {
+    pub(crate) fn task_of(&mut self, stream: &Stream, number: u16, time: Nanos) -> Option<TaskRef> {
         match self.tasks.current(number) {
             Some(task) if self.task(task).is_some_and(|task| task.done.is_none()) => Some(task),
-            _ => self.new_task(at, number, time),
+            _ => self.new_task(stream, number, time),
         }
     }
 
-    fn new_task(&mut self, at: usize, number: u16, time: Nanos) -> Option<TaskRef> {
+    fn new_task(&mut self, stream: &Stream, number: u16, time: Nanos) -> Option<TaskRef> {
         if number == 0 {
             return None;
         }
-        let stream = self.streams.get(at)?;
         if self.tasks.list.len() >= self.tasks.max_tasks {
             self.tasks.refused += 1;
             return None;
@@ -203,8 +202,8 @@ impl Trace {
     }
 
     /// `task` is in `state` from `time` on.
-    fn enter(&mut self, at: usize, task: TaskRef, time: Nanos, state: State, extra: u32) {
-        let (Some(stream), Some(known)) = (self.streams.get(at), self.tasks.get_mut(task)) else { return };
+    fn enter(&mut self, stream: &Stream, task: TaskRef, time: Nanos, state: State, extra: u32) {
+        let Some(known) = self.tasks.get_mut(task) else { return };
         // Of a task that a gap has passed over, only the time before the gap is known.
         let gap = if known.cpu == stream.cpu { stream.gap_after(known.gaps) } else { None };
         let until = gap.unwrap_or(time).max(known.since);
@@ -242,37 +241,50 @@ impl Trace {
         }
     }
 
-    pub(crate) fn on_spawn(&mut self, at: usize, time: Nanos, number: u16, name: Option<u16>, parent: Option<u16>) {
+    pub(crate) fn on_spawn(
+        &mut self,
+        stream: &mut Stream,
+        time: Nanos,
+        number: u16,
+        name: Option<u16>,
+        parent: Option<u16>,
+    ) {
         if let Some(old) = self.tasks.current(number)
             && self.task(old).is_some_and(|task| task.done.is_none())
         {
             // Its end was lost, or the number forged.
-            self.finish(at, old, time);
-            self.close_all(at, old, time);
+            self.finish(stream, old, time);
+            self.close_all(stream, old, time);
         }
         let parent = parent.and_then(|number| self.tasks.current(number));
-        let Some(task) = self.new_task(at, number, time) else { return };
+        let Some(task) = self.new_task(stream, number, time) else { return };
         if let Some(known) = self.tasks.get_mut(task) {
             known.name = name;
             known.parent = parent;
             known.spawned = Some(time);
         }
-        self.enter(at, task, time, State::Idle, NO_NAME);
+        self.enter(stream, task, time, State::Idle, NO_NAME);
     }
 
     /// What the spawn said, for a task whose spawn was not seen.
-    pub(crate) fn on_alive(&mut self, at: usize, time: Nanos, number: u16, name: Option<u16>, parent: Option<u16>) {
+    pub(crate) fn on_alive(
+        &mut self,
+        stream: &mut Stream,
+        time: Nanos,
+        number: u16,
+        name: Option<u16>,
+        parent: Option<u16>,
+    ) {
         let parent = parent.and_then(|number| self.tasks.current(number));
-        let Some(task) = self.task_of(at, number, time) else { return };
+        let Some(task) = self.task_of(stream, number, time) else { return };
         if let Some(known) = self.tasks.get_mut(task) {
             known.name = known.name.or(name);
             known.parent = known.parent.or(parent);
         }
     }
 
-    pub(crate) fn on_ready(&mut self, at: usize, time: Nanos, number: u16) {
-        let Some(task) = self.task_of(at, number, time) else { return };
-        let Some(stream) = self.streams.get_mut(at) else { return };
+    pub(crate) fn on_ready(&mut self, stream: &mut Stream, time: Nanos, number: u16) {
+        let Some(task) = self.task_of(stream, number, time) else { return };
         let from = stream.actor();
         if self.tracks.take_room() {
             stream.wake(time, from, task);
@@ -283,18 +295,16 @@ impl Trace {
             // It will be ready when this poll ends.
             State::Running => known.woken = Some(from),
             State::Ready if known.gaps == stream.gap_count() => {}
-            _ => self.enter(at, task, time, State::Ready, from.pack()),
+            _ => self.enter(stream, task, time, State::Ready, from.pack()),
         }
     }
 
-    pub(crate) fn on_poll(&mut self, at: usize, time: Nanos, number: u16) {
-        self.leave(at, time, None);
-        let task = self.task_of(at, number, time);
-        let Some(stream) = self.streams.get_mut(at) else { return };
+    pub(crate) fn on_poll(&mut self, stream: &mut Stream, time: Nanos, number: u16) {
+        self.leave(stream, time, None);
+        let task = self.task_of(stream, number, time);
         if let Some(closing) = stream.closing.take() {
-            self.close_all(at, closing, time);
+            self.close_all(stream, closing, time);
         }
-        let Some(stream) = self.streams.get_mut(at) else { return };
         let Some(task) = task else {
             stream.current = Current::Unknown;
             return;
@@ -304,7 +314,7 @@ impl Trace {
         if let Some(row) = self.tracks.row_with_open(lane) {
             row.begin(time, number, task.0);
         }
-        self.enter(at, task, time, State::Running, cpu);
+        self.enter(stream, task, time, State::Running, cpu);
         if let Some(known) = self.tasks.get_mut(task) {
             known.polls += 1;
             known.waits_for = None;
@@ -313,61 +323,47 @@ impl Trace {
     }
 
     /// The current poll ends, of task `number` where the event says so.
-    fn leave(&mut self, at: usize, time: Nanos, number: Option<u16>) -> Option<TaskRef> {
-        let stream = self.streams.get_mut(at)?;
+    fn leave(&mut self, stream: &mut Stream, time: Nanos, number: Option<u16>) -> Option<TaskRef> {
         let lane = stream.lane;
         let current = std::mem::replace(&mut stream.current, Current::Scheduler);
         let task = match (current, number) {
             (Current::Task(task), _) => Some(task),
             // The poll began within a gap: from here on the task is known again.
-            (_, Some(number)) => self.task_of(at, number, time),
+            (_, Some(number)) => self.task_of(stream, number, time),
             _ => None,
         }?;
-        match self.tracks.row(lane) {
-            Some(row) => row.end(time, false),
-            None => {
-                if let Some(row) = self.tracks.row_with_open(lane) {
-                    row.abandon();
-                }
-            }
-        }
+        self.tracks.end_open(lane, time, false);
         let known = self.tasks.get_mut(task)?;
         match known.woken.take() {
-            Some(from) => self.enter(at, task, time, State::Ready, from.pack()),
+            Some(from) => self.enter(stream, task, time, State::Ready, from.pack()),
             None => {
                 let waits_for = known.waits_for.map_or(NO_NAME, |(name, _)| u32::from(name));
-                self.enter(at, task, time, State::Idle, waits_for);
+                self.enter(stream, task, time, State::Idle, waits_for);
             }
         }
         Some(task)
     }
 
-    pub(crate) fn on_pending(&mut self, at: usize, time: Nanos, number: u16) {
-        self.leave(at, time, Some(number));
+    pub(crate) fn on_pending(&mut self, stream: &mut Stream, time: Nanos, number: u16) {
+        self.leave(stream, time, Some(number));
     }
 
-    pub(crate) fn on_switch(&mut self, at: usize, time: Nanos, number: u16) {
-        self.on_poll(at, time, number);
+    pub(crate) fn on_done(&mut self, stream: &mut Stream, time: Nanos, number: u16) {
+        let Some(task) = self.leave(stream, time, Some(number)) else { return };
+        self.finish(stream, task, time);
+        stream.closing = Some(task);
     }
 
-    pub(crate) fn on_done(&mut self, at: usize, time: Nanos, number: u16) {
-        let Some(task) = self.leave(at, time, Some(number)) else { return };
-        self.finish(at, task, time);
-        if let Some(stream) = self.streams.get_mut(at) {
-            stream.closing = Some(task);
-        }
-    }
-
-    fn finish(&mut self, at: usize, task: TaskRef, time: Nanos) {
-        self.enter(at, task, time, State::Done, 0);
+    fn finish(&mut self, stream: &Stream, task: TaskRef, time: Nanos) {
+        self.enter(stream, task, time, State::Done, 0);
         if let Some(known) = self.tasks.get_mut(task) {
             known.done = Some(time);
         }
     }
 
     /// The current task is about to wait for what `name` says: the name of an object it tried says more than another.
-    pub(crate) fn on_wait_for(&mut self, at: usize, name: u16, is_object: bool) {
-        if let Some(Current::Task(task)) = self.streams.get(at).map(|stream| stream.current)
+    pub(crate) fn on_wait_for(&mut self, stream: &mut Stream, name: u16, is_object: bool) {
+        if let Current::Task(task) = stream.current
             && let Some(task) = self.tasks.get_mut(task)
             && (is_object || !matches!(task.waits_for, Some((_, true))))
         {
@@ -376,8 +372,7 @@ impl Trace {
     }
 
     /// Who runs on a stream is not known from `from` on.
-    pub(crate) fn forget_current(&mut self, at: usize, from: Nanos) {
-        let Some(stream) = self.streams.get_mut(at) else { return };
+    pub(crate) fn forget_current(&mut self, stream: &mut Stream, from: Nanos) {
         let was = std::mem::replace(&mut stream.current, Current::Unknown);
         let lane = stream.lane;
         if matches!(was, Current::Task(_))
@@ -385,8 +380,8 @@ impl Trace {
         {
             row.end(from, true);
         }
-        if let Some(closing) = self.streams.get_mut(at).and_then(|stream| stream.closing.take()) {
-            self.close_all(at, closing, from);
+        if let Some(closing) = stream.closing.take() {
+            self.close_all(stream, closing, from);
         }
     }
 

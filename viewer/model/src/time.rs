@@ -22,6 +22,8 @@ pub struct TickScale {
     origin_ticks: u64,
     multiplier: u64,
     shift: u32,
+    /// Below it a distance from the origin is converted by one multiplication; 0 where none is.
+    simple: u64,
 }
 
 impl TickScale {
@@ -35,7 +37,9 @@ impl TickScale {
         while (GIGA << shift).div_ceil(hz) > u128::from(u64::MAX) {
             shift -= 1;
         }
-        TickScale { origin_ticks, multiplier: u64::try_from((GIGA << shift).div_ceil(hz)).unwrap_or(u64::MAX), shift }
+        let multiplier = u64::try_from((GIGA << shift).div_ceil(hz)).unwrap_or(u64::MAX);
+        // A clock of more than 1 GHz, in the trace's first years.
+        TickScale { origin_ticks, multiplier, shift, simple: if shift == 64 { 1 << 60 } else { 0 } }
     }
 
     /// The time of a full clock value. Rounded towards the origin, monotonic, never beyond [`MAX_NANOS`].
@@ -43,10 +47,14 @@ impl TickScale {
     #[inline]
     pub fn nanos_from_ticks(&self, ticks: u64) -> Nanos {
         let after = ticks.wrapping_sub(self.origin_ticks);
-        // A clock of more than 1 GHz, in the trace's first years: one multiplication.
-        if self.shift == 64 && after < 1 << 60 {
+        if after < self.simple {
             return high_half(u128::from(after) * u128::from(self.multiplier));
         }
+        self.nanos_from_any(after)
+    }
+
+    #[inline(never)]
+    fn nanos_from_any(&self, after: u64) -> Nanos {
         let delta = after.cast_signed();
         let nanos = (u128::from(delta.unsigned_abs()) * u128::from(self.multiplier)) >> self.shift;
         let nanos = Nanos::try_from(nanos).unwrap_or(MAX_NANOS).min(MAX_NANOS);

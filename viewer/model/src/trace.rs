@@ -26,7 +26,7 @@ use crate::lod::{View, Visible};
 use crate::logs::Logs;
 pub use crate::names::FieldValue;
 use crate::objects::Objects;
-use crate::spans::Stack;
+use crate::spans::{Pending, Stack};
 use crate::stats::CallsiteTimes;
 use crate::streams::Stream;
 use crate::tasks::{Task, Tasks};
@@ -143,6 +143,10 @@ pub struct Trace {
     pub(crate) tasks: Tasks,
     /// By task, in the order of [`Trace::tasks`].
     pub(crate) stacks: Vec<Stack>,
+    /// The tasks whose stacks have changed within the packet that is read.
+    pub(crate) touched: Vec<TaskRef>,
+    /// Of the packet that is read.
+    pub(crate) pending: Pending,
     pub(crate) streams: Vec<Stream>,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) flows: Flows,

@@ -7,6 +7,7 @@
 use crate::columns::Row;
 use crate::samples::Samples;
 use crate::tasks::State;
+use crate::time::Nanos;
 use crate::trace::{TaskRef, TrackId};
 
 /// What a track shows.
@@ -156,6 +157,16 @@ impl Tracks {
         match self.list.get_mut(id.0 as usize) {
             Some(Track { series: Series::Row(row), .. }) => Some(row),
             _ => None,
+        }
+    }
+
+    /// Ends what is open in a row, or forgets it where no further interval fits.
+    #[inline]
+    pub(crate) fn end_open(&mut self, id: TrackId, time: Nanos, uncertain: bool) {
+        if let Some(row) = self.row(id) {
+            row.end(time, uncertain);
+        } else if let Some(row) = self.row_with_open(id) {
+            row.abandon();
         }
     }
 

@@ -120,7 +120,8 @@ impl Leaf {
         shape |= extras.width.code() << EXTRAS | if extras.sparse { SPARSE } else { 0 };
         shape |= if uncertain == 0 { 0 } else { UNCERTAIN };
         let at = bytes.len().saturating_sub(PAD);
-        let len = widths.iter().map(|width| width.bytes(FAN_OUT)).sum::<usize>() + extras.len + usize::from(uncertain != 0);
+        let len =
+            widths.iter().map(|width| width.bytes(FAN_OUT)).sum::<usize>() + extras.len + usize::from(uncertain != 0);
         bytes.truncate(at);
         if len <= ORDINARY_BYTES {
             // Of a length that is known: no call.

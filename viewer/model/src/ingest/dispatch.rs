@@ -1,126 +1,142 @@
-//! One event to what it means: the hot path looks up its callsite's plan and does what the kind says.
+//! One event to what it means: the hot path looks up its plan and does what the kind says.
 
-use fata_wire::event::Event;
+use fata_wire::event::{Event, EventError};
 use fata_wire::field::{Kind, Value};
+use fata_wire::packet::{HEADER_BYTES, Packet};
+use fata_wire::u64_at;
 
-use super::Ingest;
+use super::cursor::Place;
+use super::plan::Plan;
+use super::{Ingest, run};
 use crate::flows::{FlowPoint, Passage};
 use crate::logs::LogRecord;
+use crate::streams::Stream;
 use crate::time::Nanos;
 use crate::trace::{Actor, Trace, TrackKind, Tracks};
 
 impl Ingest {
+    /// Follows the events of a packet: how many there were, and why there are no more, if that is no good reason.
+    pub(super) fn events(&mut self, stream: &mut Stream, packet: &Packet<'_>) -> (u64, Option<EventError>) {
+        let Ingest { trace, plans, one_by_one, .. } = self;
+        let content_bytes = usize::try_from(packet.header.content_size / 8).unwrap_or(0);
+        let content = packet.bytes.get(HEADER_BYTES..content_bytes).unwrap_or(&[]);
+        let mut place = Place { words: content.as_chunks().0, ticks: packet.header.timestamp_begin, events: 0 };
+        loop {
+            let next = match place.next(plans) {
+                Some(Ok(next)) => next,
+                Some(Err(error)) => return (place.events, Some(error)),
+                None => return (place.events, None),
+            };
+            if next.plan.kind == Some(Kind::Span) && !*one_by_one {
+                let after = run::run(trace, stream, plans, place);
+                if after.events > place.events {
+                    place = after;
+                    continue;
+                }
+            }
+            trace.event(stream, next.plan, &next.event);
+            place = next.after;
+        }
+    }
+}
+
+impl Trace {
+    /// Any event.
     #[inline]
-    pub(super) fn event(&mut self, at: usize, event: &Event<'_>) {
-        let callsite = event.id.callsite();
-        let trace = &mut self.trace;
-        let plan = self.plans.get(usize::from(callsite)).copied().unwrap_or_default();
-        let (Some(kind), Some(stream)) = (plan.kind, trace.streams.get_mut(at)) else {
-            trace.unknown_events += 1;
+    fn event(&mut self, stream: &mut Stream, plan: &Plan, event: &Event<'_>) {
+        let Some(kind) = plan.kind else {
+            self.unknown_events += 1;
             return;
         };
-        let time = trace.scale.nanos_from_ticks(event.ticks).max(stream.last);
+        let time = self.scale.nanos_from_ticks(event.ticks).max(stream.last);
         stream.last = time;
-        // Most events are ends and begins of spans: they are told apart before the table of all kinds is asked.
-        if kind == Kind::Span && event.id.is_end() {
-            trace.span_end(at, time, callsite, plan.category);
-            return;
-        }
-        if !event.id.is_end()
-            && let Some(times) = trace.times.get_mut(usize::from(callsite))
-        {
-            times.count += 1;
-        }
-        if kind == Kind::Span {
-            let extra = trace.args.keep(plan.packing, event.arg, event.payload);
-            trace.span_begin(at, time, callsite, plan.category, extra);
-            return;
+        if kind != Kind::Span && !event.id.is_end() {
+            self.count(event.id.callsite());
         }
         match kind {
             Kind::Clock | Kind::Name => {}
-            Kind::Poll => trace.on_poll(at, time, event.arg),
-            Kind::Pending => trace.on_pending(at, time, event.arg),
-            Kind::Done => trace.on_done(at, time, event.arg),
-            Kind::Switch => trace.on_switch(at, time, event.arg),
-            Kind::Ready => trace.on_ready(at, time, event.arg),
-            Kind::Spawn => self.spawn(at, time, event),
-            Kind::Alive => self.alive(at, time, event),
+            Kind::Span if event.id.is_end() => self.span_end(stream, time, event.id.callsite(), plan.category),
+            Kind::Span => {
+                let extra = self.args.keep(plan.packing, event.arg, event.payload);
+                self.span_begin(stream, time, event.id.callsite(), plan.category, extra);
+            }
+            Kind::Poll | Kind::Switch => self.on_poll(stream, time, event.arg),
+            Kind::Pending => self.on_pending(stream, time, event.arg),
+            Kind::Done => self.on_done(stream, time, event.arg),
+            Kind::Ready => self.on_ready(stream, time, event.arg),
+            Kind::Spawn => {
+                let (name, parent) = name_and_parent(self, event);
+                self.on_spawn(stream, time, event.arg, name, parent);
+            }
+            Kind::Alive => {
+                let (name, parent) = name_and_parent(self, event);
+                self.on_alive(stream, time, event.arg, name, parent);
+            }
             Kind::Exists => {
-                let name = names(trace, event).next();
-                trace.objects.exists(event.arg, callsite, name);
+                let name = names(self, event).next();
+                self.objects.exists(event.arg, event.id.callsite(), name);
             }
-            Kind::Counter => self.counter(at, time, event),
-            Kind::Log => {
-                let extra = trace.args.keep(plan.packing, event.arg, event.payload);
-                let task = match stream_task(trace, at) {
-                    _ if plan.numbered => event.arg,
-                    task => task,
-                };
-                if trace.tracks.take_room() {
-                    trace.logs.push(LogRecord { time, callsite, task, extra });
-                }
-                // A log stream has no tasks, and its records come late among those of the others.
-                if !plan.numbered {
-                    trace.instant(at, time, callsite, extra);
-                }
-            }
+            Kind::Counter => self.sample(stream, time, plan, event),
+            Kind::Log => self.log(stream, time, plan, event),
             _ => {
-                let extra = trace.args.keep(plan.packing, event.arg, event.payload);
-                trace.instant(at, time, callsite, extra);
-                self.other(at, time, kind, plan.flow_category, event);
+                let extra = self.args.keep(plan.packing, event.arg, event.payload);
+                self.instant(stream, time, event.id.callsite(), extra);
+                self.other(stream, time, kind, plan, event);
             }
         }
     }
 
     /// What an instant means besides.
-    fn other(&mut self, at: usize, time: Nanos, kind: Kind, flow_category: u16, event: &Event<'_>) {
-        let trace = &mut self.trace;
-        let Some(stream) = trace.streams.get(at) else { return };
-        let (actor, cpu) = (stream.actor(), stream.cpu);
+    #[inline]
+    fn other(&mut self, stream: &mut Stream, time: Nanos, kind: Kind, plan: &Plan, event: &Event<'_>) {
+        let actor = stream.actor();
         match kind {
             Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd => {
-                let Some(id) = first_value(trace, event).and_then(flow_id) else { return };
+                let Some(id) = first_value(plan, event).and_then(flow_id) else { return };
                 let passage = match kind {
                     Kind::FlowBegin => Passage::Begin,
                     Kind::FlowEnd => Passage::End,
                     _ => Passage::Step,
                 };
-                let point = FlowPoint { time, actor, callsite: event.id.callsite(), cpu, previous: None, id };
-                trace.flows.pass(passage, flow_category, id, point);
+                let callsite = event.id.callsite();
+                let point = FlowPoint { time, actor, callsite, cpu: stream.cpu, previous: None, id };
+                self.flows.pass(passage, plan.flow_category, id, point);
             }
-            Kind::WaitFor => trace.on_wait_for(at, event.arg, false),
+            Kind::WaitFor => self.on_wait_for(stream, event.arg, false),
             Kind::Create => {
-                let name = names(trace, event).next();
-                trace.objects.create(event.arg, event.id.callsite(), name, actor, time);
+                let name = names(self, event).next();
+                self.objects.create(event.arg, event.id.callsite(), name, actor, time);
             }
             Kind::Try => {
-                trace.objects.attempt(event.arg, actor, time);
-                if let Some(name) = trace.objects.name_of(event.arg) {
-                    trace.on_wait_for(at, name, true);
+                self.objects.attempt(event.arg, actor, time);
+                if let Some(name) = self.objects.name_of(event.arg) {
+                    self.on_wait_for(stream, name, true);
                 }
             }
-            Kind::Read => trace.objects.read(event.arg, actor, time),
-            Kind::Resolve => trace.objects.resolve(event.arg, actor, time),
-            Kind::Fail => trace.objects.fail(event.arg, time),
-            Kind::Signal => trace.objects.signal(event.arg, time),
-            Kind::Drop => trace.objects.drop_object(event.arg),
+            Kind::Read => self.objects.read(event.arg, actor, time),
+            Kind::Resolve => self.objects.resolve(event.arg, actor, time),
+            Kind::Fail => self.objects.fail(event.arg, time),
+            Kind::Signal => self.objects.signal(event.arg, time),
+            Kind::Drop => self.objects.drop_object(event.arg),
             _ => {}
         }
     }
 
-    fn spawn(&mut self, at: usize, time: Nanos, event: &Event<'_>) {
-        let (name, parent) = name_and_parent(&self.trace, event);
-        self.trace.on_spawn(at, time, event.arg, name, parent);
+    fn log(&mut self, stream: &mut Stream, time: Nanos, plan: &Plan, event: &Event<'_>) {
+        let callsite = event.id.callsite();
+        let extra = self.args.keep(plan.packing, event.arg, event.payload);
+        let task = if plan.numbered { event.arg } else { self.task_number(stream.actor()) };
+        if self.tracks.take_room() {
+            self.logs.push(LogRecord { time, callsite, task, extra });
+        }
+        // A log stream has no tasks, and its records come late among those of the others.
+        if !plan.numbered {
+            self.instant(stream, time, callsite, extra);
+        }
     }
 
-    fn alive(&mut self, at: usize, time: Nanos, event: &Event<'_>) {
-        let (name, parent) = name_and_parent(&self.trace, event);
-        self.trace.on_alive(at, time, event.arg, name, parent);
-    }
-
-    fn counter(&mut self, at: usize, time: Nanos, event: &Event<'_>) {
-        let trace = &mut self.trace;
-        let value = match first_value(trace, event) {
+    fn sample(&mut self, stream: &mut Stream, time: Nanos, plan: &Plan, event: &Event<'_>) {
+        let value = match first_value(plan, event) {
             Some(Value::U64(number) | Value::Flow(number)) => number as f64,
             Some(Value::I64(number)) => number as f64,
             Some(Value::F64(number)) => number,
@@ -128,7 +144,6 @@ impl Ingest {
             Some(Value::Task(number) | Value::Name(number) | Value::Object(number)) => f64::from(number),
             Some(Value::Str(_)) | None => return,
         };
-        let Some(stream) = trace.streams.get_mut(at) else { return };
         let (callsite, cpu) = (event.id.callsite(), stream.cpu);
         let index = usize::from(callsite);
         if stream.counters.len() <= index {
@@ -136,21 +151,31 @@ impl Ingest {
         }
         if let Some(id) = stream.counters.get_mut(index) {
             if *id == Tracks::NONE {
-                *id = trace.tracks.add(TrackKind::Counter { cpu, callsite });
+                *id = self.tracks.add(TrackKind::Counter { cpu, callsite });
             }
-            if let Some(samples) = trace.tracks.samples(*id) {
+            if let Some(samples) = self.tracks.samples(*id) {
                 samples.push(time, value);
             }
         }
     }
+
+    /// The number of a task, 0 for what is none.
+    fn task_number(&self, actor: Actor) -> u16 {
+        match actor {
+            Actor::Task(task) => self.task(task).map_or(0, |task| task.number),
+            _ => 0,
+        }
+    }
 }
 
-/// The number of the task that runs in a stream, 0 for none.
-fn stream_task(trace: &Trace, at: usize) -> u16 {
-    match trace.streams.get(at).map(|stream| stream.actor()) {
-        Some(Actor::Task(task)) => trace.task(task).map_or(0, |task| task.number),
-        _ => 0,
+/// The value of the first field, where it is a number.
+#[inline]
+fn first_value<'a>(plan: &Plan, event: &Event<'a>) -> Option<Value<'a>> {
+    let ty = plan.first?;
+    if ty.is_narrow() {
+        return Some(Value::of(ty, event.arg.into()));
     }
+    (!event.payload.is_empty()).then(|| Value::of(ty, u64_at(event.payload, 0)))
 }
 
 /// The values of an event's fields.
@@ -160,10 +185,6 @@ fn values<'a>(trace: &'a Trace, event: &Event<'a>) -> impl Iterator<Item = Value
     callsite.into_iter().flat_map(move |callsite| {
         callsite.wire_fields().values(arg, payload).map(|(_, value)| value).collect::<Vec<_>>()
     })
-}
-
-fn first_value<'a>(trace: &'a Trace, event: &Event<'a>) -> Option<Value<'a>> {
-    values(trace, event).next()
 }
 
 fn names<'a>(trace: &'a Trace, event: &Event<'a>) -> impl Iterator<Item = u16> + use<'a> {

@@ -1,0 +1,128 @@
+//! What to do with an event, looked up by its id alone: a table that is made from the description, once.
+//!
+//! Invariant: [`Plans::get`] of any id is a plan; one that nothing describes has no kind. An event whose header has its plan's
+//! [`shape`](Plan::shape) is finished and has exactly [`words`](Plan::words) words of payload.
+
+use fata_wire::event::{EventId, Header, MAX_CALLSITES, MAX_INLINE_WORDS};
+use fata_wire::field::{FieldType, Kind};
+
+use crate::args::Packing;
+use crate::description::{Callsite, Description};
+use crate::spans::Category;
+
+/// Ids of events: a begin and an end for each callsite.
+const IDS: usize = 2 * MAX_CALLSITES as usize;
+/// No header has it.
+const NO_SHAPE: u8 = u8::MAX;
+
+/// What to do with the events of an id. Of a length by which a table is quickly looked into.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(16))]
+pub(super) struct Plan {
+    /// `None` where nothing describes the callsite.
+    pub(super) kind: Option<Kind>,
+    /// What the header says of the length of an event whose callsite always has the same; [`NO_SHAPE`] for others.
+    pub(super) shape: u8,
+    /// The same for spans that a [run](super::run) may take; [`NO_SHAPE`] for all else.
+    pub(super) run_shape: u8,
+    /// The payload's length in words, where the header has this shape.
+    pub(super) words: u8,
+    pub(super) category: Category,
+    pub(super) packing: Packing,
+    /// Whether it is a record of a log stream, which says itself which task made it.
+    pub(super) numbered: bool,
+    /// The first field, where it is a number.
+    pub(super) first: Option<FieldType>,
+    /// The category's number, for flows.
+    pub(super) flow_category: u16,
+}
+
+impl Plan {
+    const UNKNOWN: Plan = Plan {
+        kind: None,
+        shape: NO_SHAPE,
+        run_shape: NO_SHAPE,
+        words: 0,
+        category: Category::Ordinary,
+        packing: Packing::Nothing,
+        numbered: false,
+        first: None,
+        flow_category: 0,
+    };
+
+    fn of(callsite: &Callsite, flow_category: u16) -> Plan {
+        let raw = |ty| matches!(ty, FieldType::I64 | FieldType::F64 | FieldType::Str | FieldType::Flow);
+        let fixed = callsite.wire_fields().fixed_words().filter(|&words| words <= MAX_INLINE_WORDS);
+        let words = fixed.and_then(|words| u8::try_from(words).ok());
+        // The clock's own events set the reader's clock; what was not finished has any length.
+        let described = !matches!(callsite.kind, Kind::Clock | Kind::Unfinished);
+        let first = callsite.fields.first();
+        let shape = words.filter(|_| described).map_or(NO_SHAPE, Header::shape_of);
+        let category = match &*callsite.category {
+            "irq" => Category::Interrupt,
+            "heap" => Category::Heap,
+            _ => Category::Ordinary,
+        };
+        let in_runs = callsite.kind == Kind::Span && category != Category::Interrupt;
+        Plan {
+            kind: Some(callsite.kind),
+            shape,
+            run_shape: if in_runs { shape } else { NO_SHAPE },
+            words: words.unwrap_or(0),
+            category,
+            packing: match &*callsite.fields {
+                [] => Packing::Nothing,
+                fields if fields.iter().any(|field| raw(field.ty)) => Packing::Raw,
+                _ => Packing::Numbers,
+            },
+            numbered: callsite.kind == Kind::Log && first.is_some_and(|field| *field.name == *fata_wire::log::SEQ),
+            // Behind the length of a payload that varies nothing lies at a place that is known.
+            first: first
+                .map(|field| field.ty)
+                .filter(|&ty| ty.is_narrow() || (words.is_some() && ty != FieldType::Str)),
+            flow_category,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Plan>() == 16);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Plans {
+    list: Box<[Plan; IDS]>,
+    categories: Vec<Box<str>>,
+}
+
+impl Plans {
+    pub(super) fn new() -> Self {
+        Plans { list: Box::new([Plan::UNKNOWN; IDS]), categories: Vec::new() }
+    }
+
+    /// The plan of an id; every id has one.
+    #[inline]
+    pub(super) fn get(&self, id: EventId) -> &Plan {
+        &self.list[usize::from(id.0) % IDS]
+    }
+
+    /// Makes the plans of all callsites that are described by now.
+    pub(super) fn learn(&mut self, description: &Description) {
+        for callsite in description.callsites() {
+            let known = self.categories.iter().position(|category| *category == callsite.category);
+            let flow_category = known.unwrap_or_else(|| {
+                self.categories.push(callsite.category.clone());
+                self.categories.len() - 1
+            });
+            let plan = Plan::of(callsite, u16::try_from(flow_category).unwrap_or(u16::MAX));
+            // The end of a span has no fields; that of anything else means what its event does.
+            let mut end = plan;
+            if plan.kind == Some(Kind::Span) {
+                (end.shape, end.words) = (Header::shape_of(0), 0);
+                end.run_shape = if plan.category == Category::Interrupt { NO_SHAPE } else { end.shape };
+            }
+            for (id, plan) in [(EventId::begin(callsite.id), plan), (EventId::end(callsite.id), end)] {
+                self.list[usize::from(id.0) % IDS] = plan;
+            }
+        }
+    }
+}
