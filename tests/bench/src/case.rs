@@ -7,6 +7,8 @@ pub(crate) enum Unit {
     Event,
     /// One change of a task's state.
     Change,
+    /// A log record with its time stamp.
+    Record,
     /// A begin and its end: what such a tracer's users count, and two readings of the clock.
     Span,
 }
@@ -16,6 +18,7 @@ impl Unit {
         match self {
             Unit::Event => "event",
             Unit::Change => "change",
+            Unit::Record => "record",
             Unit::Span => "span",
         }
     }

@@ -16,7 +16,7 @@ const EVENTS: u64 = 16 << 10;
 /// Words of the floor's buffer: 16 KiB stay in the first-level cache.
 const FLOOR_WORDS: usize = 2048;
 /// The ring of a guest that was not told otherwise.
-const CONFIG: Config<'_> = Config {
+pub(crate) const CONFIG: Config<'_> = Config {
     name: "bench",
     platform: fata_wire::shared::Platform::Host,
     uuid: [7; 16],
@@ -110,10 +110,21 @@ pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
 /// Fills the whole ring by `fill` and divides what its sealed packets hold, headers included, by their events.
 pub(crate) fn bytes_per_event(region: &Region, fill: impl FnOnce()) -> f64 {
     fill();
-    let copy = region.copy();
+    per_event(region, 0)
+}
+
+/// As [`bytes_per_event`], of the ordinary log ring.
+pub(crate) fn bytes_per_log(region: &Region, fill: impl FnOnce()) -> f64 {
+    fill();
+    per_event(region, region.geometry().stream_count)
+}
+
+fn per_event(region: &Region, stream: u32) -> f64 {
+    let (copy, geometry) = (region.copy(), region.geometry());
     let (mut bytes, mut events) = (0, 0);
-    let start = usize::try_from(region.geometry().streams_offset).unwrap_or(usize::MAX);
-    for packet in copy.get(start..).unwrap_or(&[]).chunks_exact(region.geometry().packet_bytes as usize) {
+    let start = usize::try_from(geometry.packet_offset(stream, 0)).unwrap_or(usize::MAX);
+    let (len, count) = (geometry.packet_bytes_of(stream) as usize, geometry.packets_of(stream) as usize);
+    for packet in copy.get(start..).unwrap_or(&[]).chunks_exact(len).take(count) {
         if let Ok(header) = PacketHeader::parse(packet)
             && header.events > 0
         {

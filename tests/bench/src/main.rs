@@ -11,6 +11,7 @@ mod case;
 mod fata;
 mod full;
 mod hot;
+mod logs;
 mod peers;
 mod report;
 mod served;
@@ -80,6 +81,7 @@ fn measure(request: &Request) -> Result<(), String> {
     fata::cases(&mut cases)?;
     full::cases(&mut cases)?;
     switch::cases(&mut cases)?;
+    logs::cases(&mut cases)?;
     let skipped = peers::cases(&mut cases);
     for reason in &skipped {
         eprintln!("SKIPPED {reason}");
@@ -114,6 +116,14 @@ fn measure(request: &Request) -> Result<(), String> {
         report::table(&rows, request.seconds)
     }
     Ok(())
+}
+
+/// A case of log records that a child makes.
+fn log_case(name: &'static str, records: u64, child: served::Child) -> Case {
+    let child = std::rc::Rc::new(std::cell::RefCell::new(child));
+    let same = child.clone();
+    let round = move |records| child.borrow_mut().round(records);
+    case_of(name, Unit::Record, records, round, move || Ok(same.borrow().bytes()))
 }
 
 /// A case of these parts.

@@ -29,13 +29,13 @@ pub(crate) fn json(rows: &[Row]) {
 pub(crate) fn table(rows: &[Row], seconds: u64) {
     let floor = floor(rows);
     println!(
-        "{:<18} {:>8}     {:<6} {:>18} {:>8} {:>8} {:>7}",
+        "{:<26} {:>8}     {:<6} {:>18} {:>8} {:>8} {:>7}",
         "case", "ns", "per", "p10 to p90", "x floor", "bytes", "rounds"
     );
     for row in rows {
         let bytes = row.bytes.map_or("-".into(), |bytes| format!("{bytes:.1}"));
         println!(
-            "{:<18} {:>8.2} per {:<6} {:>7.2} to {:>7.2} {:>8.2} {bytes:>8} {:>7}",
+            "{:<26} {:>8.2} per {:<6} {:>7.2} to {:>7.2} {:>8.2} {bytes:>8} {:>7}",
             row.name,
             row.median,
             row.unit.text(),

@@ -55,7 +55,6 @@ impl Child {
     }
 
     /// Bytes per event, as the last round said.
-    #[cfg(feature = "peers")]
     pub(crate) fn bytes(&self) -> Option<f64> {
         self.bytes
     }

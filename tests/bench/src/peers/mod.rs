@@ -6,7 +6,11 @@
 #[cfg(feature = "peers")]
 mod chrome;
 #[cfg(feature = "peers")]
+mod defmt;
+#[cfg(feature = "peers")]
 mod fastrace;
+#[cfg(feature = "peers")]
+mod logs;
 #[cfg(feature = "peers")]
 mod lttng;
 #[cfg(feature = "peers")]
@@ -28,6 +32,13 @@ pub(crate) type Server = Box<dyn FnMut(u64) -> Result<Round, String>>;
 
 /// What a child of this program can be asked for.
 pub(crate) fn server(name: &str) -> Result<Server, String> {
+    if let Some(server) = crate::logs::server(name) {
+        return server;
+    }
+    #[cfg(feature = "peers")]
+    if let Some(server) = logs::server(name) {
+        return server;
+    }
     Ok(match name {
         "switch" => Box::new(|events| Ok((crate::switch::round(events), None))),
         "full" => crate::full::server()?,
@@ -52,6 +63,12 @@ pub(crate) fn cases(cases: &mut Vec<Case>) -> Vec<String> {
     for (name, spans) in [("tracy", 8 << 10), ("fastrace", 4 << 10), ("puffin", 2 << 10), ("tracing-chrome", 512)] {
         match Child::own(name) {
             Ok(child) => cases.push(served_case(name, Unit::Span, spans, child)),
+            Err(error) => skipped.push(format!("{name}: {error}")),
+        }
+    }
+    for (name, records) in logs::CASES {
+        match Child::own(name) {
+            Ok(child) => cases.push(crate::log_case(name, records, child)),
             Err(error) => skipped.push(format!("{name}: {error}")),
         }
     }
