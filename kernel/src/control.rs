@@ -49,7 +49,8 @@ pub(crate) fn answer(line: &str, reply: &mut Reply) {
     let up = format_args!("up {}.{:03} s", up_millis / 1000, up_millis % 1000);
     // A reply takes what fits.
     let _ = match (line.trim(), reply.text().starts_with("ok")) {
-        ("ping", true) => write!(reply, ": {up}"),
+        // The clock last: a host takes it for that of its answer.
+        ("ping", true) => write!(reply, ": {up}, tick {}", fata_probe::ticks()),
         ("dump", true) => write!(reply, "\n{up}, {} bytes on the heap", heap::levels().live_bytes),
         _ => Ok(()),
     };

@@ -14,7 +14,7 @@ mod watch;
 use core::sync::atomic::Ordering;
 
 use fata_wire::field::{Kind, Level};
-use fata_wire::shared::{Mode, control};
+use fata_wire::shared::{Mode, WIRE_CATEGORY, control};
 
 use crate::callsite::{self, Callsite};
 use crate::region::{self, Region};
@@ -83,11 +83,13 @@ pub(crate) struct Asked {
     categories: u64,
     level: u32,
     pub(crate) frozen: bool,
+    /// Whether packets are to be told by what other guests call them too.
+    wire: bool,
 }
 
 impl Asked {
     /// What is asked where no host has said anything: all categories, up to [`Level::Info`].
-    const DEFAULT: Asked = Asked { categories: u64::MAX, level: Level::Info as u32, frozen: false };
+    const DEFAULT: Asked = Asked { categories: u64::MAX, level: Level::Info as u32, frozen: false, wire: false };
 
     /// Turns on what is asked for and what no request has turned off.
     fn apply(&self) {
@@ -95,7 +97,11 @@ impl Asked {
         let categories = (self.categories | requested.enabled) & !requested.disabled;
         let on = !self.frozen && !requested.stopped;
         crate::log::rules::freeze(!on);
-        apply(|callsite| on && callsite.level as u32 <= requested.level && bit_of(callsite.category) & categories != 0);
+        apply(|callsite| {
+            let bit = bit_of(callsite.category);
+            let is_asked = callsite.category != WIRE_CATEGORY || self.wire || requested.enabled & bit != 0;
+            on && is_asked && callsite.level as u32 <= requested.level && bit & categories != 0
+        });
     }
 }
 
@@ -117,7 +123,8 @@ fn asked(region: &Region) -> Asked {
         return Asked::DEFAULT;
     }
     let (level, freeze) = split(region.control_word(control::LEVEL));
-    Asked { categories: region.control_word(control::CATEGORIES), level, frozen: freeze == 1 }
+    let (wire, _) = split(region.control_word(control::WIRE));
+    Asked { categories: region.control_word(control::CATEGORIES), level, frozen: freeze == 1, wire: wire == 1 }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low and the high half of a word")]

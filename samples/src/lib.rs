@@ -5,6 +5,7 @@ extern crate alloc;
 
 mod chatter;
 mod churn;
+mod fetch;
 mod hello;
 mod http;
 mod lost_wakeup;
@@ -32,6 +33,11 @@ pub const SAMPLES: &[Sample] = &[
         main: |guest| Box::pin(hello::main(guest)),
     },
     Sample { name: "http", about: "an HTTP/1.1 server on port 80", main: |guest| Box::pin(http::main(guest)) },
+    Sample {
+        name: "fetch",
+        about: "an HTTP client: asks another guest, over and over",
+        main: |guest| Box::pin(fetch::main(guest)),
+    },
     Sample {
         name: "churn",
         about: "phases of allocation: growing, replacing, punching holes, freeing",

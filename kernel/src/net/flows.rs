@@ -9,7 +9,10 @@
 //! ```
 //! That is what is on by default, and it is little, because a probe per packet is paid for by every packet: one that
 //! carries no data (an acknowledgement) is `net.rx` or `net.tx` alone, and so is a segment that carries what was left of an
-//! earlier write. The level debug adds a step per layer. The number has 15 bits and is reused. What segments say of their connection beside that (retransmits, closed windows) is told here too.
+//! earlier write. The level debug adds a step per layer. The number has 15 bits and is reused. What segments say of their
+//! connection beside that (retransmits, closed windows) is told here too.
+//!
+//! Where several guests are recorded together, `wire.tx` and `wire.rx` say by which [`identity`] the other end knows the packet.
 //!
 //! Bounded: a connection remembers [`REMEMBERED`] packets that its task has not read; the oldest is let go as
 //! `net.rx.tcp` when there are more. A connection is remembered from [`Flows::open`] to [`Flows::close`], so there are no
@@ -20,10 +23,11 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use fata_probe::{Packet, counter, flow_begin, flow_end, flow_step, instant};
+use fata_probe::{FlowId, Packet, counter, flow_begin, flow_end, flow_step, instant};
 use smoltcp::wire::TcpSeqNumber;
 
 use super::header::{Connection, Direction, Header, Segment};
+use super::identity::identity;
 
 /// Packets per connection that were received and not read.
 const REMEMBERED: usize = 8;
@@ -196,6 +200,7 @@ impl Flows {
         }
         let packet = self.next();
         flow_begin!("net.rx", id = packet, bytes = frame.len());
+        flow_end!("wire.rx", id = FlowId(identity(frame)));
         if let Some(segment) = Segment::of_plain_ipv4(frame, Direction::In) {
             self.segment_received(packet, &segment, || deliver(frame))
         } else {
@@ -270,6 +275,7 @@ impl Flows {
         } else {
             self.other_sent(frame);
         }
+        flow_begin!("wire.tx", id = FlowId(identity(frame)));
     }
 
     /// Whoever has a number first begins a flow, so that no arrow comes from the last packet of that number.

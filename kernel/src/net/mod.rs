@@ -24,6 +24,7 @@ pub(crate) mod device;
 mod error;
 mod flows;
 mod header;
+mod identity;
 mod listener;
 mod stack;
 mod tcp;

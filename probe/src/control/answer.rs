@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::field::Level;
 use fata_wire::request::Request;
-use fata_wire::shared::Mode;
+use fata_wire::shared::{Mode, WIRE_CATEGORY};
 
 use super::mailbox::Reply;
 use super::{MAX_CATEGORIES, categories};
@@ -168,7 +168,8 @@ fn dump(region: &Region, reply: &mut Reply) {
     }
     say(reply, format_args!("\ncategories:"));
     for (bit, category) in categories().enumerate() {
-        let mark = if on & 1 << bit == 0 { " -" } else { " " };
+        let is_off = on & 1 << bit == 0 || (category == WIRE_CATEGORY && !asked.wire && enabled & 1 << bit == 0);
+        let mark = if is_off { " -" } else { " " };
         say(reply, format_args!("{mark}{category}"));
     }
 }

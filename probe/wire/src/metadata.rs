@@ -10,7 +10,12 @@
 //! /* fata env "guest" "http" */
 //! /* fata callsite 9 span info 42 "net" "net.rx" "src/net.rs" "bytes":u64:bytes */
 //! /* fata name 4096 "conn-17" */
+//! /* fata guest 1 */
 //! ```
+//!
+//! A trace may hold several guests, or lives of one: each is a stream class of CTF with a clock of its own, all of which count
+//! from 1970 and so lie on one axis. The line `guest N` says that what follows it is guest N's; what stands before the first is
+//! guest 0's. Numbers of callsites and names are a guest's own.
 
 use core::fmt::{self, Write};
 
@@ -20,49 +25,84 @@ use crate::event::{CLOCK, EXTENDED, EventId, Header, MAX_INLINE_WORDS, UNFINISHE
 use crate::field::{Field, FieldType, Fields, Kind, Level, Place, Unit};
 use crate::shared::Clock;
 
-/// Writes what every trace begins with: types, trace, clock and stream, and the format's own callsites.
+/// How many guests a trace can hold.
+pub const MAX_GUESTS: u16 = 15;
+
+/// Writes what a trace of one guest begins with: types, trace, clock and stream, and the format's own callsites.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn write_preamble(out: &mut impl Write, uuid: [u8; 16], clock: &Clock) -> fmt::Result {
+    write_trace(out, uuid)?;
+    write_guest(out, 0, clock, None)
+}
+
+/// Writes what every trace begins with, before any guest.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_trace(out: &mut impl Write, uuid: [u8; 16]) -> fmt::Result {
     writeln!(out, "/* CTF 1.8 */")?;
     writeln!(out, "/* fata version {}.{} */", VERSION >> 16, VERSION & 0xffff)?;
-    writeln!(
-        out,
-        "/* fata clock {} {} {} {} {} */",
-        clock.hz, clock.anchor_ticks, clock.anchor_unix_nanos, clock.clock_cost_picos, clock.probe_cost_picos
-    )?;
     out.write_str("\ntrace {\n    major = 1;\n    minor = 8;\n    uuid = \"")?;
     write_uuid(out, uuid)?;
     out.write_str(
         "\";\n    byte_order = le;\n    packet.header := struct {\n        integer { size = 32; align = 8; base = 16; } magic;\n        \
          integer { size = 8; align = 8; } uuid[16];\n        integer { size = 16; align = 8; } stream_id;\n        \
-         integer { size = 16; align = 8; } stream_instance_id;\n    };\n};\n",
+         integer { size = 16; align = 8; } stream_instance_id;\n    };\n};\n\
+         \ntypealias integer { size = 64; align = 64; } := u64;\ntypealias integer { size = 64; align = 64; signed = true; } := i64;\n\
+         typealias integer { size = 64; align = 64; base = 16; } := hex64;\n\
+         typealias floating_point { exp_dig = 11; mant_dig = 53; align = 64; } := f64;\n",
+    )
+}
+
+/// Writes that what follows is `guest`'s.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_turn(out: &mut impl Write, guest: u16) -> fmt::Result {
+    writeln!(out, "/* fata guest {guest} */")
+}
+
+/// Writes what each guest of a trace begins with: its clock, of which `error_nanos` says how far it may be from that of the
+/// other guests, its stream class, and the format's own callsites.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_guest(out: &mut impl Write, guest: u16, clock: &Clock, error_nanos: Option<u64>) -> fmt::Result {
+    writeln!(
+        out,
+        "/* fata clock {} {} {} {} {} */",
+        clock.hz, clock.anchor_ticks, clock.anchor_unix_nanos, clock.clock_cost_picos, clock.probe_cost_picos
     )?;
     // CTF wants the clock's value at the epoch; ours is an anchor somewhere else.
     let (offset_s, offset) = epoch_of_tick_zero(clock);
+    writeln!(out, "\nclock {{\n    name = {};\n    freq = {};", ClockName(guest), clock.hz.max(1))?;
+    if let Some(nanos) = error_nanos {
+        let ticks = (u128::from(nanos) * u128::from(clock.hz)).div_ceil(1_000_000_000);
+        writeln!(out, "    precision = {};", u64::try_from(ticks).unwrap_or(u64::MAX))?;
+    }
+    if clock.anchor_unix_nanos != 0 {
+        // The clocks of several guests can be compared: all of them count from 1970.
+        writeln!(out, "    absolute = true;")?;
+    }
+    writeln!(out, "    offset_s = {offset_s};\n    offset = {offset};\n}};")?;
+    let clock = ClockName(guest);
     writeln!(
         out,
-        "\nclock {{\n    name = tsc;\n    freq = {};\n    offset_s = {offset_s};\n    offset = {offset};\n}};",
-        clock.hz.max(1)
-    )?;
-    out.write_str(
-        "\ntypealias integer { size = 64; align = 64; } := u64;\ntypealias integer { size = 64; align = 64; signed = true; } := i64;\n\
-         typealias integer { size = 64; align = 64; base = 16; } := hex64;\n\
-         typealias integer { size = 64; align = 64; map = clock.tsc.value; } := tsc64;\n\
-         typealias floating_point { exp_dig = 11; mant_dig = 53; align = 64; } := f64;\n\
-         \nstream {\n    id = 0;\n    packet.context := struct {\n        u64 content_size;\n        u64 packet_size;\n        \
-         tsc64 timestamp_begin;\n        tsc64 timestamp_end;\n        u64 packet_seq_num;\n        u64 events_discarded;\n        \
-         u64 guest_lock;\n        u64 events_before;\n        u64 events;\n        integer { size = 32; align = 32; } cpu_id;\n        \
-         integer { size = 32; align = 32; } flags;\n        u64 discarded_full;\n        u64 discarded_nested;\n        \
-         u64 discarded_too_big;\n        u64 discarded_overwritten;\n        u64 discarded_refused;\n    };\n    \
-         event.header := struct {\n        integer { size = 32; align = 64; map = clock.tsc.value; } timestamp;\n        \
-         integer { size = 17; align = 1; } id;\n    } align(64);\n    \
-         event.context := struct {\n        integer { size = 15; align = 1; } arg;\n    };\n};\n",
+        "\ntypealias integer {{ size = 64; align = 64; map = clock.{clock}.value; }} := {clock}64;\n\
+         \nstream {{\n    id = {guest};\n    packet.context := struct {{\n        u64 content_size;\n        u64 packet_size;\n        \
+         {clock}64 timestamp_begin;\n        {clock}64 timestamp_end;\n        u64 packet_seq_num;\n        u64 events_discarded;\n        \
+         u64 guest_lock;\n        u64 events_before;\n        u64 events;\n        integer {{ size = 32; align = 32; }} cpu_id;\n        \
+         integer {{ size = 32; align = 32; }} flags;\n        u64 discarded_full;\n        u64 discarded_nested;\n        \
+         u64 discarded_too_big;\n        u64 discarded_overwritten;\n        u64 discarded_refused;\n    }};\n    \
+         event.header := struct {{\n        integer {{ size = 32; align = 64; map = clock.{clock}.value; }} timestamp;\n        \
+         integer {{ size = 17; align = 1; }} id;\n    }} align(64);\n    \
+         event.context := struct {{\n        integer {{ size = 15; align = 1; }} arg;\n    }};\n}};",
     )?;
     for words in 0..=EXTENDED {
         let id = Header::ctf_id(EventId::begin(UNFINISHED), words);
-        write!(out, "\nevent {{ name = \"fata.unfinished\"; id = {id}; stream_id = 0; fields := struct {{")?;
+        write!(out, "\nevent {{ name = \"fata.unfinished\"; id = {id}; stream_id = {guest}; fields := struct {{")?;
         match words {
             0 => {}
             EXTENDED => out.write_str(
@@ -76,15 +116,35 @@ pub fn write_preamble(out: &mut impl Write, uuid: [u8; 16], clock: &Clock) -> fm
     let id = Header::ctf_id(EventId::begin(CLOCK), 1);
     writeln!(
         out,
-        "\nevent {{ name = \"fata.clock\"; id = {id}; stream_id = 0; fields := struct {{ tsc64 _ticks; }} align(64); }};"
+        "\nevent {{ name = \"fata.clock\"; id = {id}; stream_id = {guest}; fields := struct {{ {clock}64 _ticks; }} align(64); }};"
     )
 }
 
-/// Writes one record: its comment line, and for a callsite its event declarations.
+/// A guest's clock as TSDL calls it.
+struct ClockName(u16);
+
+impl fmt::Display for ClockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("tsc"),
+            guest => write!(f, "tsc_{guest}_"),
+        }
+    }
+}
+
+/// Writes one record of guest 0.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn write_record(out: &mut impl Write, record: &Record<'_>) -> fmt::Result {
+    write_record_of(out, 0, record)
+}
+
+/// Writes one record of a guest: its comment line, and for a callsite its event declarations.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_record_of(out: &mut impl Write, guest: u16, record: &Record<'_>) -> fmt::Result {
     match record {
         Record::Callsite(callsite) => {
             let Callsite { id, kind, level, line, category, name, file, fields } = callsite;
@@ -101,7 +161,7 @@ pub fn write_record(out: &mut impl Write, record: &Record<'_>) -> fmt::Result {
                 write!(out, " {}:{}:{}", Quoted(field.name), field.ty.text(), field.unit.text())?;
             }
             out.write_str(" */\n")?;
-            write_events(out, callsite)
+            write_events(out, guest, callsite)
         }
         Record::Name { id, text } => writeln!(out, "/* fata name {id} {} */", Quoted(text)),
         Record::Env { key, value } => writeln!(out, "/* fata env {} {} */", Quoted(key), Quoted(value)),
@@ -109,7 +169,7 @@ pub fn write_record(out: &mut impl Write, record: &Record<'_>) -> fmt::Result {
 }
 
 /// The event declarations of a callsite: one, or a begin and an end.
-fn write_events(out: &mut impl Write, callsite: &Callsite<'_>) -> fmt::Result {
+fn write_events(out: &mut impl Write, guest: u16, callsite: &Callsite<'_>) -> fmt::Result {
     let fields = &callsite.fields;
     let words = match fields.fixed_words() {
         Some(words) if words <= MAX_INLINE_WORDS => u8::try_from(words).unwrap_or(EXTENDED),
@@ -131,7 +191,7 @@ fn write_events(out: &mut impl Write, callsite: &Callsite<'_>) -> fmt::Result {
     let name = Quoted(callsite.name);
     write!(
         out,
-        "event {{ name = \"{}{begin}\"; id = {}; stream_id = 0; loglevel = {loglevel}; fields := struct {{",
+        "event {{ name = \"{}{begin}\"; id = {}; stream_id = {guest}; loglevel = {loglevel}; fields := struct {{",
         name.bare(),
         Header::ctf_id(EventId::begin(callsite.id), words)
     )?;
@@ -164,7 +224,7 @@ fn write_events(out: &mut impl Write, callsite: &Callsite<'_>) -> fmt::Result {
         let id = Header::ctf_id(EventId::end(callsite.id), 0);
         writeln!(
             out,
-            "event {{ name = \"{}{end}\"; id = {id}; stream_id = 0; loglevel = {loglevel}; fields := struct {{ }} align(64); }};",
+            "event {{ name = \"{}{end}\"; id = {id}; stream_id = {guest}; loglevel = {loglevel}; fields := struct {{ }} align(64); }};",
             name.bare()
         )?;
     }
@@ -241,6 +301,8 @@ impl fmt::Display for Identifier<'_> {
 pub enum Line<'a> {
     /// The format's version; of another major number, nothing after it can be read.
     Version(u32),
+    /// What follows is this guest's.
+    Guest(u16),
     /// The clock.
     Clock(Clock),
     /// A record of the description area.
@@ -258,6 +320,7 @@ impl<'a> Line<'a> {
                 let (major, minor) = words.word()?.split_once('.')?;
                 Line::Version(major.parse::<u32>().ok()?.checked_mul(1 << 16)?.checked_add(minor.parse().ok()?)?)
             }
+            "guest" => Line::Guest(u16::try_from(words.number()?).ok().filter(|&guest| guest < MAX_GUESTS)?),
             "clock" => Line::Clock(Clock {
                 hz: words.number()?,
                 anchor_ticks: words.number()?,
@@ -314,6 +377,7 @@ impl<'a> Words<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
     use std::string::String;
     use std::vec::Vec;
 
@@ -364,6 +428,35 @@ mod tests {
             panic!("{text}")
         };
         assert_eq!(read.name, "x' \u{b7}/ trace { \u{b7}/?/");
+    }
+
+    #[test]
+    fn each_guest_of_a_trace_has_a_clock_and_a_stream_class_of_its_own_and_its_turn_is_read_back() {
+        let mut text = String::new();
+        let clock = |hz| Clock { hz, anchor_ticks: 4, anchor_unix_nanos: 5_000_000_000, ..Clock::default() };
+        write_trace(&mut text, [1; 16]).unwrap();
+        for (guest, hz) in [(0, 1_000_000_000), (1, 2_000_000_000)] {
+            write_turn(&mut text, guest).unwrap();
+            write_guest(&mut text, guest, &clock(hz), Some(150)).unwrap();
+            write_record_of(&mut text, guest, &Record::Callsite(callsite("net.rx"))).unwrap();
+        }
+        let turns: Vec<_> = text
+            .lines()
+            .filter_map(Line::parse)
+            .filter_map(|line| match line {
+                Line::Guest(guest) => Some((guest, 0)),
+                Line::Clock(clock) => Some((u16::MAX, clock.hz)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(turns, [(0, 0), (u16::MAX, 1_000_000_000), (1, 0), (u16::MAX, 2_000_000_000)]);
+        for guest in 0..2 {
+            assert_eq!(text.matches(&format!("stream {{\n    id = {guest};")).count(), 1);
+            // The format's own seven, and the begin and end of a span.
+            assert!(text.matches(&format!("stream_id = {guest}; ")).count() >= 4);
+        }
+        assert!(text.contains("precision = 150;") && text.contains("precision = 300;"), "ticks, not nanoseconds");
+        assert_eq!(Line::parse("/* fata guest 15 */"), None);
     }
 
     #[test]

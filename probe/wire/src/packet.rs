@@ -84,8 +84,8 @@ pub type Discarded = [u64; Cause::ALL.len()];
 pub struct PacketHeader {
     /// The trace's identity: the same in all packets of one guest's life.
     pub uuid: [u8; 16],
-    /// The stream class, always 0, in the low half; in the high half of a published packet the stream's number, by which a
-    /// reader knows that several files are one stream.
+    /// In the low half the stream class, which is the guest's number in a trace of several; in the high half of a published
+    /// packet the stream's number, by which a reader knows that several files are one stream.
     pub stream_id: u32,
     /// Bits from the packet's start to the end of its last event.
     pub content_size: u64,
@@ -156,6 +156,13 @@ impl core::fmt::Display for PacketError {
 }
 
 impl PacketHeader {
+    /// Which guest of the trace it is of: 0 where there is one.
+    #[must_use]
+    pub const fn guest(&self) -> u16 {
+        let [low, high, ..] = self.stream_id.to_le_bytes();
+        u16::from_le_bytes([low, high])
+    }
+
     /// Takes the header at the start of `bytes` apart.
     ///
     /// # Errors

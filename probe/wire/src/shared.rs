@@ -101,6 +101,9 @@ pub mod control {
     /// u64: grows while a collector is attached, several times a second; a guest in discard mode that sees it stand still for
     /// two seconds overwrites until it grows again. 0: nobody ever said that it would grow.
     pub const HEARTBEAT: usize = 32;
+    /// u32: 1 where several guests are recorded together: each is to say which packet is which
+    /// ([`WIRE_CATEGORY`](super::WIRE_CATEGORY)). u32: 0.
+    pub const WIRE: usize = 40;
     /// Per stream, 16 bytes: u64 number of the first packet not yet consumed, u64 bytes of its content that were.
     pub const CONSUMED: usize = 64;
     pub const CONSUMED_ENTRY_BYTES: usize = 16;
@@ -109,6 +112,10 @@ pub mod control {
     pub const REPORTED: usize = CONSUMED + super::MAX_STREAMS as usize * CONSUMED_ENTRY_BYTES;
     pub const REPORTED_ENTRY_BYTES: usize = 48;
 }
+
+/// The category of the flows between guests. The id of such a flow is made of the packet itself and is the same in every guest:
+/// it begins where the packet is sent, and ends in the guest that received it. Off unless a host asks for it.
+pub const WIRE_CATEGORY: &str = "wire";
 
 /// What happens to a new event when the ring has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,8 +28,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(10);
 /// Arguments of `fata collect`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The guest: its name, `name.pid`, process or domain id, or the path of a memory file. Of several, each gets a directory
-    /// of its own in DIR, and CTF readers show all of them on one time axis
+    /// The guest: its name, `name.pid`, process or domain id, or the path of a memory file. Several are recorded into one
+    /// trace, on one time axis
     #[arg(
         required_unless_present = "from_memory",
         value_name = "GUEST",
@@ -78,14 +78,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let mut progress = Progress::new(args.quiet);
     if args.output == Path::new("-") {
-        if std::io::stdout().is_terminal() {
-            bail!(
-                "a trace is not for a terminal: send it to a program (`… | fata view -`), or name a directory with -o"
-            );
-        }
-        if args.keep.is_some() {
-            bail!("--keep needs a directory: what went down a pipe cannot be taken back");
-        }
+        refuse_terminal(args)?;
         let mut collector = Collector::attach(&guest, &options, &[])?;
         let mut sink = StreamSink::new(std::io::stdout().lock(), "standard output");
         return finish(&mut collector, &mut sink, &stop, &mut progress, "standard output", false);
@@ -94,11 +87,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let continued = sink.earlier().is_some();
     let mut collector = Collector::attach(&guest, &options, sink.earlier().map(std::slice::from_ref).unwrap_or(&[]))?;
     let code = finish(&mut collector, &mut sink, &stop, &mut progress, &args.output.display().to_string(), continued)?;
+    say_dropped(&sink, args);
+    Ok(code)
+}
+
+/// A pipe is for programs, and takes nothing back.
+fn refuse_terminal(args: &Args) -> anyhow::Result<()> {
+    if std::io::stdout().is_terminal() {
+        bail!("a trace is not for a terminal: send it to a program (`… | fata view -`), or name a directory with -o");
+    }
+    if args.keep.is_some() {
+        bail!("--keep needs a directory: what went down a pipe cannot be taken back");
+    }
+    Ok(())
+}
+
+fn say_dropped(sink: &DirectorySink, args: &Args) {
     let dropped = sink.dropped();
     if dropped.files > 0 && !args.quiet {
         say!("Dropped the oldest {} to stay below --keep.", human::bytes(dropped.bytes));
     }
-    Ok(code)
 }
 
 /// Runs the recording and says how it ended.

@@ -104,7 +104,7 @@ pub(crate) fn requests() -> Vec<CompletionCandidate> {
 fn categories(wanted: &str) -> Vec<String> {
     let Ok(memory) = source::find(wanted).and_then(|guest| guest.open(false)) else { return Vec::new() };
     let clock = Status::parse(&memory.header_page(), memory.geometry()).clock;
-    let mut description = Description::new(memory.geometry().uuid, &clock, &[]);
+    let mut description = Description::alone(memory.geometry().uuid, &clock, &[]);
     description.refresh(&memory);
     description
         .text()

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::source;
-use fata_model::stats::Stats;
+use fata_model::stats::{Stats, WireEnds};
 use fata_model::text::{duration, number};
 use fata_wire::field::Unit;
 use serde::Serialize;
@@ -71,6 +71,36 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::
     for warning in &stats.warnings {
         writeln!(out, "warning: {warning}")?;
     }
+    for guest in &stats.guests {
+        let error = match guest.clock_error_ns {
+            Some(nanos) => format!("its times are right to {}", duration(nanos)),
+            None => "nobody knows how far its times are off".to_owned(),
+        };
+        let (name, known) = (cut(&guest.name, 32), cut(&guest.clock_known_from, 32));
+        writeln!(out, "guest {name}: {} events, {} discarded; {error} ({known})", guest.events, guest.discarded)?;
+    }
+    for wire in &stats.wires {
+        let error =
+            wire.error_ns.map_or_else(|| "an unknown error".to_owned(), |nanos| format!("± {}", duration(nanos)));
+        let impossible = match wire.impossible {
+            0 => String::new(),
+            count => format!("; {count} of them arrived before they were sent by more than that"),
+        };
+        writeln!(
+            out,
+            "packets {} → {}: {} joined, {} median ({} to {}), each {error}{impossible}",
+            cut(&wire.from, 32),
+            cut(&wire.to, 32),
+            wire.joined,
+            duration(wire.p50_ns),
+            duration(wire.min_ns),
+            duration(wire.max_ns)
+        )?;
+    }
+    if !stats.guests.is_empty() && stats.wire_ends.sent + stats.wire_ends.received > 0 {
+        let WireEnds { sent, received } = stats.wire_ends;
+        writeln!(out, "in all {sent} packets were sent and {received} received by guests of this trace")?;
+    }
     if let Some(clock) = stats.clock {
         writeln!(
             out,
@@ -94,7 +124,7 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::
             writeln!(
                 out,
                 "{:<32} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}{}",
-                cut(&span.name, 32),
+                cut(&of_guest(&span.guest, &span.name), 32),
                 span.count,
                 duration(span.total_ns),
                 duration(span.self_ns),
@@ -110,7 +140,13 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::
     if !other.is_empty() {
         writeln!(out, "\n{:<32} {:>10} {:>10}", "EVENT", "KIND", "COUNT")?;
         for callsite in other.iter().take(limit) {
-            writeln!(out, "{:<32} {:>10} {:>10}", cut(&callsite.name, 32), callsite.kind, callsite.count)?;
+            writeln!(
+                out,
+                "{:<32} {:>10} {:>10}",
+                cut(&of_guest(&callsite.guest, &callsite.name), 32),
+                callsite.kind,
+                callsite.count
+            )?;
         }
         rest(other.len(), limit, out)?;
     }
@@ -120,7 +156,7 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::
         for counter in stats.counters.iter().take(limit) {
             let unit = Unit::from_text(counter.unit).unwrap_or(Unit::None);
             let [last, min, max] = [counter.last, counter.min, counter.max].map(|value| number(value, unit));
-            writeln!(out, "{:<32} {last:>14} {min:>14} {max:>14}", cut(&counter.name, 32))?;
+            writeln!(out, "{:<32} {last:>14} {min:>14} {max:>14}", cut(&of_guest(&counter.guest, &counter.name), 32))?;
         }
         rest(stats.counters.len(), limit, out)?;
     }
@@ -163,7 +199,7 @@ fn tasks(stats: &Stats, limit: usize, out: &mut dyn Write) -> std::io::Result<()
             out,
             "{:<6} {:<25} {:>10} {:>10} {:>10} {:>10} {:>10}",
             task.id,
-            cut(&task.name, 25),
+            cut(&of_guest(&task.guest, &task.name), 25),
             task.polls,
             duration(task.running_ns),
             duration(task.ready_ns),
@@ -197,6 +233,11 @@ fn discarded(stats: &Stats) -> String {
 
 fn rest(rows: usize, limit: usize, out: &mut dyn Write) -> std::io::Result<()> {
     if rows > limit { writeln!(out, "… and {} more: --all shows them", rows - limit) } else { Ok(()) }
+}
+
+/// A name, with the guest's before it where there are several.
+fn of_guest(guest: &str, name: &str) -> String {
+    if guest.is_empty() { name.to_owned() } else { format!("{guest}/{name}") }
 }
 
 /// The end of a long name says more than its begin.

@@ -314,7 +314,7 @@ fn several_guests_are_collected_at_once_and_a_ctf_reader_shows_them_on_one_time_
         assert!(order.is_sorted(), "{order:?}");
     }
     for (args, part) in [
-        (&["collect", "first", "second", "-o", "-"][..], "one guest"),
+        (&["collect", "first", "second", "-o", "-", "--keep", "1G"][..], "needs a directory"),
         (&["collect", "first", "first", "-o", "x"], "named twice"),
         (&["collect", "first", "nobody", "-o", "x"], "no guest \"nobody\""),
     ] {

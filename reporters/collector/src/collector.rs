@@ -26,6 +26,7 @@ use fata_wire::shared::{
     MESSAGE_BYTES, Mode, PAGE_BYTES, Platform, State, Status as GuestStatus, at, control, text_at,
 };
 
+use crate::alignment::Alignment;
 use crate::description::Description;
 use crate::drain::{Phase, Position, StreamDrain, Totals};
 use crate::heart::Heart;
@@ -82,6 +83,19 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Turn on events up to this level; as it is, or as the guest starts with, where there is none.
     pub level: Option<Level>,
+    /// The guest's place in a trace of several; a trace of its own where there is none.
+    pub seat: Option<Seat>,
+}
+
+/// A guest's place in a trace of several.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Its number, below [`fata_wire::metadata::MAX_GUESTS`], that of its [`Part`](crate::sink::together::Part).
+    pub number: u16,
+    /// The trace's identity.
+    pub uuid: [u8; 16],
+    /// How its clock lies on the time axis that the guests share.
+    pub clock: Alignment,
 }
 
 impl Options {
@@ -285,6 +299,8 @@ impl Collector {
         if let Some(level) = self.options.level {
             memory.set_control_u32(control::LEVEL, level as u32);
         }
+        let together = self.options.seat.is_some() && mode == Mode::Discard;
+        memory.set_control_u32(control::WIRE, u32::from(together));
         memory.set_control_u32(control::MODE, mode as u32);
         memory.set_control_u32(control::GENERATION, generation.wrapping_add(1).max(1));
         memory.ring_bell();
@@ -418,12 +434,17 @@ impl Collector {
         sink: &'a mut dyn Sink,
         status: &GuestStatus,
     ) -> (&'a mut StreamDrain, &'a SharedMemory, Outlet<'a>) {
-        let (guest, uuid) = (&self.guest, self.uuid);
+        let (guest, seat) = (&self.guest, self.options.seat.as_ref());
+        let (uuid, number) = seat.map_or((self.uuid, 0), |seat| (seat.uuid, seat.number));
         let description = self.description.get_or_insert_with(|| {
             let platform = self.memory.geometry().platform.text();
-            Description::new(uuid, &status.clock, &[("guest", &guest.name), ("platform", platform)])
+            let facts = [("guest", guest.name.as_str()), ("platform", platform)];
+            match seat {
+                None => Description::alone(uuid, &status.clock, &facts),
+                Some(seat) => seat.clock.describe(number, &status.clock, &facts),
+            }
         });
-        let outlet = Outlet { sink, description, known_bytes: &mut self.known_bytes, uuid };
+        let outlet = Outlet { sink, description, known_bytes: &mut self.known_bytes, uuid, guest: number };
         (&mut self.streams[i], &self.memory, outlet)
     }
 

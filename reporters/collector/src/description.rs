@@ -21,6 +21,7 @@ const STEP_BYTES: usize = 64 << 10;
 /// The description of a guest, as far as it was read.
 #[derive(Debug)]
 pub struct Description {
+    guest: u16,
     text: String,
     consumed_bytes: usize,
     callsite_limit: u16,
@@ -33,11 +34,12 @@ pub struct Description {
 }
 
 impl Description {
-    /// The description of a trace of identity `uuid`, with nothing in it but what every trace begins with and the facts
-    /// that the collector knows itself.
+    /// What is said of the guest of this number before it has said anything: its clock, and the facts that the collector
+    /// knows itself. The text is a part of a trace's metadata, to which [`metadata::write_trace`] is the begin.
     #[must_use]
-    pub fn new(uuid: [u8; 16], clock: &Clock, facts: &[(&str, &str)]) -> Self {
+    pub fn new(guest: u16, clock: &Clock, error_nanos: Option<u64>, facts: &[(&str, &str)]) -> Self {
         let mut description = Description {
+            guest,
             text: String::new(),
             consumed_bytes: 0,
             callsite_limit: FIRST_CALLSITE,
@@ -49,10 +51,21 @@ impl Description {
             buffer: Vec::new(),
         };
         // Writing to a `String` does not fail.
-        let _ = metadata::write_preamble(&mut description.text, uuid, clock);
+        let _ = metadata::write_guest(&mut description.text, guest, clock, error_nanos);
         for (key, value) in facts {
-            let _ = metadata::write_record(&mut description.text, &Record::Env { key, value });
+            let _ = metadata::write_record_of(&mut description.text, guest, &Record::Env { key, value });
         }
+        description
+    }
+
+    /// The description of a guest that has a trace of identity `uuid` for itself.
+    #[must_use]
+    pub fn alone(uuid: [u8; 16], clock: &Clock, facts: &[(&str, &str)]) -> Self {
+        let mut description = Description::new(0, clock, None, facts);
+        let mut text = String::new();
+        // Writing to a `String` does not fail.
+        let _ = metadata::write_trace(&mut text, uuid);
+        description.text.insert_str(0, &text);
         description
     }
 
@@ -134,7 +147,7 @@ impl Description {
             }
         };
         if fresh {
-            let _ = metadata::write_record(&mut self.text, record);
+            let _ = metadata::write_record_of(&mut self.text, self.guest, record);
         } else {
             self.refused += 1;
         }

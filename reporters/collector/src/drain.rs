@@ -493,14 +493,14 @@ impl StreamDrain {
         if self.position.next_seq == 0 {
             let mut bytes = [0; HEADER_BYTES];
             let first = Piece { ticks_begin: piece.ticks_begin, events_before: self.first_ordinal, ..Piece::default() };
-            self.write_header(&mut bytes, outlet.uuid, &first, &self.baseline);
+            self.write_header(&mut bytes, outlet, &first, &self.baseline);
             self.hand_over(outlet, &bytes)?;
         }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.truncate(HEADER_BYTES + piece.walk.bytes);
         let repeats = if std::mem::take(&mut self.may_repeat) { FLAG_MAY_REPEAT } else { 0 };
         let piece = &Piece { flags: piece.flags | repeats, ..*piece };
-        self.write_header(&mut buffer, outlet.uuid, piece, &self.position.discarded);
+        self.write_header(&mut buffer, outlet, piece, &self.position.discarded);
         let result = self.hand_over(outlet, &buffer);
         self.buffer = buffer;
         result?;
@@ -519,11 +519,11 @@ impl StreamDrain {
         Ok(())
     }
 
-    fn write_header(&self, bytes: &mut [u8], uuid: [u8; 16], piece: &Piece, discarded: &Discarded) {
+    fn write_header(&self, bytes: &mut [u8], outlet: &Outlet<'_>, piece: &Piece, discarded: &Discarded) {
         let bits = (HEADER_BYTES + piece.walk.bytes) as u64 * 8;
         PacketHeader {
-            uuid,
-            stream_id: self.stream << 16,
+            uuid: outlet.uuid,
+            stream_id: self.stream << 16 | u32::from(outlet.guest),
             content_size: bits,
             packet_size: bits,
             timestamp_begin: piece.ticks_begin,

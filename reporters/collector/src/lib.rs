@@ -10,6 +10,7 @@
 //!
 //! | module | what it is about |
 //! |---|---|
+//! | [`alignment`] | the clocks of several guests as one time axis |
 //! | [`source`] | finding guests, and their rings in their memory |
 //! | [`shared`] | reading memory that somebody else writes |
 //! | [`description`] | the guest's own description, as metadata text |
@@ -21,6 +22,7 @@
 //! | [`request`] | asking a guest for something |
 //! | [`xen`] | guests that are Xen domains |
 
+pub mod alignment;
 pub mod collector;
 pub mod description;
 pub mod drain;
@@ -36,4 +38,4 @@ pub mod source;
 mod truncated;
 pub mod xen;
 
-pub use collector::{CollectError, Collector, Continue, End, Options, Status};
+pub use collector::{CollectError, Collector, Continue, End, Options, Seat, Status};

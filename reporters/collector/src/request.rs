@@ -85,17 +85,70 @@ pub enum RequestError {
 /// # Errors
 /// See [`RequestError`].
 pub fn ask(guest: &Guest, line: &str, patience: Duration) -> Result<String, RequestError> {
+    let started = Instant::now();
     if line.len() > MAX_TEXT_BYTES {
         return Err(RequestError::TooLong { len_bytes: line.len() });
     }
-    let started = Instant::now();
-    let memory = guest.open_patiently(guest.is_alive(), started + patience)?;
+    let (memory, reply_at) = open(guest, started + patience)?;
+    let _turn = Turn::take(guest, &memory, started + patience)?;
+    let mut pause = PAUSE.0;
+    exchange(guest, &memory, reply_at, line, started, patience, &mut || {
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE.1);
+    })
+}
+
+/// A conversation: asks one thing after the other, and looks for the reply without a pause. For what must be answered in
+/// microseconds; whoever holds one keeps others from asking.
+pub(crate) struct Talk<'a> {
+    guest: &'a Guest,
+    memory: SharedMemory,
+    reply_at: usize,
+}
+
+impl<'a> Talk<'a> {
+    /// Takes the turn, within the time until `until`.
+    pub(crate) fn begin(guest: &'a Guest, until: Instant) -> Result<Self, RequestError> {
+        let (memory, reply_at) = open(guest, until)?;
+        Turn::take(guest, &memory, until)?.keep();
+        Ok(Talk { guest, memory, reply_at })
+    }
+
+    /// What the guest replies to `line` until `until`.
+    pub(crate) fn ask(&self, line: &str, until: Instant) -> Result<String, RequestError> {
+        let started = Instant::now();
+        let patience = until.saturating_duration_since(started);
+        exchange(self.guest, &self.memory, self.reply_at, line, started, patience, &mut std::thread::yield_now)
+    }
+}
+
+impl Drop for Talk<'_> {
+    fn drop(&mut self) {
+        give_back(&self.memory);
+    }
+}
+
+/// Maps the memory of a guest that can be asked, and says where its replies lie.
+fn open(guest: &Guest, until: Instant) -> Result<(SharedMemory, usize), RequestError> {
+    let memory = guest.open_patiently(guest.is_alive(), until)?;
     let reply_at = match memory.geometry().reply_offset {
         0 => return Err(RequestError::TooOld { guest: guest.label() }),
         offset => usize::try_from(offset).map_err(|_| RequestError::Damaged { guest: guest.label() })?,
     };
     refuse_the_dead(guest, &memory)?;
-    let _turn = Turn::take(guest, &memory, started + patience)?;
+    Ok((memory, reply_at))
+}
+
+/// Puts `line` into the guest's mailbox and waits for the reply. Whoever calls has the turn.
+fn exchange(
+    guest: &Guest,
+    memory: &SharedMemory,
+    reply_at: usize,
+    line: &str,
+    started: Instant,
+    patience: Duration,
+    wait: &mut dyn FnMut(),
+) -> Result<String, RequestError> {
     let last = Slip::unpack(memory.control_u64(REQUEST));
     let slip = Slip { sequence: last.next_sequence(), len_bytes: u32::try_from(line.len()).unwrap_or(u32::MAX) };
     for (i, chunk) in line.as_bytes().chunks(8).enumerate() {
@@ -106,15 +159,14 @@ pub fn ask(guest: &Guest, line: &str, patience: Duration) -> Result<String, Requ
     // `set_control_u64` releases: pairs with the guest's Acquire of the slip, after which it copies the text.
     memory.set_control_u64(REQUEST, slip.pack());
     memory.ring_bell();
-    let mut pause = PAUSE.0;
     let mut asked_alive = Instant::now();
     loop {
         let answered = Slip::unpack(memory.load(reply_at));
         if answered.sequence == slip.sequence {
-            return reply(&memory, reply_at, answered).ok_or_else(|| RequestError::Damaged { guest: guest.label() });
+            return reply(memory, reply_at, answered).ok_or_else(|| RequestError::Damaged { guest: guest.label() });
         }
         if asked_alive.elapsed() >= ALIVE_INTERVAL {
-            refuse_the_dead(guest, &memory)?;
+            refuse_the_dead(guest, memory)?;
             asked_alive = Instant::now();
         }
         if started.elapsed() >= patience {
@@ -122,8 +174,7 @@ pub fn ask(guest: &Guest, line: &str, patience: Duration) -> Result<String, Requ
             memory.set_control_u64(REQUEST, Slip { len_bytes: u32::MAX, ..slip }.pack());
             return Err(RequestError::NoAnswer { guest: guest.label(), seconds: patience.as_secs_f64() });
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(PAUSE.1);
+        wait();
     }
 }
 
@@ -174,12 +225,23 @@ impl<'a> Turn<'a> {
     }
 }
 
+impl Turn<'_> {
+    /// The caller gives the turn back.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let own = u64::from(std::process::id());
-        // Another number there says that somebody has taken us for dead.
-        let _ = self.0.exchange_control_u64(OWNER, own, 0);
+        give_back(self.0);
     }
+}
+
+fn give_back(memory: &SharedMemory) {
+    let own = u64::from(std::process::id());
+    // Another number there says that somebody has taken us for dead.
+    let _ = memory.exchange_control_u64(OWNER, own, 0);
 }
 
 #[cfg(test)]

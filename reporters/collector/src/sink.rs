@@ -6,6 +6,7 @@
 pub mod directory;
 pub mod stream;
 pub mod tee;
+pub mod together;
 
 use std::io;
 use std::path::PathBuf;
@@ -91,7 +92,10 @@ pub(crate) struct Outlet<'a> {
     pub(crate) description: &'a mut Description,
     /// How much of the metadata text the sink has.
     pub(crate) known_bytes: &'a mut usize,
+    /// The trace's identity.
     pub(crate) uuid: [u8; 16],
+    /// Which guest of the trace it is.
+    pub(crate) guest: u16,
 }
 
 impl Outlet<'_> {

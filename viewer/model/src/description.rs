@@ -20,6 +20,8 @@ use fata_wire::field::{Field as WireField, FieldType, Fields, Kind, Level, Unit}
 use fata_wire::metadata::Line;
 use fata_wire::shared::Clock;
 
+use crate::guests::GuestId;
+
 const MAX_ENV: usize = 256;
 const MAX_TEXT_BYTES: usize = 256;
 const MAX_LINE_BYTES: usize = 8192;
@@ -49,7 +51,7 @@ pub struct Field {
 /// One instrumentation point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callsite {
-    /// Its number in events, below 4096.
+    /// Its number in the trace: [`GuestId::callsite`] of its number in events, which is below 4096.
     pub id: u16,
     /// What its events mean.
     pub kind: Kind,
@@ -83,9 +85,12 @@ impl Callsite {
 #[derive(Clone, Debug, Default)]
 pub struct Description {
     callsites: Vec<Option<Callsite>>,
-    names: HashMap<u16, Box<str>>,
-    env: Vec<(Box<str>, Box<str>)>,
-    clock: Option<Clock>,
+    names: HashMap<u32, Box<str>>,
+    env: Vec<(GuestId, Box<str>, Box<str>)>,
+    /// By guest.
+    clocks: Vec<Option<Clock>>,
+    /// Whose the lines are that come now.
+    turn: GuestId,
     version: Option<u32>,
     /// A line whose end has not come yet.
     partial: String,
@@ -98,10 +103,23 @@ impl Description {
     #[must_use]
     pub fn new() -> Self {
         let mut description = Description::default();
+        description.take_turn(GuestId::default());
+        description
+    }
+
+    /// What comes now is `guest`'s, of which the format's own callsites are known.
+    fn take_turn(&mut self, guest: GuestId) {
+        self.turn = guest;
+        if self.clocks.len() <= guest.index() {
+            self.clocks.resize(guest.index() + 1, None);
+        }
+        if self.callsite(guest.callsite(CLOCK)).is_some() {
+            return;
+        }
         for (id, kind, name) in [(UNFINISHED, Kind::Unfinished, "fata.unfinished"), (CLOCK, Kind::Clock, "fata.clock")]
         {
-            description.add(Callsite {
-                id,
+            self.add(Callsite {
+                id: guest.callsite(id),
                 kind,
                 level: Level::Trace,
                 category: "fata".into(),
@@ -111,7 +129,6 @@ impl Description {
                 fields: Box::default(),
             });
         }
-        description
     }
 
     /// Reads metadata text, which may be cut anywhere: a line goes on in the next call.
@@ -139,15 +156,19 @@ impl Description {
                     return Err(MetadataError::UnknownVersion(*version));
                 }
             }
+            Line::Guest(number) => self.take_turn(GuestId::new(*number)),
             Line::Clock(clock) => {
                 // A guest that had not calibrated its clock says so with 0 Hz, and again when it has.
-                if self.clock.is_none_or(|known| known.hz == 0) {
-                    self.clock = Some(*clock);
+                if let Some(known) = self.clocks.get_mut(self.turn.index())
+                    && known.is_none_or(|known| known.hz == 0)
+                {
+                    *known = Some(*clock);
                 }
             }
             Line::Record(Record::Env { key, value }) => {
-                if self.env.len() < MAX_ENV {
-                    self.env.push((text(key), text(value)));
+                let turn = self.turn;
+                if self.env.iter().filter(|(guest, ..)| *guest == turn).count() < MAX_ENV {
+                    self.env.push((turn, text(key), text(value)));
                 } else {
                     self.refused += 1;
                 }
@@ -156,13 +177,17 @@ impl Description {
                 if *id < MAX_CALLSITES {
                     self.refused += 1;
                 } else {
-                    self.names.entry(*id).or_insert_with(|| text(name));
+                    self.names.entry(self.turn.name(*id)).or_insert_with(|| text(name));
                 }
             }
             Line::Record(Record::Callsite(callsite)) => {
+                if callsite.id == 0 || callsite.id >= MAX_CALLSITES {
+                    self.refused += 1;
+                    return Ok(());
+                }
                 let fields = callsite.fields.as_slice().iter();
                 self.add(Callsite {
-                    id: callsite.id,
+                    id: self.turn.callsite(callsite.id),
                     kind: callsite.kind,
                     level: callsite.level,
                     category: text(callsite.category),
@@ -180,10 +205,6 @@ impl Description {
 
     fn add(&mut self, callsite: Callsite) {
         let id = usize::from(callsite.id);
-        if callsite.id == 0 || callsite.id >= MAX_CALLSITES {
-            self.refused += 1;
-            return;
-        }
         if self.callsites.len() <= id {
             self.callsites.resize_with(id + 1, || None);
         }
@@ -207,21 +228,31 @@ impl Description {
         self.callsites.iter().flatten()
     }
 
-    /// The text that a [`FieldType::Name`] value stands for.
+    /// The text that a [`FieldType::Name`] value stands for, by its [`GuestId::name`].
     #[must_use]
-    pub fn name(&self, id: u16) -> Option<&str> {
-        if id < MAX_CALLSITES { Some(&self.callsite(id)?.name) } else { self.names.get(&id).map(|name| &**name) }
+    pub fn name(&self, id: u32) -> Option<&str> {
+        match GuestId::of_name(id) {
+            (guest, own) if own < MAX_CALLSITES => Some(&self.callsite(guest.callsite(own))?.name),
+            _ => self.names.get(&id).map(|name| &**name),
+        }
     }
 
-    /// Facts about the guest.
-    pub fn env(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.env.iter().map(|(key, value)| (&**key, &**value))
+    /// Facts about a guest, those that its collector knows first.
+    pub fn env(&self, guest: GuestId) -> impl Iterator<Item = (&str, &str)> {
+        let of_guest = self.env.iter().filter(move |(of, ..)| *of == guest);
+        of_guest.map(|(_, key, value)| (&**key, &**value))
     }
 
-    /// The guest's clock; `None` until metadata has come.
+    /// A guest's clock; `None` until metadata has come.
     #[must_use]
-    pub fn clock(&self) -> Option<Clock> {
-        self.clock
+    pub fn clock(&self, guest: GuestId) -> Option<Clock> {
+        *self.clocks.get(guest.index())?
+    }
+
+    /// How many guests are described; 1 before anything is.
+    #[must_use]
+    pub fn guests(&self) -> u16 {
+        u16::try_from(self.clocks.len()).unwrap_or(1)
     }
 
     /// The version of the format; `None` where the metadata is not ours.
@@ -256,8 +287,8 @@ mod tests {
             description.metadata(&TEXT[cut..]).unwrap();
             assert_eq!(description.callsite(9).map(|callsite| callsite.fields.len()), Some(1), "{cut}");
             assert_eq!(description.name(4096), Some("conn-17"), "{cut}");
-            assert_eq!(description.env().collect::<Vec<_>>(), [("guest", "http")]);
-            assert_eq!(description.clock().map(|clock| clock.anchor_ticks), Some(5));
+            assert_eq!(description.env(GuestId::default()).collect::<Vec<_>>(), [("guest", "http")]);
+            assert_eq!(description.clock(GuestId::default()).map(|clock| clock.anchor_ticks), Some(5));
         }
     }
 
@@ -268,6 +299,34 @@ mod tests {
         description.metadata(&TEXT.replace("net.rx", "net.tx")).unwrap();
         assert_eq!(description.callsite(9).map(|callsite| &*callsite.name), Some("net.rx"));
         assert_eq!(description.refused, 1);
+    }
+
+    #[test]
+    fn the_same_numbers_of_two_guests_are_two_callsites_and_two_names_wherever_the_text_is_cut() {
+        let text = format!(
+            "{TEXT}/* fata guest 1 */\n/* fata clock 7 7 7 7 7 */\n/* fata name 4096 \"disk-1\" */\n/* fata guest 0 */\n\
+             /* fata name 4097 \"conn-18\" */\n/* fata guest 1 */\n{}",
+            TEXT.replace("net.rx", "disk.read").replace("1000000000", "3")
+        );
+        for cut in 0..=text.len() {
+            let mut description = Description::new();
+            description.metadata(&text[..cut]).unwrap();
+            description.metadata(&text[cut..]).unwrap();
+            let other = GuestId::new(1);
+            let names: Vec<_> = [9, other.callsite(9)]
+                .iter()
+                .map(|&id| description.callsite(id).map(|callsite| callsite.name.to_string()).unwrap())
+                .collect();
+            assert_eq!(names, ["net.rx", "disk.read"], "{cut}");
+            assert_eq!(description.name(other.name(4096)), Some("disk-1"));
+            assert_eq!(description.name(other.name(9)), Some("disk.read"));
+            assert_eq!((description.name(4097), description.name(other.name(4097))), (Some("conn-18"), None));
+            assert_eq!(
+                [GuestId::default(), other].map(|guest| description.clock(guest).unwrap().hz),
+                [1_000_000_000, 7]
+            );
+            assert_eq!(description.guests(), 2);
+        }
     }
 
     #[test]

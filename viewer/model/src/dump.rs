@@ -15,9 +15,11 @@ use fata_wire::field::Kind;
 use fata_wire::packet::Packet;
 
 use crate::description::MetadataError;
+use crate::guests::GuestId;
 use crate::ingest::{Ingest, Limits};
 use crate::source::{Chunk, OpenError, TraceReader};
 use crate::text;
+use crate::time::Nanos;
 use crate::trace::Trace;
 
 /// Why a dump ended before the trace did.
@@ -54,20 +56,22 @@ pub fn dump(reader: &mut TraceReader, out: &mut impl Write) -> Result<u64, DumpE
             Chunk::Metadata(text) => ingest.metadata(text)?,
             Chunk::Packet(bytes) => {
                 let Ok(packet) = Packet::parse(bytes) else { continue };
-                if merged {
-                    waiting.write_before(Some(packet.header.timestamp_begin), out)?;
-                }
                 if let Err(error) = ingest.packet(bytes) {
                     writeln!(out, "# {error}")?;
                     continue;
                 }
-                let cpu = packet.header.cpu_id;
+                let guest = GuestId::new(packet.header.guest());
+                let scale = ingest.trace().scale(guest);
+                if merged {
+                    waiting.write_before(Some(scale.nanos_from_ticks(packet.header.timestamp_begin)), out)?;
+                }
+                let cpu = guest.cpu(packet.header.cpu_id);
                 for event in packet.events() {
                     match event {
                         Ok(event) if merged => {
                             let mut text = Vec::new();
                             line(ingest.trace(), cpu, &event, &mut text)?;
-                            waiting.keep(cpu, event.ticks, text);
+                            waiting.keep(cpu, scale.nanos_from_ticks(event.ticks), text);
                             events += 1;
                         }
                         Ok(event) => {
@@ -91,21 +95,21 @@ pub fn dump(reader: &mut TraceReader, out: &mut impl Write) -> Result<u64, DumpE
 /// when that one has ended.
 #[derive(Default)]
 struct Waiting {
-    streams: BTreeMap<u32, VecDeque<(u64, Vec<u8>)>>,
+    streams: BTreeMap<u32, VecDeque<(Nanos, Vec<u8>)>>,
 }
 
 impl Waiting {
     /// Keeps the line of an event, the youngest of its stream.
-    fn keep(&mut self, cpu: u32, ticks: u64, line: Vec<u8>) {
-        self.streams.entry(cpu).or_default().push_back((ticks, line));
+    fn keep(&mut self, cpu: u32, time: Nanos, line: Vec<u8>) {
+        self.streams.entry(cpu).or_default().push_back((time, line));
     }
 
     /// Writes the lines of all events before `end`, and without one of all there are, in the order of time.
-    fn write_before(&mut self, end: Option<u64>, out: &mut impl Write) -> io::Result<()> {
-        let first = |lines: &VecDeque<(u64, Vec<u8>)>| lines.front().map(|(ticks, _)| *ticks);
-        while let Some((ticks, lines)) =
-            self.streams.values_mut().filter_map(|lines| Some((first(lines)?, lines))).min_by_key(|(ticks, _)| *ticks)
-            && end.is_none_or(|end| ticks < end)
+    fn write_before(&mut self, end: Option<Nanos>, out: &mut impl Write) -> io::Result<()> {
+        let first = |lines: &VecDeque<(Nanos, Vec<u8>)>| lines.front().map(|(time, _)| *time);
+        while let Some((time, lines)) =
+            self.streams.values_mut().filter_map(|lines| Some((first(lines)?, lines))).min_by_key(|(time, _)| *time)
+            && end.is_none_or(|end| time < end)
         {
             if let Some((_, line)) = lines.pop_front() {
                 out.write_all(&line)?;
@@ -116,9 +120,11 @@ impl Waiting {
 }
 
 fn line(trace: &Trace, cpu: u32, event: &Event<'_>, out: &mut impl Write) -> io::Result<()> {
-    let time = trace.scale.nanos_from_ticks(event.ticks);
-    let callsite = trace.description.callsite(event.id.callsite());
-    write!(out, "{}  cpu {cpu}  ", text::moment(time))?;
+    let guest = GuestId::of_cpu(cpu);
+    let time = trace.scale(guest).nanos_from_ticks(event.ticks);
+    let callsite = trace.description.callsite(guest.callsite(event.id.callsite()));
+    let place = trace.of_guest(guest, format!("cpu {}", GuestId::own_cpu(cpu)));
+    write!(out, "{}  {place}  ", text::moment(time))?;
     let Some(callsite) = callsite else {
         return writeln!(out, "callsite {} arg={} words={}", event.id.callsite(), event.arg, event.payload.len() / 8);
     };

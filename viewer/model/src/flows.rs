@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use crate::guests::GuestId;
 use crate::time::Nanos;
 use crate::trace::Actor;
 
@@ -89,7 +90,7 @@ impl Flows {
             time: stored.time,
             actor: Actor::unpack(stored.actor),
             callsite: stored.callsite,
-            cpu: stored.cpu.into(),
+            cpu: GuestId::of_callsite(stored.callsite).cpu(stored.cpu.into()),
             previous: (stored.previous != NONE).then_some(stored.previous),
             id: stored.id,
         })
@@ -158,7 +159,7 @@ impl Flows {
             actor: point.actor.pack(),
             previous: previous.unwrap_or(NONE),
             callsite: point.callsite,
-            cpu: u16::try_from(point.cpu).unwrap_or(u16::MAX),
+            cpu: u16::try_from(GuestId::own_cpu(point.cpu)).unwrap_or(u16::MAX),
         });
         if passage != Passage::End {
             if self.live.len() < MAX_LIVE || self.live.contains_key(&key) {

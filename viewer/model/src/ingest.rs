@@ -20,6 +20,7 @@ use fata_wire::packet::{Cause, Discarded, Packet, PacketError, PacketHeader};
 use crate::args::Args;
 use crate::description::{Description, MetadataError};
 use crate::flows::Flows;
+use crate::guests::GuestId;
 use crate::logs::Logs;
 use crate::objects::Objects;
 use crate::spans::Pending;
@@ -28,6 +29,7 @@ use crate::streams::{Current, Stream, StreamGap};
 use crate::tasks::Tasks;
 use crate::time::{Nanos, TickScale};
 use crate::trace::{Gap, Origin, Series, Trace, TrackKind, Tracks};
+use crate::wires::Wires;
 
 mod cursor;
 mod dispatch;
@@ -99,7 +101,8 @@ pub enum IngestError {
 #[derive(Debug)]
 pub struct Ingest {
     trace: Trace,
-    plans: Plans,
+    /// By guest.
+    plans: Vec<Plans>,
     /// Each event by itself, which is the slow way to the same trace.
     one_by_one: bool,
     limits: Limits,
@@ -119,7 +122,7 @@ impl Ingest {
     pub fn new(limits: Limits) -> Self {
         let trace = Trace {
             description: Description::new(),
-            scale: TickScale::new(0, 0),
+            scales: Vec::new(),
             origin: None,
             end: 0,
             detail_from: None,
@@ -133,25 +136,38 @@ impl Ingest {
             streams: Vec::new(),
             gaps: Vec::new(),
             flows: Flows::new(limits.flow_points),
+            wires: Wires::default(),
+            errors: Vec::new(),
             objects: Objects::default(),
             logs: Logs::new(),
             args: Args::new(limits.field_bytes),
-            times: CallsiteTimes::table(),
+            times: Vec::new(),
             orphan_ends: 0,
             too_deep: 0,
             warnings: Vec::new(),
         };
         let mut ingest = Ingest {
             trace,
-            plans: Plans::new(),
+            plans: Vec::new(),
             one_by_one: false,
             limits,
             uuid: None,
             waiting: Vec::new(),
             waiting_bytes: 0,
         };
-        ingest.plans.learn(&ingest.trace.description);
+        ingest.learn();
         ingest
+    }
+
+    /// Takes in what was described since.
+    fn learn(&mut self) {
+        let Ingest { trace, plans, .. } = self;
+        CallsiteTimes::extend(&mut trace.times, trace.description.guests());
+        trace.errors = trace.guests().map(|guest| trace.clock_error(guest)).collect();
+        plans.resize_with(usize::from(trace.description.guests()), Plans::new);
+        for (guest, plans) in trace.guests().zip(plans) {
+            plans.learn(&trace.description, guest);
+        }
     }
 
     /// The trace so far.
@@ -187,7 +203,7 @@ impl Ingest {
     /// [`MetadataError`]: nothing after it can be read.
     pub fn metadata(&mut self, text: &str) -> Result<(), MetadataError> {
         self.trace.description.metadata(text)?;
-        self.plans.learn(&self.trace.description);
+        self.learn();
         if self.knows_clock() {
             self.release();
         }
@@ -195,7 +211,8 @@ impl Ingest {
     }
 
     fn knows_clock(&self) -> bool {
-        self.trace.description.clock().is_some_and(|clock| clock.hz != 0)
+        let description = &self.trace.description;
+        self.trace.guests().all(|guest| description.clock(guest).is_some_and(|clock| clock.hz != 0))
     }
 
     /// Takes the next packet of its stream: whole bytes of a CTF packet.
@@ -231,14 +248,17 @@ impl Ingest {
         if *self.uuid.get_or_insert(header.uuid) != header.uuid {
             return Err(IngestError::ForeignPacket);
         }
-        if self.trace.origin.is_none() {
-            self.begin(header);
-        }
-        let begin = self.trace.scale.nanos_from_ticks(header.timestamp_begin);
-        let at = self.stream(header.cpu_id, begin)?;
+        let guest = GuestId::new(header.guest());
+        let scale = match self.trace.scales.get(guest.index()) {
+            Some(Some(scale)) => *scale,
+            _ => self.begin(guest, header),
+        };
+        let begin = scale.nanos_from_ticks(header.timestamp_begin);
+        let cpu = guest.cpu(header.cpu_id);
+        let at = self.stream(cpu, scale, begin)?;
         // What follows events has their stream in its hands: it is looked up once for all of them.
         let Some(place) = self.trace.streams.get_mut(at) else { return Ok(()) };
-        let mut stream = std::mem::replace(place, Stream::new(header.cpu_id, Tracks::NONE, 0));
+        let mut stream = std::mem::replace(place, Stream::new(cpu, scale, Tracks::NONE, 0));
         let result = self.follow(&mut stream, &packet, begin);
         self.trace.show_open(&mut stream);
         if let Some(place) = self.trace.streams.get_mut(at) {
@@ -257,7 +277,7 @@ impl Ingest {
         stream.packets += 1;
         stream.events += events;
         let last = stream.last;
-        stream.last = stream.last.max(self.trace.scale.nanos_from_ticks(packet.header.timestamp_end));
+        stream.last = stream.last.max(stream.scale.nanos_from_ticks(packet.header.timestamp_end));
         self.trace.end = self.trace.end.max(stream.last);
         if let Some(error) = refused {
             self.malformed(stream, error, last);
@@ -266,18 +286,40 @@ impl Ingest {
         Ok(())
     }
 
-    /// The first packet: from here time counts.
-    fn begin(&mut self, header: &PacketHeader) {
-        let clock = self.trace.description.clock().unwrap_or_default();
-        self.trace.scale = TickScale::new(clock.hz, header.timestamp_begin);
-        let unix_nanos = (clock.anchor_unix_nanos != 0).then(|| {
-            let anchor = self.trace.scale.nanos_from_ticks(clock.anchor_ticks);
-            i64::try_from(clock.anchor_unix_nanos).unwrap_or(i64::MAX).saturating_sub(anchor)
-        });
-        self.trace.origin = Some(Origin { ticks: header.timestamp_begin, unix_nanos });
+    /// A guest's first packet: from here its time counts, and with the first of all the trace's.
+    fn begin(&mut self, guest: GuestId, header: &PacketHeader) -> TickScale {
+        let clock = self.trace.description.clock(guest).unwrap_or_default();
+        let scale = match self.trace.origin {
+            None => {
+                let scale = TickScale::new(clock.hz, header.timestamp_begin);
+                let unix_nanos = (clock.anchor_unix_nanos != 0).then(|| {
+                    let anchor = scale.nanos_from_ticks(clock.anchor_ticks);
+                    i64::try_from(clock.anchor_unix_nanos).unwrap_or(i64::MAX).saturating_sub(anchor)
+                });
+                self.trace.origin = Some(Origin { ticks: header.timestamp_begin, unix_nanos });
+                scale
+            }
+            Some(Origin { unix_nanos: Some(origin), .. }) if clock.anchor_unix_nanos != 0 => {
+                TickScale::with_anchor(clock.hz, clock.anchor_ticks, clock.anchor_unix_nanos, origin)
+            }
+            Some(_) => {
+                let name = self.trace.guest_name(guest);
+                self.warn(format!("nothing says what time of day it was for {name}: it is shown as if it began now"));
+                let ticks = TickScale::ticks_from_nanos(clock.hz, self.trace.end);
+                TickScale::new(clock.hz, header.timestamp_begin.wrapping_sub(ticks))
+            }
+        };
+        let scales = &mut self.trace.scales;
+        if scales.len() <= guest.index() {
+            scales.resize(guest.index() + 1, None);
+        }
+        if let Some(known) = scales.get_mut(guest.index()) {
+            *known = Some(scale);
+        }
+        scale
     }
 
-    fn stream(&mut self, cpu: u32, first: Nanos) -> Result<usize, IngestError> {
+    fn stream(&mut self, cpu: u32, scale: TickScale, first: Nanos) -> Result<usize, IngestError> {
         let Trace { streams, tracks, .. } = &mut self.trace;
         if let Some(at) = streams.iter().position(|stream| stream.cpu == cpu) {
             return Ok(at);
@@ -286,7 +328,7 @@ impl Ingest {
             return Err(IngestError::TooManyStreams(self.limits.streams));
         }
         let lane = tracks.add(TrackKind::Cpu { cpu });
-        streams.push(Stream::new(cpu, lane, first));
+        streams.push(Stream::new(cpu, scale, lane, first));
         Ok(streams.len() - 1)
     }
 
@@ -350,14 +392,14 @@ impl Ingest {
         trace.forget_current(stream, gap.from);
         // So many events may have named every task number anew.
         if gap.missing_packets > 0 || gap.events() >= u64::from(fata_wire::event::ARG_LIMIT) {
-            trace.tasks.forget_numbers();
+            trace.tasks.forget_numbers(stream.guest);
         }
     }
 
     /// The rest of a packet is no events.
     fn malformed(&mut self, stream: &mut Stream, error: EventError, from: Nanos) {
         let cpu = stream.cpu;
-        self.warn(format!("a packet of vCPU {cpu} was read only in part: {error}"));
+        self.warn(format!("a packet of {} was read only in part: {error}", self.trace.cpu_label(cpu)));
         let to = stream.last.max(from);
         self.gap(stream, Gap { cpu, from, to, discarded: Discarded::default(), missing_packets: 0 }, false);
     }

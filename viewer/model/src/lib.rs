@@ -22,8 +22,9 @@
 //! | [`source`], [`live`] | where packets come from, and reading them beside a window |
 //! | [`ingest`], [`description`] | packets and metadata to a trace |
 //! | [`trace`] | tracks, wakes, gaps, names: what there is to see |
+//! | [`guests`] | whose a number is, where there are several guests |
 //! | [`columns`], [`samples`], [`pyramid`], [`lod`] | how it is kept, and what of it is visible |
-//! | [`tasks`], [`spans`], [`objects`], [`flows`] | what events mean |
+//! | [`tasks`], [`spans`], [`objects`], [`flows`], [`wires`] | what events mean |
 //! | [`logs`], [`log_filter`] | the log, and what of it is asked for |
 //! | [`stats`], [`histogram`], [`query`], [`dump`], [`text`] | answers |
 //! | [`synthetic`], [`packets`], [`random`] | traces of things that never happened |
@@ -34,6 +35,7 @@ pub mod columns;
 pub mod description;
 pub mod dump;
 pub mod flows;
+pub mod guests;
 pub mod histogram;
 pub mod ingest;
 pub mod live;
@@ -58,3 +60,4 @@ pub mod time;
 pub mod trace;
 mod tracks;
 mod wakes;
+pub mod wires;

@@ -11,6 +11,7 @@ use fata_wire::log::{FIRST_FIELDS, MESSAGE, SPANS};
 
 use crate::columns::FAN_OUT;
 use crate::columns::packed::Packed;
+use crate::guests::GuestId;
 use crate::text;
 use crate::time::Nanos;
 use crate::trace::Trace;
@@ -26,6 +27,14 @@ pub struct LogRecord {
     pub task: u16,
     /// Where its fields are.
     pub(crate) extra: u32,
+}
+
+impl LogRecord {
+    /// Whose it is.
+    #[must_use]
+    pub const fn guest(&self) -> GuestId {
+        GuestId::of_callsite(self.callsite)
+    }
 }
 
 /// See the module.
@@ -195,7 +204,7 @@ impl Trace {
                     rest += &format!("  {}={}", field.name, text::escaped(said));
                 }
                 _ if is_said(field.name) => {
-                    rest += &format!("  {}={}", field.name, text::value(&value, field.unit, self));
+                    rest += &format!("  {}={}", field.name, text::value(&value, field.unit, self, record.guest()));
                 }
                 _ => {}
             }

@@ -1,6 +1,7 @@
 //! What things are called: tasks, tracks, keys, actors, and the fields of events.
 
 use crate::description::Callsite;
+use crate::guests::GuestId;
 use crate::tasks::State;
 use crate::trace::{Actor, TaskRef, Trace, TrackKind};
 
@@ -10,10 +11,7 @@ impl Trace {
     pub fn key_name(&self, kind: TrackKind, key: u16) -> String {
         match kind {
             TrackKind::Task { .. } => State::from_key(key).text().to_owned(),
-            TrackKind::Cpu { .. } => match self.tasks.current(key).and_then(|task| self.task_name(task)) {
-                Some(name) => format!("{name} #{key}"),
-                None => format!("task #{key}"),
-            },
+            TrackKind::Cpu { cpu } => self.task_by_number(GuestId::of_cpu(cpu), key),
             _ => self.description.callsite(key).map_or_else(|| format!("callsite {key}"), |c| c.name.to_string()),
         }
     }
@@ -24,20 +22,26 @@ impl Trace {
         self.description.name(self.task(task)?.name?)
     }
 
+    /// What tasks like this one are called, with the guest's name before it where there are several.
+    #[must_use]
+    pub fn task_kind(&self, task: TaskRef) -> String {
+        let guest = self.task(task).map_or_else(GuestId::default, |task| task.guest());
+        self.of_guest(guest, self.task_name(task).unwrap_or("task").to_owned())
+    }
+
     /// A task as people call it: `http.connection #17`.
     #[must_use]
     pub fn task_label(&self, task: TaskRef) -> String {
-        let number = self.task(task).map_or(0, |task| task.number);
-        match self.task_name(task) {
-            Some(name) => format!("{name} #{number}"),
-            None => format!("task #{number}"),
-        }
+        let (guest, number) = self.task(task).map_or_else(Default::default, |task| (task.guest(), task.number));
+        let name = self.task_name(task).unwrap_or("task");
+        self.of_guest(guest, format!("{name} #{number}"))
     }
 
-    /// The task that has this number now, as people call it.
+    /// The task that has this number now in a guest, as people call it.
     #[must_use]
-    pub fn task_by_number(&self, number: u16) -> String {
-        self.tasks.current(number).map_or_else(|| format!("task #{number}"), |task| self.task_label(task))
+    pub fn task_by_number(&self, guest: GuestId, number: u16) -> String {
+        let task = self.tasks.current(guest, number);
+        task.map_or_else(|| self.of_guest(guest, format!("task #{number}")), |task| self.task_label(task))
     }
 
     /// An actor as people call it.
@@ -55,15 +59,17 @@ impl Trace {
     #[must_use]
     pub fn track_label(&self, kind: TrackKind) -> String {
         match kind {
-            TrackKind::Cpu { cpu } => format!("vCPU {cpu}"),
-            TrackKind::CpuSpans { cpu, depth } => format!("vCPU {cpu} spans {depth}"),
-            TrackKind::CpuInstants { cpu } => format!("vCPU {cpu} instants"),
-            TrackKind::Phases { cpu, .. } if self.streams.len() > 1 => format!("heap on vCPU {cpu}"),
+            TrackKind::Cpu { cpu } => self.cpu_label(cpu),
+            TrackKind::CpuSpans { cpu, depth } => format!("{} spans {depth}", self.cpu_label(cpu)),
+            TrackKind::CpuInstants { cpu } => format!("{} instants", self.cpu_label(cpu)),
+            TrackKind::Phases { cpu, .. } if self.streams.len() > 1 => format!("heap on {}", self.cpu_label(cpu)),
             TrackKind::Phases { .. } => "heap".to_owned(),
             TrackKind::Task { task } | TrackKind::TaskSpans { task, .. } | TrackKind::TaskInstants { task } => {
                 self.task_label(task)
             }
-            TrackKind::Counter { callsite, .. } => self.key_name(kind, callsite),
+            TrackKind::Counter { callsite, .. } => {
+                self.of_guest(GuestId::of_callsite(callsite), self.key_name(kind, callsite))
+            }
         }
     }
 
@@ -77,7 +83,9 @@ impl Trace {
     }
 
     pub(crate) fn decode_fields(&self, callsite: &Callsite, arg: u16, payload: &[u8]) -> Vec<FieldValue> {
-        callsite.wire_fields().values(arg, payload).map(|(field, value)| FieldValue::new(self, &field, value)).collect()
+        let guest = GuestId::of_callsite(callsite.id);
+        let fields = callsite.wire_fields();
+        fields.values(arg, payload).map(|(field, value)| FieldValue::new(self, guest, &field, value)).collect()
     }
 }
 
@@ -91,8 +99,13 @@ pub struct FieldValue {
 }
 
 impl FieldValue {
-    fn new(trace: &Trace, field: &fata_wire::field::Field<'_>, value: fata_wire::field::Value<'_>) -> Self {
-        let text = crate::text::value(&value, field.unit, trace);
+    fn new(
+        trace: &Trace,
+        guest: GuestId,
+        field: &fata_wire::field::Field<'_>,
+        value: fata_wire::field::Value<'_>,
+    ) -> Self {
+        let text = crate::text::value(&value, field.unit, trace, guest);
         FieldValue { name: field.name.to_owned(), text }
     }
 }

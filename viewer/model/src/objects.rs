@@ -5,6 +5,7 @@
 //! until the object is given up or is no more. At most 32,768 objects live at a time, by their number, and each lists at
 //! most 256 waiters.
 
+use crate::guests::GuestId;
 use crate::time::Nanos;
 use crate::trace::{Actor, TaskRef, Trace};
 
@@ -16,7 +17,7 @@ pub struct Object {
     /// Its number in the guest, used again by later ones.
     pub number: u16,
     /// The id of its name, if its creation was seen.
-    pub name: Option<u16>,
+    pub name: Option<u32>,
     /// The callsite that created it, which says what it is: `sync.promise`, `sync.condition`; 0 if that was not seen.
     pub callsite: u16,
     /// Who made it.
@@ -36,6 +37,7 @@ pub struct Object {
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
+    /// By [`GuestId::place`].
     live: Vec<Option<Object>>,
 }
 
@@ -87,13 +89,13 @@ impl Objects {
         self.live.iter().flatten()
     }
 
-    pub(crate) fn name_of(&self, number: u16) -> Option<u16> {
-        self.live.get(usize::from(number))?.as_ref()?.name
+    pub(crate) fn name_of(&self, guest: GuestId, number: u16) -> Option<u32> {
+        self.live.get(guest.place(number))?.as_ref()?.name
     }
 
     /// The object of this number; one that nothing is known of yet if it is new.
-    fn object(&mut self, number: u16) -> Option<&mut Object> {
-        let index = usize::from(number);
+    fn object(&mut self, guest: GuestId, number: u16) -> Option<&mut Object> {
+        let index = guest.place(number);
         if self.live.len() <= index {
             self.live.resize(index + 1, None);
         }
@@ -110,9 +112,17 @@ impl Objects {
         }))
     }
 
-    pub(crate) fn create(&mut self, number: u16, callsite: u16, name: Option<u16>, creator: Actor, time: Nanos) {
-        self.drop_object(number);
-        if let Some(object) = self.object(number) {
+    pub(crate) fn create(
+        &mut self,
+        guest: GuestId,
+        number: u16,
+        callsite: u16,
+        name: Option<u32>,
+        creator: Actor,
+        time: Nanos,
+    ) {
+        self.drop_object(guest, number);
+        if let Some(object) = self.object(guest, number) {
             object.name = name;
             object.callsite = callsite;
             object.creator = creator;
@@ -121,8 +131,8 @@ impl Objects {
     }
 
     /// What `create` said, again: it changes nothing of what is known already.
-    pub(crate) fn exists(&mut self, number: u16, callsite: u16, name: Option<u16>) {
-        if let Some(object) = self.object(number)
+    pub(crate) fn exists(&mut self, guest: GuestId, number: u16, callsite: u16, name: Option<u32>) {
+        if let Some(object) = self.object(guest, number)
             && object.created.is_none()
         {
             object.name = name;
@@ -130,8 +140,8 @@ impl Objects {
         }
     }
 
-    pub(crate) fn attempt(&mut self, number: u16, waiter: Actor, time: Nanos) {
-        if let Some(object) = self.object(number)
+    pub(crate) fn attempt(&mut self, guest: GuestId, number: u16, waiter: Actor, time: Nanos) {
+        if let Some(object) = self.object(guest, number)
             && object.waiters.len() < MAX_WAITERS
             && object.waiters.iter().all(|(known, _)| *known != waiter)
         {
@@ -139,36 +149,36 @@ impl Objects {
         }
     }
 
-    pub(crate) fn read(&mut self, number: u16, reader: Actor, time: Nanos) {
-        if let Some(object) = self.object(number) {
+    pub(crate) fn read(&mut self, guest: GuestId, number: u16, reader: Actor, time: Nanos) {
+        if let Some(object) = self.object(guest, number) {
             object.read = Some(time);
             object.waiters.retain(|(waiter, _)| *waiter != reader);
         }
     }
 
     /// Something was put into it; whoever waited for room and put it there waits no more.
-    pub(crate) fn resolve(&mut self, number: u16, resolver: Actor, time: Nanos) {
-        if let Some(object) = self.object(number) {
+    pub(crate) fn resolve(&mut self, guest: GuestId, number: u16, resolver: Actor, time: Nanos) {
+        if let Some(object) = self.object(guest, number) {
             object.resolved = Some(time);
             object.waiters.retain(|(waiter, _)| *waiter != resolver);
         }
     }
 
-    pub(crate) fn fail(&mut self, number: u16, time: Nanos) {
-        if let Some(object) = self.object(number) {
+    pub(crate) fn fail(&mut self, guest: GuestId, number: u16, time: Nanos) {
+        if let Some(object) = self.object(guest, number) {
             object.resolved = Some(time);
             object.waiters.clear();
         }
     }
 
-    pub(crate) fn signal(&mut self, number: u16, time: Nanos) {
-        if let Some(object) = self.object(number) {
+    pub(crate) fn signal(&mut self, guest: GuestId, number: u16, time: Nanos) {
+        if let Some(object) = self.object(guest, number) {
             object.signalled = Some(time);
         }
     }
 
-    pub(crate) fn drop_object(&mut self, number: u16) {
-        if let Some(object) = self.live.get_mut(usize::from(number)) {
+    pub(crate) fn drop_object(&mut self, guest: GuestId, number: u16) {
+        if let Some(object) = self.live.get_mut(guest.place(number)) {
             *object = None;
         }
     }

@@ -93,7 +93,7 @@ impl Trace {
     #[must_use]
     pub fn search(&self, text: &str, limit: usize) -> Vec<Hit> {
         let matches = self.find_names(text);
-        let mut callsites = vec![false; usize::from(fata_wire::event::MAX_CALLSITES)];
+        let mut callsites = vec![false; self.times.len()];
         let mut tasks = vec![false; self.tasks.list.len()];
         for found in &matches {
             let (list, index) = match found.what {
@@ -217,9 +217,9 @@ impl Trace {
     fn state_lines(&self, entry: &Entry, say: &mut impl FnMut(&str, String)) {
         match State::from_key(entry.key) {
             State::Ready => say("woken by", self.actor_label(Actor::unpack(entry.extra))),
-            State::Running => say("on", format!("vCPU {}", entry.extra)),
+            State::Running => say("on", self.cpu_label(entry.extra)),
             State::Idle if entry.extra != NO_NAME => {
-                let id = u16::try_from(entry.extra).unwrap_or(u16::MAX);
+                let id = entry.extra;
                 say("waits for", self.description.name(id).map_or_else(|| format!("name {id}"), str::to_owned));
             }
             _ => {}
@@ -230,7 +230,7 @@ impl Trace {
         match track.kind {
             TrackKind::TaskSpans { task, .. } | TrackKind::TaskInstants { task } => say("task", self.task_label(task)),
             TrackKind::CpuSpans { cpu, .. } | TrackKind::CpuInstants { cpu } | TrackKind::Phases { cpu, .. } => {
-                say("on", format!("vCPU {cpu}"));
+                say("on", self.cpu_label(cpu));
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 //! Where traces come from: a CTF directory, a trace stream in a file, or anything that can be read.
 //!
 //! Invariants: chunks come in the order in which they happened, as far as packets tell: metadata first, then packets, each
-//! stream's in its own order and streams merged by the packets' begin. A reader holds one packet per stream, so the length
+//! stream's in its own order and streams merged by the packets' begin, those of several guests by the time of day. A reader holds one packet per stream, so the length
 //! of a recording does not matter. What is cut is read up to the cut, and [`TraceReader::warnings`] says so.
 //!
 //! ```no_run
@@ -16,8 +16,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fata_wire::packet::{HEADER_BYTES, MAGIC, PacketHeader, metadata_packet};
+use fata_wire::shared::Clock;
 
-use crate::description::MetadataError;
+use crate::description::{Description, MetadataError};
+use crate::guests::GuestId;
 use crate::ingest::{Ingest, Limits};
 use crate::trace::Trace;
 
@@ -77,6 +79,8 @@ pub struct TraceReader {
     /// Bytes of all stream files, where they are files.
     total_bytes: Option<u64>,
     read_bytes: u64,
+    /// The clocks by guest, where there are several.
+    clocks: Vec<Clock>,
 }
 
 /// One stream's files, or one input.
@@ -172,7 +176,13 @@ fn open_directory(path: &Path) -> Result<TraceReader, OpenError> {
         return Err(OpenError::NoMetadata(path.to_owned()));
     }
     let metadata = read_metadata(&metadata)?;
-    // What a file holds says its first packet, not its name: (vCPU, packet number).
+    let mut described = Description::new();
+    described.metadata(&metadata)?;
+    let clocks = match described.guests() {
+        1 => Vec::new(),
+        guests => (0..guests).map(|guest| described.clock(GuestId::new(guest)).unwrap_or_default()).collect(),
+    };
+    // What a file holds says its first packet, not its name: (guest, vCPU, packet number).
     let mut files = Vec::new();
     let mut total_bytes = 0;
     for entry in std::fs::read_dir(path).map_err(io)? {
@@ -186,11 +196,11 @@ fn open_directory(path: &Path) -> Result<TraceReader, OpenError> {
             && let Ok(header) = PacketHeader::parse(&header)
         {
             total_bytes += opened.metadata().map_or(0, |meta| meta.len());
-            files.push((header.cpu_id, header.packet_seq_num, file));
+            files.push(((header.guest(), header.cpu_id), header.packet_seq_num, file));
         }
     }
     files.sort();
-    let mut streams: Vec<(u32, Stream)> = Vec::new();
+    let mut streams: Vec<((u16, u32), Stream)> = Vec::new();
     for (cpu, _, file) in files.into_iter().rev() {
         match streams.iter_mut().find(|(known, _)| *known == cpu) {
             Some((_, stream)) => stream.files.push(file),
@@ -201,7 +211,7 @@ fn open_directory(path: &Path) -> Result<TraceReader, OpenError> {
         }
     }
     let streams = streams.into_iter().rev().map(|(_, stream)| stream).collect();
-    Ok(TraceReader { total_bytes: Some(total_bytes), ..TraceReader::new(name, Some(metadata), streams) })
+    Ok(TraceReader { total_bytes: Some(total_bytes), clocks, ..TraceReader::new(name, Some(metadata), streams) })
 }
 
 /// The text of a metadata file: plain, or in packets.
@@ -223,7 +233,15 @@ fn read_metadata(path: &Path) -> Result<String, OpenError> {
 
 impl TraceReader {
     fn new(name: String, metadata: Option<String>, streams: Vec<Stream>) -> Self {
-        TraceReader { name, metadata, streams, warnings: Vec::new(), total_bytes: None, read_bytes: 0 }
+        TraceReader {
+            name,
+            metadata,
+            streams,
+            warnings: Vec::new(),
+            total_bytes: None,
+            read_bytes: 0,
+            clocks: Vec::new(),
+        }
     }
 
     /// What was opened, for people.
@@ -276,9 +294,10 @@ impl TraceReader {
             self.streams.iter_mut().for_each(|stream| stream.input.described = true);
             return Ok(self.streams.first().map(|stream| Chunk::Metadata(&stream.input.text)));
         }
-        let mut first: Option<(usize, u64)> = None;
+        let mut first: Option<(usize, i128)> = None;
         for (index, stream) in self.streams.iter_mut().enumerate() {
-            if let Some(begin) = stream.next_begin(&mut self.warnings)?
+            let begin = stream.next_begin(&mut self.warnings)?;
+            if let Some(begin) = begin.map(|(guest, ticks)| moment(&self.clocks, guest, ticks))
                 && first.is_none_or(|(_, least)| begin < least)
             {
                 first = Some((index, begin));
@@ -294,9 +313,22 @@ impl TraceReader {
     }
 }
 
+/// When a guest's clock read `ticks`, to be compared: in ticks where there is one guest, else in nanoseconds since 1970.
+/// Metadata, at tick 0, is before all packets.
+fn moment(clocks: &[Clock], guest: u16, ticks: u64) -> i128 {
+    match clocks.get(usize::from(guest)) {
+        Some(_) if ticks == 0 => i128::MIN,
+        Some(clock) => {
+            let since_anchor = i128::from(ticks) - i128::from(clock.anchor_ticks);
+            since_anchor * 1_000_000_000 / i128::from(clock.hz.max(1)) + i128::from(clock.anchor_unix_nanos)
+        }
+        None => ticks.into(),
+    }
+}
+
 impl Stream {
-    /// When the next chunk begins, in ticks; metadata at 0. `None` at the end.
-    fn next_begin(&mut self, warnings: &mut Vec<String>) -> Result<Option<u64>, OpenError> {
+    /// The guest whose chunk comes next, and when it begins, in ticks; metadata at 0. `None` at the end.
+    fn next_begin(&mut self, warnings: &mut Vec<String>) -> Result<Option<(u16, u64)>, OpenError> {
         loop {
             if let Some(begin) = self.input.next_begin(warnings)? {
                 return Ok(Some(begin));

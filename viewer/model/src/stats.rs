@@ -4,10 +4,13 @@
 //! Percentiles come from histograms and are right to 1 part in 128; everything else is exact. Spans that a gap made
 //! uncertain, and spans that have not ended, are counted and have no time.
 
+use std::collections::BTreeMap;
+
 use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Kind, Unit};
 use fata_wire::packet::Cause;
 
+use crate::guests::GuestId;
 use crate::histogram::Histogram;
 use crate::samples::Samples;
 use crate::tasks::State;
@@ -42,8 +45,9 @@ impl CallsiteTimes {
         self.durations.record(duration);
     }
 
-    pub(crate) fn table() -> Vec<CallsiteTimes> {
-        vec![CallsiteTimes::default(); usize::from(MAX_CALLSITES)]
+    /// The accounts of so many guests' callsites.
+    pub(crate) fn extend(table: &mut Vec<CallsiteTimes>, guests: u16) {
+        table.resize(usize::from(MAX_CALLSITES) * usize::from(guests), CallsiteTimes::default());
     }
 }
 
@@ -67,8 +71,14 @@ pub struct Stats {
     pub counters: Vec<CounterStats>,
     /// Objects that were tried and never answered, lost signals first.
     pub unresolved: Vec<UnresolvedStats>,
-    /// The guest's clock.
+    /// The clock, that of the first guest where there are several.
     pub clock: Option<ClockStats>,
+    /// The guests, where there are several.
+    pub guests: Vec<GuestStats>,
+    /// Packets between guests, by who sent and who received them.
+    pub wires: Vec<WireStats>,
+    /// Packets that guests sent and received, whether their other end is in the trace or not; 0 where no guest was asked.
+    pub wire_ends: WireEnds,
     /// Intervals for which a stream's events are missing.
     pub gaps: Vec<GapStats>,
     /// What was wrong with the trace, in sentences.
@@ -97,12 +107,64 @@ pub struct DiscardedStats {
     pub missing_packets: u64,
 }
 
+/// One of several guests of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct GuestStats {
+    /// What it is called.
+    pub name: String,
+    /// Its events.
+    pub events: u64,
+    /// Those of them that were discarded.
+    pub discarded: u64,
+    /// How far its times may be from those of the trace's axis, either way; `None` where nobody has measured that.
+    pub clock_error_ns: Option<Nanos>,
+    /// How that is known.
+    pub clock_known_from: String,
+}
+
+/// What all guests sent and received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct WireEnds {
+    /// Packets that were sent.
+    pub sent: u64,
+    /// Packets that were received.
+    pub received: u64,
+}
+
+/// The packets from one guest to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct WireStats {
+    /// Who sent them.
+    pub from: String,
+    /// Who received them.
+    pub to: String,
+    /// How many were joined.
+    pub joined: u64,
+    /// Half of them took no longer.
+    pub p50_ns: Nanos,
+    /// The shortest time.
+    pub min_ns: Nanos,
+    /// The longest.
+    pub max_ns: Nanos,
+    /// How far each of these times may be off, either way; `None` where nobody has measured that.
+    pub error_ns: Option<Nanos>,
+    /// How many arrived before they were sent by more than that: where there are any, a clock is further off than was
+    /// measured.
+    pub impossible: u64,
+}
+
 /// One callsite.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct CallsiteStats {
     /// Its name.
     pub name: String,
+    /// Whose it is, where there are several guests.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "String::is_empty"))]
+    pub guest: String,
     /// Its kind.
     pub kind: &'static str,
     /// Its events; of spans only the begins.
@@ -133,6 +195,9 @@ pub struct TaskStats {
     pub id: u16,
     /// Its name; empty where its spawn is not in the trace.
     pub name: String,
+    /// Whose it is, where there are several guests.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "String::is_empty"))]
+    pub guest: String,
     /// Its parent's number, 0 for none or the scheduler.
     pub parent: u16,
     /// How often it was polled.
@@ -155,6 +220,9 @@ pub struct TaskStats {
 pub struct CounterStats {
     /// Its name.
     pub name: String,
+    /// Whose it is, where there are several guests.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "String::is_empty"))]
+    pub guest: String,
     /// What it counts.
     pub unit: &'static str,
     /// Samples.
@@ -258,6 +326,9 @@ impl Stats {
             counters: counters(trace),
             unresolved: unresolved(trace),
             clock,
+            guests: guests(trace),
+            wires: wires(trace),
+            wire_ends: WireEnds { sent: trace.wires.ends().0, received: trace.wires.ends().1 },
             gaps: gaps(trace),
             warnings: trace.warnings().chain(clock.and_then(|clock| clock.warning())).collect(),
         }
@@ -289,6 +360,7 @@ fn callsites(trace: &Trace) -> Vec<CallsiteStats> {
             let open = open.get(usize::from(callsite.id)).copied().unwrap_or(0);
             (times.count + open > 0).then(|| CallsiteStats {
                 name: callsite.name.to_string(),
+                guest: guest_name(trace, GuestId::of_callsite(callsite.id)),
                 kind: callsite.kind.text(),
                 count: times.count + open,
                 open,
@@ -308,7 +380,7 @@ fn callsites(trace: &Trace) -> Vec<CallsiteStats> {
 
 /// How many spans of each callsite have not ended.
 pub(crate) fn open_by_callsite(trace: &Trace) -> Vec<u64> {
-    let mut open = vec![0; usize::from(MAX_CALLSITES)];
+    let mut open = vec![0; trace.times.len()];
     for callsite in trace.open_spans() {
         if let Some(count) = open.get_mut(usize::from(callsite)) {
             *count += 1;
@@ -325,6 +397,7 @@ fn task(trace: &Trace, index: TaskRef) -> TaskStats {
     TaskStats {
         id: task.number,
         name: trace.task_name(index).unwrap_or("").to_owned(),
+        guest: guest_name(trace, task.guest()),
         parent: task.parent.and_then(|parent| trace.task(parent)).map_or(0, |parent| parent.number),
         polls: task.polls,
         running_ns: task.nanos_in(State::Running, until),
@@ -340,6 +413,7 @@ impl TaskStats {
         TaskStats {
             id: 0,
             name: String::new(),
+            guest: String::new(),
             parent: 0,
             polls: 0,
             running_ns: 0,
@@ -369,6 +443,7 @@ fn counters(trace: &Trace) -> Vec<CounterStats> {
         let last = list.iter().filter_map(|samples| samples.last()).max_by_key(|(time, _)| *time)?;
         Some(CounterStats {
             name: described.name.to_string(),
+            guest: guest_name(trace, GuestId::of_callsite(callsite)),
             unit: described.fields.first().map_or(Unit::None, |field| field.unit).text(),
             count: list.iter().map(|samples| samples.len() as u64).sum(),
             last: last.1,
@@ -394,8 +469,53 @@ fn unresolved(trace: &Trace) -> Vec<UnresolvedStats> {
     .collect()
 }
 
+/// What a guest is called, where there are several.
+fn guest_name(trace: &Trace, guest: GuestId) -> String {
+    if trace.has_several_guests() { trace.guest_name(guest) } else { String::new() }
+}
+
+fn guests(trace: &Trace) -> Vec<GuestStats> {
+    if !trace.has_several_guests() {
+        return Vec::new();
+    }
+    let one = |guest| {
+        let streams = || trace.streams.iter().filter(move |stream| stream.guest == guest);
+        let discarded = |cause| streams().map(move |stream| stream.discarded_by(cause)).fold(0, u64::saturating_add);
+        GuestStats {
+            name: trace.guest_name(guest),
+            events: streams().map(|stream| stream.events).sum(),
+            discarded: Cause::ALL.into_iter().map(discarded).fold(0, u64::saturating_add),
+            clock_error_ns: trace.clock_error(guest),
+            clock_known_from: trace.clock_known_from(guest).unwrap_or("own word").to_owned(),
+        }
+    };
+    trace.guests().map(one).collect()
+}
+
+fn wires(trace: &Trace) -> Vec<WireStats> {
+    let mut pairs: BTreeMap<(GuestId, GuestId), Vec<Nanos>> = BTreeMap::new();
+    for wire in trace.wires.joined() {
+        pairs.entry(wire.guests()).or_default().push(wire.latency());
+    }
+    let one = |((from, to), mut latencies): ((GuestId, GuestId), Vec<Nanos>)| {
+        latencies.sort_unstable();
+        let error_ns = trace.error_between(from, to);
+        WireStats {
+            from: trace.guest_name(from),
+            to: trace.guest_name(to),
+            joined: latencies.len() as u64,
+            p50_ns: latencies.get(latencies.len() / 2).copied().unwrap_or(0),
+            min_ns: latencies.first().copied().unwrap_or(0),
+            max_ns: latencies.last().copied().unwrap_or(0),
+            error_ns,
+            impossible: error_ns.map_or(0, |error| latencies.partition_point(|&nanos| nanos < -error) as u64),
+        }
+    };
+    pairs.into_iter().map(one).collect()
+}
+
 fn clock(trace: &Trace) -> Option<ClockStats> {
-    let clock = trace.description.clock()?;
+    let clock = trace.description.clock(GuestId::default())?;
     Some(ClockStats {
         hz: clock.hz,
         origin_ticks: trace.origin.map_or(0, |origin| origin.ticks),

@@ -4,8 +4,9 @@
 
 use fata_wire::packet::{Cause, Discarded};
 
+use crate::guests::GuestId;
 use crate::spans::Stack;
-use crate::time::Nanos;
+use crate::time::{Nanos, TickScale};
 use crate::trace::{Actor, TaskRef, TrackId, Tracks, Wake};
 use crate::wakes::Wakes;
 
@@ -30,8 +31,11 @@ pub(crate) struct StreamGap {
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// The vCPU, or thread.
+    /// The vCPU, or thread: [`GuestId::cpu`] of its number in the guest.
     pub cpu: u32,
+    /// Whose it is.
+    pub(crate) guest: GuestId,
+    pub(crate) scale: TickScale,
     /// Events in its packets.
     pub events: u64,
     /// Its packets.
@@ -60,9 +64,11 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(cpu: u32, lane: TrackId, first: Nanos) -> Self {
+    pub(crate) fn new(cpu: u32, scale: TickScale, lane: TrackId, first: Nanos) -> Self {
         Stream {
             cpu,
+            guest: GuestId::of_cpu(cpu),
+            scale,
             events: 0,
             packets: 0,
             discarded: Discarded::default(),

@@ -12,6 +12,7 @@
 //! done, begins a new one. After a gap nobody knows in which state a task is until an event names it: its state is
 //! [`State::Unknown`] from the gap on, and no account is kept of that time.
 
+use crate::guests::GuestId;
 use crate::streams::{Current, Stream};
 use crate::time::Nanos;
 use crate::trace::{Actor, TaskRef, Trace, TrackId, TrackKind};
@@ -72,7 +73,7 @@ pub struct Task {
     /// Its number in the guest, used again by later tasks.
     pub number: u16,
     /// The id of its name, if its spawn was seen, or the guest has said so again.
-    pub name: Option<u16>,
+    pub name: Option<u32>,
     /// Who spawned it, if that was seen.
     pub parent: Option<TaskRef>,
     /// When it was spawned, if that was seen.
@@ -100,13 +101,19 @@ pub struct Task {
     /// The track of its states.
     pub states: TrackId,
     /// The id of the name of what it is about to wait for, and whether that is an object's.
-    waits_for: Option<(u16, bool)>,
+    waits_for: Option<(u32, bool)>,
     woken: Option<Actor>,
     /// Gaps of its stream up to `since`.
     gaps: u32,
 }
 
 impl Task {
+    /// Whose it is.
+    #[must_use]
+    pub const fn guest(&self) -> GuestId {
+        GuestId::of_cpu(self.cpu)
+    }
+
     /// The time that it has spent in `state` up to `now`, the current interval included.
     #[must_use]
     pub fn nanos_in(&self, state: State, now: Nanos) -> Nanos {
@@ -123,6 +130,7 @@ impl Task {
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks {
     pub(crate) list: Vec<Task>,
+    /// By [`GuestId::place`].
     by_number: Vec<Option<TaskRef>>,
     pub(crate) max_tasks: usize,
     pub(crate) refused: u64,
@@ -133,14 +141,16 @@ impl Tasks {
         Tasks { list: Vec::new(), by_number: Vec::new(), max_tasks, refused: 0 }
     }
 
-    /// The youngest task of this number.
-    pub(crate) fn current(&self, number: u16) -> Option<TaskRef> {
-        *self.by_number.get(usize::from(number))?
+    /// The youngest task of this number in a guest.
+    pub(crate) fn current(&self, guest: GuestId, number: u16) -> Option<TaskRef> {
+        *self.by_number.get(guest.place(number))?
     }
 
-    /// Numbers may stand for other tasks now.
-    pub(crate) fn forget_numbers(&mut self) {
-        self.by_number.clear();
+    /// A guest's numbers may stand for other tasks now.
+    pub(crate) fn forget_numbers(&mut self, guest: GuestId) {
+        for slot in self.by_number.iter_mut().take(guest.places().end).skip(guest.places().start) {
+            *slot = None;
+        }
     }
 
     fn get_mut(&mut self, task: TaskRef) -> Option<&mut Task> {
@@ -155,7 +165,7 @@ impl Tasks {
 impl Trace {
     /// The living task of this number, a new one if there is none.
     pub(crate) fn task_of(&mut self, stream: &Stream, number: u16, time: Nanos) -> Option<TaskRef> {
-        match self.tasks.current(number) {
+        match self.tasks.current(stream.guest, number) {
             Some(task) if self.task(task).is_some_and(|task| task.done.is_none()) => Some(task),
             _ => self.new_task(stream, number, time),
         }
@@ -191,11 +201,11 @@ impl Trace {
             gaps: stream.gap_count(),
         });
         self.stacks.push(crate::spans::Stack::default());
-        let number = usize::from(number);
-        if self.tasks.by_number.len() <= number {
-            self.tasks.by_number.resize(number + 1, None);
+        let place = stream.guest.place(number);
+        if self.tasks.by_number.len() <= place {
+            self.tasks.by_number.resize(place + 1, None);
         }
-        if let Some(slot) = self.tasks.by_number.get_mut(number) {
+        if let Some(slot) = self.tasks.by_number.get_mut(place) {
             *slot = Some(task);
         }
         Some(task)
@@ -246,17 +256,17 @@ impl Trace {
         stream: &mut Stream,
         time: Nanos,
         number: u16,
-        name: Option<u16>,
+        name: Option<u32>,
         parent: Option<u16>,
     ) {
-        if let Some(old) = self.tasks.current(number)
+        if let Some(old) = self.tasks.current(stream.guest, number)
             && self.task(old).is_some_and(|task| task.done.is_none())
         {
             // Its end was lost, or the number forged.
             self.finish(stream, old, time);
             self.close_all(stream, old, time);
         }
-        let parent = parent.and_then(|number| self.tasks.current(number));
+        let parent = parent.and_then(|number| self.tasks.current(stream.guest, number));
         let Some(task) = self.new_task(stream, number, time) else { return };
         if let Some(known) = self.tasks.get_mut(task) {
             known.name = name;
@@ -272,10 +282,10 @@ impl Trace {
         stream: &mut Stream,
         time: Nanos,
         number: u16,
-        name: Option<u16>,
+        name: Option<u32>,
         parent: Option<u16>,
     ) {
-        let parent = parent.and_then(|number| self.tasks.current(number));
+        let parent = parent.and_then(|number| self.tasks.current(stream.guest, number));
         let Some(task) = self.task_of(stream, number, time) else { return };
         if let Some(known) = self.tasks.get_mut(task) {
             known.name = known.name.or(name);
@@ -337,7 +347,7 @@ impl Trace {
         match known.woken.take() {
             Some(from) => self.enter(stream, task, time, State::Ready, from.pack()),
             None => {
-                let waits_for = known.waits_for.map_or(NO_NAME, |(name, _)| u32::from(name));
+                let waits_for = known.waits_for.map_or(NO_NAME, |(name, _)| name);
                 self.enter(stream, task, time, State::Idle, waits_for);
             }
         }
@@ -362,7 +372,7 @@ impl Trace {
     }
 
     /// The current task is about to wait for what `name` says: the name of an object it tried says more than another.
-    pub(crate) fn on_wait_for(&mut self, stream: &mut Stream, name: u16, is_object: bool) {
+    pub(crate) fn on_wait_for(&mut self, stream: &mut Stream, name: u32, is_object: bool) {
         if let Current::Task(task) = stream.current
             && let Some(task) = self.tasks.get_mut(task)
             && (is_object || !matches!(task.waits_for, Some((_, true))))

@@ -2,6 +2,7 @@
 
 use fata_wire::field::{Unit, Value};
 
+use crate::guests::GuestId;
 use crate::time::Nanos;
 use crate::trace::Trace;
 
@@ -77,9 +78,10 @@ pub fn escaped(text: &[u8]) -> String {
     out
 }
 
-/// A field's value: numbers exactly and, where it helps, readable; tasks and names by name; text escaped.
+/// A field's value in an event of `guest`: numbers exactly and, where it helps, readable; tasks and names by name; text
+/// escaped.
 #[must_use]
-pub fn value(value: &Value<'_>, unit: Unit, trace: &Trace) -> String {
+pub fn value(value: &Value<'_>, unit: Unit, trace: &Trace, guest: GuestId) -> String {
     let readable = |exact: String, float: f64| match unit {
         Unit::None => exact,
         Unit::Bytes if float.abs() >= 1024.0 => format!("{exact} B ({})", bytes(float)),
@@ -93,12 +95,9 @@ pub fn value(value: &Value<'_>, unit: Unit, trace: &Trace) -> String {
         Value::Bool(flag) => flag.to_string(),
         Value::Str(text) => format!("\"{}\"", text.escape_ascii()),
         Value::Task(0) => "scheduler".to_owned(),
-        Value::Task(number) => match trace.tasks.current(number) {
-            Some(task) => trace.task_label(task),
-            None => format!("task #{number}"),
-        },
-        Value::Name(id) => trace.description.name(id).map_or_else(|| format!("name {id}"), str::to_owned),
-        Value::Object(number) => match trace.objects.name_of(number).and_then(|id| trace.description.name(id)) {
+        Value::Task(number) => trace.task_by_number(guest, number),
+        Value::Name(id) => trace.description.name(guest.name(id)).map_or_else(|| format!("name {id}"), str::to_owned),
+        Value::Object(number) => match trace.objects.name_of(guest, number).and_then(|id| trace.description.name(id)) {
             Some(name) => format!("{name} (object {number})"),
             None => format!("object {number}"),
         },

@@ -42,6 +42,25 @@ impl TickScale {
         TickScale { origin_ticks, multiplier, shift, simple: if shift == 64 { 1 << 60 } else { 0 } }
     }
 
+    /// The scale of a clock of `hz` that read `ticks` at `unix_nanos` since 1970, on an axis whose time 0 was at `origin` since
+    /// 1970.
+    #[must_use]
+    pub fn with_anchor(hz: u64, ticks: u64, unix_nanos: u64, origin: Nanos) -> Self {
+        let after = i128::from(unix_nanos) - i128::from(origin);
+        let after = Nanos::try_from(after.clamp(i128::from(-MAX_NANOS), i128::from(MAX_NANOS))).unwrap_or(0);
+        TickScale::new(hz, ticks.wrapping_sub(Self::ticks_from_nanos(hz, after)))
+    }
+
+    /// How many ticks of a clock of `hz` such a time is; fewer than none wrap, as clocks do.
+    #[must_use]
+    pub fn ticks_from_nanos(hz: u64, nanos: Nanos) -> u64 {
+        let hz = if hz == 0 { 1_000_000_000 } else { hz };
+        let ticks = u128::from(nanos.unsigned_abs()) * u128::from(hz) / 1_000_000_000;
+        // More than the clock counts goes round.
+        let ticks = u64::try_from(ticks % (1 << 64)).unwrap_or(0);
+        if nanos < 0 { ticks.wrapping_neg() } else { ticks }
+    }
+
     /// The time of a full clock value. Rounded towards the origin, monotonic, never beyond [`MAX_NANOS`].
     #[must_use]
     #[inline]

@@ -22,6 +22,7 @@ use crate::args::Args;
 use crate::columns::Row;
 use crate::description::Description;
 use crate::flows::Flows;
+use crate::guests::GuestId;
 use crate::lod::{View, Visible};
 use crate::logs::Logs;
 pub use crate::names::FieldValue;
@@ -33,6 +34,7 @@ use crate::tasks::{Task, Tasks};
 use crate::time::{Nanos, TickScale};
 pub(crate) use crate::tracks::Tracks;
 pub use crate::tracks::{Series, Track, TrackKind};
+use crate::wires::Wires;
 
 /// Which track; stable while the trace grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,7 +134,8 @@ pub struct Origin {
 #[derive(Clone, Debug)]
 pub struct Trace {
     pub(crate) description: Description,
-    pub(crate) scale: TickScale,
+    /// By guest; `None` before its first packet.
+    pub(crate) scales: Vec<Option<TickScale>>,
     pub(crate) origin: Option<Origin>,
     pub(crate) end: Nanos,
     /// Before this, intervals were forgotten.
@@ -150,6 +153,9 @@ pub struct Trace {
     pub(crate) streams: Vec<Stream>,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) flows: Flows,
+    pub(crate) wires: Wires,
+    /// How far each guest's clock may be off, as far as anybody knows.
+    pub(crate) errors: Vec<Option<Nanos>>,
     pub(crate) objects: Objects,
     pub(crate) logs: Logs,
     pub(crate) args: Args,
@@ -171,6 +177,11 @@ impl Trace {
     #[must_use]
     pub fn origin(&self) -> Option<Origin> {
         self.origin
+    }
+
+    /// How a guest's ticks become times; those of one that has no packets yet count as nanoseconds.
+    pub(crate) fn scale(&self, guest: GuestId) -> TickScale {
+        self.scales.get(guest.index()).copied().flatten().unwrap_or_else(|| TickScale::new(0, 0))
     }
 
     /// The last moment that the trace says something of. Grows while the trace is live.
@@ -330,6 +341,7 @@ impl Trace {
             + self.streams.iter().map(Stream::memory_bytes).sum::<usize>()
             + self.gaps.capacity() * size_of::<Gap>()
             + self.flows.memory_bytes()
+            + self.wires.memory_bytes()
             + self.logs.memory_bytes()
             + self.args.memory_bytes()
     }

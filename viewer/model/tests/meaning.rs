@@ -49,7 +49,7 @@ fn a_task_whose_spawn_was_not_seen_has_the_name_that_is_said_again_and_stays_the
         ["0..10 ready", "10..20 running", "20..50 idle", "50..50 open ready"]
     );
     let tasks: Vec<_> = trace.tasks().iter().map(|task| (task.number, task.name, task.parent, task.spawned)).collect();
-    assert_eq!(tasks, [(1, Some(SERVER), None, None), (2, Some(CLIENT), Some(TaskRef(0)), None)]);
+    assert_eq!(tasks, [(1, Some(SERVER.into()), None, None), (2, Some(CLIENT.into()), Some(TaskRef(0)), None)]);
     assert_eq!(trace.tasks()[1].state, State::Unknown);
 }
 

@@ -144,7 +144,7 @@ fn line(ui: &Ui, frame: &Frame<'_>, record: &LogRecord, width: f32) -> std::sync
     let palette = frame.palette;
     let level = frame.trace.log_level(record);
     let target = frame.trace.description().callsite(record.callsite).map_or("", |callsite| &*callsite.category);
-    let task = if record.task == 0 { String::new() } else { frame.trace.task_by_number(record.task) };
+    let task = if record.task == 0 { String::new() } else { frame.trace.task_by_number(record.guest(), record.task) };
     let mut job = LayoutJob {
         wrap: TextWrapping::truncate_at_width(width - 8.0),
         break_on_newline: false,

@@ -64,7 +64,7 @@ fn of_interval(trace: &Trace, track: TrackId, index: u32) -> Option<Facts> {
         TrackKind::Task { task } => Some(of_state(trace, task, &found, open)),
         TrackKind::Cpu { cpu } => {
             let mut facts = of_task(trace, TaskRef(found.extra));
-            facts.kind = format!("poll on vCPU {cpu}");
+            facts.kind = format!("poll on {}", trace.cpu_label(cpu));
             let mut rows = timing(&found, open);
             rows.append(&mut facts.rows);
             facts.rows = rows;
@@ -98,12 +98,12 @@ fn of_state(trace: &Trace, task: TaskRef, entry: &Entry, open: bool) -> Facts {
     let mut facts = Facts { title: trace.task_label(task), kind: state.text().to_owned(), ..Facts::default() };
     match state {
         State::Idle => {
-            let name = u16::try_from(entry.extra).ok().filter(|_| entry.extra != NO_NAME);
+            let name = Some(entry.extra).filter(|&extra| extra != NO_NAME);
             let name = name.and_then(|id| trace.description().name(id));
             facts.row("waits for", name.unwrap_or("nothing that has a name"));
         }
         State::Ready => facts.row("woken by", trace.actor_label(Actor::unpack(entry.extra))),
-        State::Running => facts.row("on", format!("vCPU {}", entry.extra)),
+        State::Running => facts.row("on", trace.cpu_label(entry.extra)),
         State::Unknown | State::Done => {}
     }
     facts.rows.extend(timing(entry, open));

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use fata_model::columns::Row;
+use fata_model::guests::GuestId;
 use fata_model::objects::Verdict;
 use fata_model::tasks::State;
 use fata_model::trace::{TaskRef, Trace, TrackId, TrackKind};
@@ -294,7 +295,7 @@ impl Builder<'_> {
             let sorted = Sorted::of(self.trace, self.trace.tracks_of_cpu(stream.cpu));
             self.list.push(Lane {
                 key: LaneKey::Cpu(stream.cpu),
-                title: format!("vCPU {}", stream.cpu).into(),
+                title: self.trace.cpu_label(stream.cpu).into(),
                 note: "who runs".into(),
                 indent: 1,
                 open: None,
@@ -317,10 +318,10 @@ impl Builder<'_> {
         }
         // By name, in the order of the first of each name.
         let mut groups: Vec<(Arc<str>, Vec<TaskRef>)> = Vec::new();
-        let mut place: HashMap<Option<u16>, usize> = HashMap::new();
+        let mut place: HashMap<(GuestId, Option<u32>), usize> = HashMap::new();
         for (at, task) in (0u32..).map(TaskRef).zip(tasks) {
-            let group = *place.entry(task.name).or_insert_with(|| {
-                groups.push((self.trace.task_name(at).unwrap_or("task").into(), Vec::new()));
+            let group = *place.entry((task.guest(), task.name)).or_insert_with(|| {
+                groups.push((self.trace.task_kind(at).into(), Vec::new()));
                 groups.len() - 1
             });
             if let Some((_, members)) = groups.get_mut(group) {
@@ -382,7 +383,7 @@ impl Builder<'_> {
             self.list.push(Lane {
                 key: LaneKey::Heap(cpu),
                 title: "slow phases".into(),
-                note: format!("vCPU {cpu}").into(),
+                note: self.trace.cpu_label(cpu).into(),
                 indent: 1,
                 open: None,
                 height: rows(phases.len()) + LANE_PADDING * 2.0,

@@ -134,7 +134,7 @@ impl Layout<'_> {
                 Ok(at) if span.index != Span::OPEN => row.entry(at).map(|entry| entry.extra),
                 _ => row.open().map(|open| open.extra),
             };
-            let name = extra.filter(|&extra| extra != NO_NAME).and_then(|extra| u16::try_from(extra).ok());
+            let name = extra.filter(|&extra| extra != NO_NAME);
             if let Some(name) = name.and_then(|id| self.scene.trace.description().name(id)) {
                 self.label_within(x0, x1, y + 7.0, TextStyle::Muted, || name.into());
             }

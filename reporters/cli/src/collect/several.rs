@@ -1,19 +1,23 @@
-//! Several guests at once, each into a directory of its own below one: a set of CTF traces.
+//! Several guests at once, in one trace on one time axis.
 //!
-//! A CTF reader merges the set by time: each trace says when its clock's zero was, in nanoseconds since 1970. On a Xen machine
-//! all domains take that from Xen's own clock, and so agree on it; processes of one machine agree within what it takes to read
-//! two clocks one after the other.
+//! Each guest has a seat in the trace (`fata_collector::sink::together`), and its clock is put on the axis of this machine's
+//! counter before it is recorded (`fata_collector::alignment`): what may be wrong with that is said, and stands in the trace.
 //!
 //! Each guest is collected by a thread of its own, within its own budget: one that floods, lies, hangs or dies costs another
-//! nothing. `--keep` holds for each.
+//! nothing but room where `--keep` limits what all of them may take.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use fata_collector::alignment::{Alignment, Axis};
+use fata_collector::sink::Sink;
 use fata_collector::sink::directory::{self, DirectorySink};
+use fata_collector::sink::stream::StreamSink;
+use fata_collector::sink::together::{Together, new_identity};
 use fata_collector::source::{self, Guest};
-use fata_collector::{Collector, Options};
+use fata_collector::{Collector, Options, Seat};
+use fata_wire::metadata::MAX_GUESTS;
 
 use super::{Args, by_cause};
 use crate::human;
@@ -21,60 +25,97 @@ use crate::output::say;
 use crate::signals::Stop;
 
 pub(super) fn run(wanted: &[String], args: &Args, options: &Options, stop: &Stop) -> anyhow::Result<ExitCode> {
-    if args.output == Path::new("-") {
-        bail!("standard output takes the trace of one guest: name a directory with -o for {}", wanted.join(" and "));
-    }
-    let mut guests = Vec::new();
+    let mut guests: Vec<Guest> = Vec::new();
     for wanted in wanted {
         let guest = source::find(wanted)?;
-        if guests.iter().any(|other: &Guest| other.path == guest.path) {
+        if guests.iter().any(|other| other.path == guest.path) {
             bail!("{} is named twice", guest.label());
         }
         guests.push(guest);
     }
-    let is_alone = |guest: &Guest| guests.iter().filter(|other| other.name == guest.name).count() == 1;
-    let failed = std::thread::scope(|scope| {
-        let collecting: Vec<_> = guests
-            .iter()
-            .map(|guest| {
-                let folder = if is_alone(guest) { guest.name.clone() } else { guest.label() };
-                // A name is text of somebody else's, and this is a path of ours.
-                let folder = folder.replace(['/', '\\'], "_").trim_start_matches('.').to_owned();
-                let target = args.output.join(if folder.is_empty() { "guest" } else { &folder });
-                let thread = scope.spawn(move || collect(guest, &target, args, options, stop));
-                (guest, thread)
-            })
-            .collect();
-        let mut failed = 0;
-        for (guest, thread) in collecting {
-            let result =
-                thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the collector failed; this is our mistake")));
-            match result {
-                Ok(said) if args.quiet => drop(said),
-                Ok(said) => say!("{}: {said}.", guest.label()),
-                Err(error) => {
-                    failed += 1;
-                    say!("fata: {}: {}", guest.label(), crate::sentence(&error));
-                }
-            }
-        }
-        failed
-    });
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if guests.len() > usize::from(MAX_GUESTS) {
+        bail!("{} guests: a trace holds {MAX_GUESTS}; record the others into another directory", guests.len());
+    }
+    let recording = Recording { guests: &guests, args, options, stop };
+    if args.output == Path::new("-") {
+        super::refuse_terminal(args)?;
+        return Ok(recording.run(StreamSink::new(std::io::stdout(), "standard output")).1);
+    }
+    let sink = DirectorySink::open(&args.output, directory::Options { keep_bytes: args.keep })?;
+    if sink.earlier().is_some() {
+        bail!(
+            "{} holds a recording: one of several guests is not continued; choose another directory",
+            args.output.display()
+        );
+    }
+    let (sink, code) = recording.run(sink);
+    super::say_dropped(&sink, args);
+    Ok(code)
 }
 
-/// Collects one of them to its end, and says how that was.
-fn collect(guest: &Guest, target: &Path, args: &Args, options: &Options, stop: &Stop) -> anyhow::Result<String> {
-    let mut sink = DirectorySink::open(target, directory::Options { keep_bytes: args.keep })?;
-    let mut collector = Collector::attach(guest, options, sink.earlier().map(std::slice::from_ref).unwrap_or(&[]))?;
-    let end = collector.run(&mut sink, &mut |_status| !stop.is_asked())?;
-    let totals = collector.totals();
-    let warnings: String = collector.warnings().iter().map(|warning| format!("; {warning}")).collect();
-    Ok(format!(
-        "{} events, {} in {}; discarded {}; {end}{warnings}",
-        totals.events,
-        human::bytes(totals.bytes),
-        target.display(),
-        by_cause(&totals.discarded)
-    ))
+/// What is recorded, and how.
+struct Recording<'a> {
+    guests: &'a [Guest],
+    args: &'a Args,
+    options: &'a Options,
+    stop: &'a Stop,
+}
+
+impl Recording<'_> {
+    /// Collects all of them to their ends, and says how that was.
+    fn run<S: Sink + Send>(&self, sink: S) -> (S, ExitCode) {
+        let uuid = new_identity();
+        let together = Together::new(sink, uuid);
+        let axis = Axis::measure();
+        let failed = std::thread::scope(|scope| {
+            let collecting: Vec<_> = (0..)
+                .zip(self.guests)
+                .map(|(number, guest)| {
+                    let (together, axis) = (&together, &axis);
+                    (guest, scope.spawn(move || self.collect(guest, number, uuid, together, axis)))
+                })
+                .collect();
+            let mut failed = 0;
+            for (guest, thread) in collecting {
+                let result =
+                    thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the collector failed; this is our mistake")));
+                match result {
+                    Ok(said) if self.args.quiet => drop(said),
+                    Ok(said) => say!("{}: {said}.", guest.label()),
+                    Err(error) => {
+                        failed += 1;
+                        say!("fata: {}: {}", guest.label(), crate::sentence(&error));
+                    }
+                }
+            }
+            failed
+        });
+        (together.into_inner(), if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Collects one of them to its end, and says how that was.
+    fn collect<S: Sink>(
+        &self,
+        guest: &Guest,
+        number: u16,
+        uuid: [u8; 16],
+        together: &Together<S>,
+        axis: &Axis,
+    ) -> anyhow::Result<String> {
+        let clock = Alignment::of(guest, axis);
+        let about_clock = clock.to_string();
+        let options = Options { seat: Some(Seat { number, uuid, clock }), ..self.options.clone() };
+        let mut sink = together.seat(number);
+        let mut collector = Collector::attach(guest, &options, &[])?;
+        let end = collector.run(&mut sink, &mut |_status| !self.stop.is_asked())?;
+        let totals = collector.totals();
+        let warnings: String = collector.warnings().iter().map(|warning| format!("; {warning}")).collect();
+        Ok(format!(
+            "{} events, {} in {}; discarded {}; {about_clock}; {end}{warnings}",
+            totals.events,
+            human::bytes(totals.bytes),
+            self.args.output.display(),
+            by_cause(&totals.discarded)
+        ))
+    }
 }

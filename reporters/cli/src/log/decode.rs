@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use fata_model::description::{Callsite, Description};
+use fata_model::guests::GuestId;
 use fata_model::time::TickScale;
 use fata_reporters::loss::{Cause, Counts};
 use fata_reporters::time::Time;
+use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Kind, Level, Value};
 use fata_wire::log::{self, Account};
 use fata_wire::packet::{self, Discarded, FLAG_LOG, Packet};
@@ -19,6 +21,8 @@ use super::entry::{Entry, Owned, Said, What};
 /// Decodes the packets of one guest.
 pub(super) struct Decoder {
     guest: Rc<str>,
+    /// Which of the trace's guests it is.
+    id: GuestId,
     description: Description,
     scale: Option<(TickScale, Option<i64>)>,
     tasks: HashMap<u16, String>,
@@ -43,6 +47,7 @@ impl Decoder {
     pub(super) fn new(guest: &str, whole: bool) -> Self {
         Decoder {
             guest: guest.into(),
+            id: GuestId::default(),
             description: Description::new(),
             scale: None,
             tasks: HashMap::new(),
@@ -52,13 +57,23 @@ impl Decoder {
         }
     }
 
+    /// The decoders of the guests that a trace describes and that are not among `decoders` yet, of which there is one.
+    pub(super) fn join(decoders: &mut Vec<Decoder>) {
+        let Some(first) = decoders.first() else { return };
+        let (description, whole) = (first.description.clone(), first.whole);
+        for number in u16::try_from(decoders.len()).unwrap_or(u16::MAX)..description.guests() {
+            let description = description.clone();
+            decoders.push(Decoder { id: GuestId::new(number), description, ..Decoder::new("", whole) });
+        }
+    }
+
     pub(super) fn guest(&self) -> &str {
         &self.guest
     }
 
     /// What the trace itself calls the guest.
     pub(super) fn rename(&mut self) {
-        if let Some((_, name)) = self.description.env().find(|(key, _)| *key == "guest") {
+        if let Some((_, name)) = self.description.env(self.id).find(|(key, _)| *key == "guest") {
             self.guest = name.into();
         }
     }
@@ -84,7 +99,7 @@ impl Decoder {
         let stream = packet.header.stream_id >> 16;
         let mut records = Vec::new();
         for event in packet.events().map_while(Result::ok) {
-            let Some(callsite) = self.description.callsite(event.id.callsite()) else { continue };
+            let Some(callsite) = self.callsite(event.id.callsite()) else { continue };
             if callsite.kind == Kind::Log {
                 let record = self.record(stream, callsite, &event);
                 records.push(record);
@@ -96,15 +111,20 @@ impl Decoder {
         }
     }
 
+    /// The guest's callsite of this number.
+    fn callsite(&self, own: u16) -> Option<&Callsite> {
+        (own < MAX_CALLSITES).then(|| self.description.callsite(self.id.callsite(own)))?
+    }
+
     /// Learns what tasks are called.
     fn names(&mut self, packet: &Packet<'_>) {
         for event in packet.events().map_while(Result::ok) {
-            let Some(callsite) = self.description.callsite(event.id.callsite()) else { continue };
+            let Some(callsite) = self.callsite(event.id.callsite()) else { continue };
             if !matches!(callsite.kind, Kind::Spawn | Kind::Alive) {
                 continue;
             }
             let name = callsite.wire_fields().values(event.arg, event.payload).find_map(|(_, value)| match value {
-                Value::Name(name) => self.description.name(name),
+                Value::Name(name) => self.description.name(self.id.name(name)),
                 _ => None,
             });
             if let Some(name) = name {
@@ -167,7 +187,7 @@ impl Decoder {
         if said.target != "fata.log" || said.name != log::SUPPRESSED {
             return None;
         }
-        let of = u16::try_from(number("callsite")?).ok().and_then(|id| self.description.callsite(id));
+        let of = u16::try_from(number("callsite")?).ok().and_then(|id| self.callsite(id));
         let mut counts = Counts::default();
         let suppressed = number("count")?;
         match of {
@@ -183,8 +203,7 @@ impl Decoder {
     /// The names of the spans in a record's word, the outermost first.
     fn spans(&self, word: u64) -> Vec<String> {
         let ids = (0..4).rev().map(|i| u16::try_from(word >> (16 * i) & 0xffff).unwrap_or(0)).filter(|&id| id != 0);
-        ids.map(|id| self.description.callsite(id).map_or_else(|| format!("#{id}"), |span| span.name.to_string()))
-            .collect()
+        ids.map(|id| self.callsite(id).map_or_else(|| format!("#{id}"), |span| span.name.to_string())).collect()
     }
 
     /// A loss for each run of numbers that is missing before and among `records`.
@@ -242,7 +261,7 @@ impl Decoder {
     }
 
     fn scale(&self) -> (TickScale, Option<i64>) {
-        let clock = self.description.clock().unwrap_or_default();
+        let clock = self.description.clock(self.id).unwrap_or_default();
         let anchored = clock.anchor_unix_nanos != 0;
         let scale = TickScale::new(clock.hz, if anchored { clock.anchor_ticks } else { 0 });
         (scale, anchored.then(|| i64::try_from(clock.anchor_unix_nanos).unwrap_or(i64::MAX)))
@@ -264,7 +283,7 @@ impl Decoder {
 
     /// The clock is known for good.
     pub(super) fn fix_clock(&mut self) {
-        if self.scale.is_none() && self.description.clock().is_some_and(|clock| clock.hz > 0) {
+        if self.scale.is_none() && self.description.clock(self.id).is_some_and(|clock| clock.hz > 0) {
             self.scale = Some(self.scale());
         }
     }

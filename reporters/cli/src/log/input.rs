@@ -7,6 +7,7 @@ use fata_collector::sink::{Sink, SinkError};
 use fata_collector::source::{self, Guest};
 use fata_collector::{Collector, End, Options, collector::Poll};
 use fata_model::source::{Chunk, TraceReader};
+use fata_wire::packet::PacketHeader;
 
 use super::decode::Decoder;
 use super::screen::Screen;
@@ -17,7 +18,8 @@ const CHUNKS: usize = 64;
 /// One guest or trace.
 pub(super) struct Input {
     from: From,
-    decoder: Decoder,
+    /// By the guest's number in the trace.
+    decoders: Vec<Decoder>,
     warnings: Vec<String>,
 }
 
@@ -81,13 +83,13 @@ impl Input {
         let collector = Collector::attach(guest, &options, &[])?;
         Ok(Input {
             from: From::Guest(Box::new(collector)),
-            decoder: Decoder::new(&guest.name, true),
+            decoders: vec![Decoder::new(&guest.name, true)],
             warnings: Vec::new(),
         })
     }
 
     fn of_trace(reader: TraceReader) -> Self {
-        Input { from: From::Trace(Box::new(reader)), decoder: Decoder::new("", false), warnings: Vec::new() }
+        Input { from: From::Trace(Box::new(reader)), decoders: vec![Decoder::new("", false)], warnings: Vec::new() }
     }
 
     /// The guest, where it is one.
@@ -106,26 +108,24 @@ impl Input {
     /// What was wrong with it: a sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.warnings.clone();
-        if self.decoder.malformed() > 0 {
-            warnings.push(format!(
-                "{} packets of {} could not be read",
-                self.decoder.malformed(),
-                self.decoder.guest()
-            ));
+        for decoder in self.decoders.iter().filter(|decoder| decoder.malformed() > 0) {
+            warnings.push(format!("{} packets of {} could not be read", decoder.malformed(), decoder.guest()));
         }
         warnings
     }
 
     /// Reads what there is, or some of it. `true` where there is more.
     pub(super) fn read(&mut self, screen: &mut Screen) -> anyhow::Result<bool> {
-        let decoder = &mut self.decoder;
+        let decoders = &mut self.decoders;
         match &mut self.from {
             From::Over(_) => Ok(false),
             From::Guest(collector) => {
-                let poll = collector.poll(&mut Decoding { decoder, screen })?;
+                let poll = collector.poll(&mut Decoding { decoders, screen })?;
                 if let Poll::Ended(end) = &poll {
                     // A guest that goes on will yet say what is missing.
-                    if *end != End::Copied {
+                    if *end != End::Copied
+                        && let Some(decoder) = decoders.first_mut()
+                    {
                         decoder.end(&collector.log_accounts(), &mut |entry| screen.push(entry));
                     }
                     self.warnings.extend(collector.warnings());
@@ -137,13 +137,13 @@ impl Input {
                 for _ in 0..CHUNKS {
                     match reader.next_chunk()? {
                         Some(Chunk::Metadata(text)) => {
-                            decoder.metadata(text)?;
-                            decoder.rename();
+                            for decoder in decoders.iter_mut() {
+                                decoder.metadata(text)?;
+                            }
+                            Decoder::join(decoders);
+                            decoders.iter_mut().for_each(Decoder::rename);
                         }
-                        Some(Chunk::Packet(packet)) => {
-                            decoder.fix_clock();
-                            decoder.packet(packet, &mut |entry| screen.push(entry));
-                        }
+                        Some(Chunk::Packet(packet)) => decode(decoders, packet, screen),
                         None => {
                             self.warnings.extend(reader.warnings().iter().cloned());
                             self.from = From::Over(None);
@@ -157,22 +157,32 @@ impl Input {
     }
 }
 
+/// A packet's records, by whoever knows its guest.
+fn decode(decoders: &mut [Decoder], packet: &[u8], screen: &mut Screen) {
+    let number = PacketHeader::parse(packet).map_or(0, |header| header.guest());
+    if let Some(decoder) = decoders.get_mut(usize::from(number)) {
+        decoder.fix_clock();
+        decoder.packet(packet, &mut |entry| screen.push(entry));
+    }
+}
+
 /// What a collector publishes, on its way to the screen.
 struct Decoding<'a> {
-    decoder: &'a mut Decoder,
+    decoders: &'a mut [Decoder],
     screen: &'a mut Screen,
 }
 
 impl Sink for Decoding<'_> {
     fn metadata(&mut self, _uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
         // Our own metadata is of our own version.
-        let _ = self.decoder.metadata(text.get(known_bytes..).unwrap_or(""));
+        for decoder in self.decoders.iter_mut() {
+            let _ = decoder.metadata(text.get(known_bytes..).unwrap_or(""));
+        }
         Ok(())
     }
 
     fn packet(&mut self, _stream: u32, packet: &[u8]) -> Result<(), SinkError> {
-        self.decoder.fix_clock();
-        self.decoder.packet(packet, &mut |entry| self.screen.push(entry));
+        decode(self.decoders, packet, self.screen);
         Ok(())
     }
 }

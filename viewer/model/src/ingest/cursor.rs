@@ -69,7 +69,7 @@ mod tests {
         description.metadata(text).unwrap();
         assert!(description.callsite(40).is_some());
         let mut plans = Plans::new();
-        plans.learn(&description);
+        plans.learn(&description, crate::guests::GuestId::default());
         let mut random = Random::new(12);
         let (mut usual, mut all) = (0, 0);
         for round in 0..20_000u64 {

@@ -9,6 +9,7 @@ use super::cursor::Place;
 use super::plan::Plan;
 use super::{Ingest, run};
 use crate::flows::{FlowPoint, Passage};
+use crate::guests::GuestId;
 use crate::logs::LogRecord;
 use crate::streams::Stream;
 use crate::time::Nanos;
@@ -18,6 +19,7 @@ impl Ingest {
     /// Follows the events of a packet: how many there were, and why there are no more, if that is no good reason.
     pub(super) fn events(&mut self, stream: &mut Stream, packet: &Packet<'_>) -> (u64, Option<EventError>) {
         let Ingest { trace, plans, one_by_one, .. } = self;
+        let Some(plans) = plans.get(stream.guest.index()) else { return (0, None) };
         let content_bytes = usize::try_from(packet.header.content_size / 8).unwrap_or(0);
         let content = packet.bytes.get(HEADER_BYTES..content_bytes).unwrap_or(&[]);
         let mut place = Place { words: content.as_chunks().0, ticks: packet.header.timestamp_begin, events: 0 };
@@ -48,39 +50,41 @@ impl Trace {
             self.unknown_events += 1;
             return;
         };
-        let time = self.scale.nanos_from_ticks(event.ticks).max(stream.last);
+        let guest = stream.guest;
+        let callsite = guest.callsite(event.id.callsite());
+        let time = stream.scale.nanos_from_ticks(event.ticks).max(stream.last);
         stream.last = time;
         if kind != Kind::Span && !event.id.is_end() {
-            self.count(event.id.callsite());
+            self.count(callsite);
         }
         match kind {
             Kind::Clock | Kind::Name => {}
-            Kind::Span if event.id.is_end() => self.span_end(stream, time, event.id.callsite(), plan.category),
+            Kind::Span if event.id.is_end() => self.span_end(stream, time, callsite, plan.category),
             Kind::Span => {
                 let extra = self.args.keep(plan.packing, event.arg, event.payload);
-                self.span_begin(stream, time, event.id.callsite(), plan.category, extra);
+                self.span_begin(stream, time, callsite, plan.category, extra);
             }
             Kind::Poll | Kind::Switch => self.on_poll(stream, time, event.arg),
             Kind::Pending => self.on_pending(stream, time, event.arg),
             Kind::Done => self.on_done(stream, time, event.arg),
             Kind::Ready => self.on_ready(stream, time, event.arg),
             Kind::Spawn => {
-                let (name, parent) = name_and_parent(self, event);
+                let (name, parent) = name_and_parent(self, guest, event);
                 self.on_spawn(stream, time, event.arg, name, parent);
             }
             Kind::Alive => {
-                let (name, parent) = name_and_parent(self, event);
+                let (name, parent) = name_and_parent(self, guest, event);
                 self.on_alive(stream, time, event.arg, name, parent);
             }
             Kind::Exists => {
-                let name = names(self, event).next();
-                self.objects.exists(event.arg, event.id.callsite(), name);
+                let name = names(self, guest, event).next();
+                self.objects.exists(guest, event.arg, callsite, name);
             }
             Kind::Counter => self.sample(stream, time, plan, event),
             Kind::Log => self.log(stream, time, plan, event),
             _ => {
                 let extra = self.args.keep(plan.packing, event.arg, event.payload);
-                self.instant(stream, time, event.id.callsite(), extra);
+                self.instant(stream, time, callsite, extra);
                 self.other(stream, time, kind, plan, event);
             }
         }
@@ -89,7 +93,8 @@ impl Trace {
     /// What an instant means besides.
     #[inline]
     fn other(&mut self, stream: &mut Stream, time: Nanos, kind: Kind, plan: &Plan, event: &Event<'_>) {
-        let actor = stream.actor();
+        let (actor, guest) = (stream.actor(), stream.guest);
+        let callsite = guest.callsite(event.id.callsite());
         match kind {
             Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd => {
                 let Some(id) = first_value(plan, event).and_then(flow_id) else { return };
@@ -98,32 +103,35 @@ impl Trace {
                     Kind::FlowEnd => Passage::End,
                     _ => Passage::Step,
                 };
-                let callsite = event.id.callsite();
                 let point = FlowPoint { time, actor, callsite, cpu: stream.cpu, previous: None, id };
-                self.flows.pass(passage, plan.flow_category, id, point);
+                match passage {
+                    Passage::Begin if plan.is_wire => self.wire(false, point),
+                    Passage::End if plan.is_wire => self.wire(true, point),
+                    _ => self.flows.pass(passage, plan.flow_category, id, point),
+                }
             }
-            Kind::WaitFor => self.on_wait_for(stream, event.arg, false),
+            Kind::WaitFor => self.on_wait_for(stream, guest.name(event.arg), false),
             Kind::Create => {
-                let name = names(self, event).next();
-                self.objects.create(event.arg, event.id.callsite(), name, actor, time);
+                let name = names(self, guest, event).next();
+                self.objects.create(guest, event.arg, callsite, name, actor, time);
             }
             Kind::Try => {
-                self.objects.attempt(event.arg, actor, time);
-                if let Some(name) = self.objects.name_of(event.arg) {
+                self.objects.attempt(guest, event.arg, actor, time);
+                if let Some(name) = self.objects.name_of(guest, event.arg) {
                     self.on_wait_for(stream, name, true);
                 }
             }
-            Kind::Read => self.objects.read(event.arg, actor, time),
-            Kind::Resolve => self.objects.resolve(event.arg, actor, time),
-            Kind::Fail => self.objects.fail(event.arg, time),
-            Kind::Signal => self.objects.signal(event.arg, time),
-            Kind::Drop => self.objects.drop_object(event.arg),
+            Kind::Read => self.objects.read(guest, event.arg, actor, time),
+            Kind::Resolve => self.objects.resolve(guest, event.arg, actor, time),
+            Kind::Fail => self.objects.fail(guest, event.arg, time),
+            Kind::Signal => self.objects.signal(guest, event.arg, time),
+            Kind::Drop => self.objects.drop_object(guest, event.arg),
             _ => {}
         }
     }
 
     fn log(&mut self, stream: &mut Stream, time: Nanos, plan: &Plan, event: &Event<'_>) {
-        let callsite = event.id.callsite();
+        let callsite = stream.guest.callsite(event.id.callsite());
         let extra = self.args.keep(plan.packing, event.arg, event.payload);
         let task = if plan.numbered { event.arg } else { self.task_number(stream.actor()) };
         if self.tracks.take_room() {
@@ -144,8 +152,8 @@ impl Trace {
             Some(Value::Task(number) | Value::Name(number) | Value::Object(number)) => f64::from(number),
             Some(Value::Str(_)) | None => return,
         };
-        let (callsite, cpu) = (event.id.callsite(), stream.cpu);
-        let index = usize::from(callsite);
+        let (callsite, cpu) = (stream.guest.callsite(event.id.callsite()), stream.cpu);
+        let index = usize::from(event.id.callsite());
         if stream.counters.len() <= index {
             stream.counters.resize(index + 1, Tracks::NONE);
         }
@@ -178,25 +186,27 @@ fn first_value<'a>(plan: &Plan, event: &Event<'a>) -> Option<Value<'a>> {
     (!event.payload.is_empty()).then(|| Value::of(ty, u64_at(event.payload, 0)))
 }
 
-/// The values of an event's fields.
-fn values<'a>(trace: &'a Trace, event: &Event<'a>) -> impl Iterator<Item = Value<'a>> + use<'a> {
-    let callsite = trace.description.callsite(event.id.callsite());
+/// The values of the fields of an event of `guest`.
+fn values<'a>(trace: &'a Trace, guest: GuestId, event: &Event<'a>) -> impl Iterator<Item = Value<'a>> + use<'a> {
+    let callsite = trace.description.callsite(guest.callsite(event.id.callsite()));
     let (arg, payload) = (event.arg, event.payload);
     callsite.into_iter().flat_map(move |callsite| {
         callsite.wire_fields().values(arg, payload).map(|(_, value)| value).collect::<Vec<_>>()
     })
 }
 
-fn names<'a>(trace: &'a Trace, event: &Event<'a>) -> impl Iterator<Item = u16> + use<'a> {
-    values(trace, event).filter_map(|value| if let Value::Name(id) = value { Some(id) } else { None })
+/// The ids of the names among them.
+fn names<'a>(trace: &'a Trace, guest: GuestId, event: &Event<'a>) -> impl Iterator<Item = u32> + use<'a> {
+    let name = move |value| if let Value::Name(id) = value { Some(guest.name(id)) } else { None };
+    values(trace, guest, event).filter_map(name)
 }
 
 /// What a spawn says of its task.
-fn name_and_parent(trace: &Trace, event: &Event<'_>) -> (Option<u16>, Option<u16>) {
+fn name_and_parent(trace: &Trace, guest: GuestId, event: &Event<'_>) -> (Option<u32>, Option<u16>) {
     // The first task field is the new task, the second its parent.
-    let parent =
-        values(trace, event).filter_map(|value| if let Value::Task(task) = value { Some(task) } else { None }).nth(1);
-    (names(trace, event).next(), parent.filter(|&number| number != 0))
+    let task = |value| if let Value::Task(task) = value { Some(task) } else { None };
+    let parent = values(trace, guest, event).filter_map(task).nth(1);
+    (names(trace, guest, event).next(), parent.filter(|&number| number != 0))
 }
 
 fn flow_id(value: Value<'_>) -> Option<u64> {

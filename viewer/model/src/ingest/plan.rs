@@ -1,13 +1,15 @@
-//! What to do with an event, looked up by its id alone: a table that is made from the description, once.
+//! What to do with an event of a guest, looked up by its id alone: a table that is made from the description, once.
 //!
 //! Invariant: [`Plans::get`] of any id is a plan; one that nothing describes has no kind. An event whose header has its plan's
 //! [`shape`](Plan::shape) is finished and has exactly [`words`](Plan::words) words of payload.
 
 use fata_wire::event::{EventId, Header, MAX_CALLSITES, MAX_INLINE_WORDS};
 use fata_wire::field::{FieldType, Kind};
+use fata_wire::shared::WIRE_CATEGORY;
 
 use crate::args::Packing;
 use crate::description::{Callsite, Description};
+use crate::guests::GuestId;
 use crate::spans::Category;
 
 /// Ids of events: a begin and an end for each callsite.
@@ -33,7 +35,9 @@ pub(super) struct Plan {
     pub(super) numbered: bool,
     /// The first field, where it is a number.
     pub(super) first: Option<FieldType>,
-    /// The category's number, for flows.
+    /// Whether it is a flow between guests.
+    pub(super) is_wire: bool,
+    /// The category's number, for flows: above it the guest's, since one id is one flow within a category of one guest.
     pub(super) flow_category: u16,
 }
 
@@ -47,6 +51,7 @@ impl Plan {
         packing: Packing::Nothing,
         numbered: false,
         first: None,
+        is_wire: false,
         flow_category: 0,
     };
 
@@ -80,6 +85,7 @@ impl Plan {
             first: first
                 .map(|field| field.ty)
                 .filter(|&ty| ty.is_narrow() || (words.is_some() && ty != FieldType::Str)),
+            is_wire: *callsite.category == *WIRE_CATEGORY,
             flow_category,
         }
     }
@@ -105,22 +111,24 @@ impl Plans {
         &self.list[usize::from(id.0) % IDS]
     }
 
-    /// Makes the plans of all callsites that are described by now.
-    pub(super) fn learn(&mut self, description: &Description) {
-        for callsite in description.callsites() {
+    /// Makes the plans of all callsites of `guest` that are described by now.
+    pub(super) fn learn(&mut self, description: &Description, guest: GuestId) {
+        for callsite in description.callsites().filter(|callsite| GuestId::of_callsite(callsite.id) == guest) {
             let known = self.categories.iter().position(|category| *category == callsite.category);
             let flow_category = known.unwrap_or_else(|| {
                 self.categories.push(callsite.category.clone());
                 self.categories.len() - 1
             });
-            let plan = Plan::of(callsite, u16::try_from(flow_category).unwrap_or(u16::MAX));
+            let flow_category = u16::try_from(flow_category).unwrap_or(u16::MAX).min(MAX_CALLSITES - 1);
+            let plan = Plan::of(callsite, guest.callsite(flow_category));
             // The end of a span has no fields; that of anything else means what its event does.
             let mut end = plan;
             if plan.kind == Some(Kind::Span) {
                 (end.shape, end.words) = (Header::shape_of(0), 0);
                 end.run_shape = if plan.category == Category::Interrupt { NO_SHAPE } else { end.shape };
             }
-            for (id, plan) in [(EventId::begin(callsite.id), plan), (EventId::end(callsite.id), end)] {
+            let own = callsite.id % MAX_CALLSITES;
+            for (id, plan) in [(EventId::begin(own), plan), (EventId::end(own), end)] {
                 self.list[usize::from(id.0) % IDS] = plan;
             }
         }

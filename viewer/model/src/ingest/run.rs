@@ -15,8 +15,9 @@ use crate::trace::Trace;
 /// Follows spans from `place` on, and returns where they end.
 #[inline(never)]
 pub(super) fn run<'a>(trace: &mut Trace, stream: &mut Stream, plans: &Plans, place: Place<'a>) -> Place<'a> {
-    let Trace { scale, stacks, touched, args, pending, .. } = trace;
-    let (scale, owner, gaps, mut last) = (*scale, Trace::owner(stream), stream.gap_count(), stream.last);
+    let Trace { stacks, touched, args, pending, .. } = trace;
+    let (scale, owner, gaps, mut last) = (stream.scale, Trace::owner(stream), stream.gap_count(), stream.last);
+    let guest = stream.guest;
     let phases = stream.phases.len();
     if scale.nanos_from_ticks(place.ticks) < last {
         // Times before the stream's last are moved to it, one by one. From there on they only grow.
@@ -37,7 +38,7 @@ pub(super) fn run<'a>(trace: &mut Trace, stream: &mut Stream, plans: &Plans, pla
         }
         let now = extend_ticks(ticks, ticks_low);
         let time = scale.nanos_from_ticks(now);
-        let tag = Tag::new(id.callsite(), gaps);
+        let tag = Tag::new(guest.callsite(id.callsite()), gaps);
         if id.is_end() {
             let two = depth.checked_sub(1).and_then(|below| levels.get_mut(below..)?.first_chunk_mut());
             let Some([below, level]) = two else { break };

@@ -21,8 +21,8 @@ enum Next {
     Unseen,
     /// Metadata text of so many bytes.
     Metadata(usize),
-    /// A packet: its length, its begin in ticks.
-    Packet(usize, u64),
+    /// A packet: its length, whose it is, its begin in ticks.
+    Packet(usize, u16, u64),
     /// Nothing more.
     End,
 }
@@ -87,13 +87,13 @@ impl PacketInput {
         Ok(true)
     }
 
-    pub(super) fn next_begin(&mut self, warnings: &mut Vec<String>) -> Result<Option<u64>, OpenError> {
+    pub(super) fn next_begin(&mut self, warnings: &mut Vec<String>) -> Result<Option<(u16, u64)>, OpenError> {
         if self.next == Next::Unseen {
             self.next = self.look(warnings)?;
         }
         Ok(match self.next {
-            Next::Metadata(_) => Some(0),
-            Next::Packet(_, begin) => Some(begin),
+            Next::Metadata(_) => Some((0, 0)),
+            Next::Packet(_, guest, begin) => Some((guest, begin)),
             Next::Unseen | Next::End => None,
         })
     }
@@ -121,10 +121,12 @@ impl PacketInput {
             let parsed = if self.magic() == METADATA_MAGIC {
                 metadata_packet::parse(bytes).map(|(text, len)| (text.to_vec(), len, None))
             } else {
-                Packet::parse(bytes).map(|packet| (Vec::new(), packet.bytes.len(), Some(packet.header.timestamp_begin)))
+                Packet::parse(bytes).map(|packet| {
+                    (Vec::new(), packet.bytes.len(), Some((packet.header.guest(), packet.header.timestamp_begin)))
+                })
             };
             match parsed {
-                Ok((_, len, Some(begin))) if self.described => return Ok(Next::Packet(len, begin)),
+                Ok((_, len, Some((guest, begin)))) if self.described => return Ok(Next::Packet(len, guest, begin)),
                 Ok((_, _, Some(_))) => return Err(OpenError::NoDescription(self.name.clone())),
                 Ok((text, len, None)) => {
                     self.text = String::from_utf8_lossy(&text).into_owned();
@@ -166,13 +168,13 @@ impl PacketInput {
         header.packet_size = header.content_size;
         header.timestamp_end = walk.ticks;
         header.events = walk.events;
-        let begin = header.timestamp_begin;
+        let (guest, begin) = (header.guest(), header.timestamp_begin);
         if let Some(bytes) = self.buffer.get_mut(self.from..self.to) {
             header.write(bytes);
         }
         // What follows the last whole event is nothing.
         self.to = self.from + len;
-        Next::Packet(len, begin)
+        Next::Packet(len, guest, begin)
     }
 
     /// The chunk that was looked at.
@@ -184,7 +186,7 @@ impl PacketInput {
                 self.from += len;
                 Some(Chunk::Metadata(&self.text))
             }
-            Next::Packet(len, _) => {
+            Next::Packet(len, ..) => {
                 self.from += len;
                 self.buffer.get(from..from + len).map(Chunk::Packet)
             }
