@@ -31,6 +31,9 @@ pub(crate) struct Context {
     /// The thread waits for the shared stream, or gives it back.
     #[cfg(all(feature = "std", feature = "profiling"))]
     pub(crate) waiting: core::sync::atomic::AtomicBool,
+    /// The place of the callsite whose next event has its token already.
+    #[cfg(feature = "tracing")]
+    granted: AtomicPtr<super::table::Site>,
     #[cfg(feature = "tracing")]
     depth: AtomicU32,
     #[cfg(feature = "tracing")]
@@ -48,6 +51,8 @@ impl Context {
             called: AtomicU32::new(0),
             #[cfg(all(feature = "std", feature = "profiling"))]
             waiting: core::sync::atomic::AtomicBool::new(false),
+            #[cfg(feature = "tracing")]
+            granted: AtomicPtr::new(ptr::null_mut()),
             #[cfg(feature = "tracing")]
             depth: AtomicU32::new(0),
             #[cfg(feature = "tracing")]
@@ -100,6 +105,20 @@ impl Context {
         return self.entered.word();
         #[cfg(not(feature = "tracing"))]
         return 0;
+    }
+
+    /// The next event of `site` need not ask for a token.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn grant(&self, site: &'static super::table::Site) {
+        self.granted.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Whether the event of `site` has its token; no other event has.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn take_grant(&self, site: &'static super::table::Site) -> bool {
+        let granted = self.granted.load(Ordering::Relaxed).cast_const();
+        self.granted.store(ptr::null_mut(), Ordering::Relaxed);
+        ptr::eq(granted, site)
     }
 
     /// Room to encode a record in; `None` where records are nested too deep.

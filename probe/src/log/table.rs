@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "a table of references to statics")]
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::describe::{Callsite as Description, Record};
 use fata_wire::event::{EventId, FIRST_CALLSITE, MAX_CALLSITES};
@@ -37,6 +37,7 @@ pub(crate) struct Site {
     template: AtomicU32,
     /// Whether its records are made.
     on: AtomicBool,
+    level: AtomicU8,
     pub(crate) bucket: Bucket,
 }
 
@@ -51,6 +52,7 @@ impl Site {
             signature: AtomicU64::new(0),
             template: AtomicU32::new(0),
             on: AtomicBool::new(false),
+            level: AtomicU8::new(0),
             bucket: Bucket::new(),
         }
     }
@@ -61,14 +63,22 @@ impl Site {
         unsafe { self.meta.load(Ordering::Acquire).cast_const().as_ref() }
     }
 
-    fn is_of(&self, meta: &'static Metadata<'static>) -> bool {
-        ptr::eq(self.meta.load(Ordering::Acquire), meta)
+    /// Whether it is that of `meta`, which a callsite's own is by its address.
+    #[inline]
+    fn is_of(&self, meta: &Metadata<'_>) -> bool {
+        self.meta.load(Ordering::Acquire).addr() == ptr::from_ref(meta).addr()
     }
 
     /// Whether its records are made.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         self.on.load(Ordering::Relaxed)
+    }
+
+    /// What `level_of` says of it.
+    #[inline]
+    pub(crate) fn level(&self) -> Level {
+        Level::from_u8(self.level.load(Ordering::Relaxed)).unwrap_or(Level::Info)
     }
 
     /// The id by which summaries name it; 0 until it has one.
@@ -85,17 +95,29 @@ impl Site {
     }
 }
 
-/// The places where a callsite may be, from the most likely on.
-fn places(meta: &'static Metadata<'static>) -> impl Iterator<Item = &'static Site> {
+#[inline]
+fn hash(meta: &Metadata<'_>) -> usize {
     let address = ptr::from_ref(meta).addr() as u64;
     // Fibonacci hashing: the upper half of the product is well mixed.
-    let hash = usize::try_from(address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap_or(0);
+    usize::try_from(address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).unwrap_or(0)
+}
+
+/// The places where a callsite may be, from the most likely on.
+fn places(meta: &Metadata<'_>) -> impl Iterator<Item = &'static Site> {
+    let hash = hash(meta);
     (0..SITES).map(move |i| &TABLE[(hash + i) % SITES])
 }
 
 /// The callsite's place: `None` before it registers, and where the table is full.
 #[inline]
-pub(crate) fn find(meta: &'static Metadata<'static>) -> Option<&'static Site> {
+pub(crate) fn find(meta: &Metadata<'_>) -> Option<&'static Site> {
+    let likely = &TABLE[hash(meta) % SITES];
+    if likely.is_of(meta) { Some(likely) } else { find_further(meta) }
+}
+
+#[cold]
+#[inline(never)]
+fn find_further(meta: &Metadata<'_>) -> Option<&'static Site> {
     places(meta).take_while(|site| !site.meta.load(Ordering::Relaxed).is_null()).find(|site| site.is_of(meta))
 }
 
@@ -115,6 +137,7 @@ fn insert(meta: &'static Metadata<'static>) -> Option<&'static Site> {
         return None;
     };
     site.on.store(rules::is_made(meta.target(), level_of(meta)), Ordering::Relaxed);
+    site.level.store(level_of(meta) as u8, Ordering::Relaxed);
     // Release: pairs with the Acquire in `meta`.
     site.meta.store(ptr::from_ref(meta).cast_mut(), Ordering::Release);
     Some(site)
