@@ -68,7 +68,7 @@ pub fn run(boot: Boot<'_>, main: Main) {
     }
     guest.inner.executor.run(&main);
     if let Some(log) = guest.inner.console.get() {
-        log.finish();
+        log.finish(&guest);
     }
     heap::report();
     // The end of a guest is the end of its machine: what is left stays as it is, and in the trace no task that still waits
@@ -98,6 +98,11 @@ impl Guest {
     /// Starts a task. Dropping the handle lets the task run on; awaiting it gives the task's result.
     pub fn spawn<T: 'static>(&self, name: Name, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
         self.inner.executor.spawn(name, future)
+    }
+
+    /// The number of the name of a task that lives, and is not the one that asks.
+    pub(crate) fn task_name(&self, number: u16) -> Option<u16> {
+        self.inner.executor.name_of(number).map(Name::id)
     }
 
     /// Nanoseconds since boot.

@@ -27,6 +27,11 @@ pub(crate) fn packets(ring_kib: Option<u64>) -> u32 {
     u32::try_from(bytes / u64::from(PACKET_BYTES)).unwrap_or(u32::MAX).next_power_of_two()
 }
 
+/// The most memory that the log takes, its rings and tables together; 0 where nothing is recorded.
+pub(crate) fn memory_bytes() -> u64 {
+    fata_probe::region::Region::youngest().map_or(0, log::memory_bytes)
+}
+
 /// Begins to record what code says with `tracing`, as the boot parameters `args` ask; `more` are rules from elsewhere, which
 /// come first. Allocates, once.
 ///
@@ -38,10 +43,11 @@ pub(crate) fn start(args: &str, more: Option<&str>) -> Result<(), String> {
     }
     // A program that runs two guests, one after the other, has installed it already.
     #[cfg(feature = "profiling")]
-    let _ = log::install();
+    let (_, _) = (log::install(), log::install_facade());
     let values = |key: &'static str| {
         args.split_ascii_whitespace().filter_map(move |word| word.strip_prefix(key)?.strip_prefix('='))
     };
+    fata_probe::log!(Info, target: "fata.log", "all of the log takes at most", bytes = memory_bytes());
     if let Some(rate) = values("log_rate").next_back() {
         log::set_rate(rate.parse().map_err(|_| format!("the boot parameter `log_rate={rate}` is not a number"))?);
     }

@@ -92,11 +92,11 @@ fn number(line: &str, word: &str) -> Option<u64> {
 fn records_are_shown_in_their_order_from_the_level_on_that_was_asked_for_and_lines_stay_whole() {
     let (text, _) = console("talks", "log=debug console=info", Duration::ZERO);
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].starts_with("the log from info up is shown here, in at most "), "{text}");
+    assert!(lines[0].starts_with("the log from info up is shown here; all of the log takes at most "), "{text}");
     let rounds: Vec<_> = lines.iter().filter_map(|line| number(line, "round=")).collect();
     assert_eq!(rounds, (0..20).flat_map(|round| [round, round]).collect::<Vec<_>>(), "{text}");
-    assert_eq!(text.matches("INFO  #1 net: segment round=").count(), 20, "{text}");
-    assert_eq!(text.matches("WARN  #1 net: retransmit round=").count(), 20, "{text}");
+    assert_eq!(text.matches("INFO  main net: segment round=").count(), 20, "{text}");
+    assert_eq!(text.matches("WARN  main net: retransmit round=").count(), 20, "{text}");
     assert_eq!(text.matches(r#"text="\x1b[2J""#).count(), 20, "{text}");
     assert!(!text.contains("window") && !text.contains('\x1b'), "{text}");
     assert!(lines.contains(&"a line of the program"), "{text}");

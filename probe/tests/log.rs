@@ -129,6 +129,38 @@ fn instrumented(attempt: u32) -> Result<(), Failure> {
 }
 
 #[test]
+fn what_a_span_learns_later_is_an_instant_within_it_and_is_known_when_it_is_entered_again() {
+    let guest = Guest::new("later");
+    let span = info_span!("request", id = 17u64, path = tracing::field::Empty, status = tracing::field::Empty);
+    span.in_scope(|| {
+        span.record("path", "/index");
+        span.record("status", 200u64);
+    });
+    // Nobody is in it, so there is no instant.
+    span.record("status", 404u64);
+    span.in_scope(|| ());
+    span.record(
+        "path",
+        "/a path that is so long that it takes more than the room that there is for the fields of a span",
+    );
+    span.in_scope(|| ());
+    let trace = guest.copy().trace();
+    assert_eq!(
+        trace[..7],
+        [
+            "request id=17",
+            "request path=/index",
+            "request status=200",
+            "request end",
+            "request id=17 path=/index status=404",
+            "request end",
+            "request id=17 path=/a path that is so long that it takes more than the room that there is for t… status=404",
+        ],
+        "{trace:#?}"
+    );
+}
+
+#[test]
 fn an_instrumented_function_is_a_span_with_its_arguments() {
     let guest = Guest::new("instrument");
     assert!(instrumented(3).is_err());

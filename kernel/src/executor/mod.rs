@@ -206,6 +206,15 @@ impl Executor {
         fata_probe::log::set_task(number);
     }
 
+    /// What a task is called that lives and is not the one being polled.
+    pub(crate) fn name_of(&self, number: u16) -> Option<Name> {
+        let chunks = self.chunks.borrow();
+        let mut slots = chunks.iter().copied().flatten().filter(|slot| slot.number() == number);
+        let slot = slots.next().filter(|_| number != self.current.get())?;
+        // SAFETY: we are the executor, and it is another task's poll that is going on, if any.
+        unsafe { slot.name_and_parent() }.map(|(name, _)| name)
+    }
+
     /// Says again what the living tasks and objects are called: all of them when a collector has joined, and some every
     /// second, so that the recorder's newest part explains itself.
     fn take_census(&self) {

@@ -57,14 +57,16 @@ impl ConsoleLog {
             return None;
         };
         let reader = Reader::new()?;
-        let bytes = reader.worst_case_bytes() + size_of::<Inner>();
-        guest.log(&format!("the log from {word} up is shown here, in at most {bytes} bytes of memory"));
+        let bytes = super::memory_bytes() + (reader.worst_case_bytes() + size_of::<Inner>()) as u64;
+        guest.log(&format!(
+            "the log from {word} up is shown here; all of the log takes at most {bytes} bytes of memory"
+        ));
         let inner = Inner { reader, format: Console::plain(), level, line: Text::EMPTY, written: 0 };
         let log = ConsoleLog { inner: Rc::new(RefCell::new(inner)) };
         let (task, sleeper) = (log.clone(), guest.clone());
         drop(guest.spawn(name!("console"), async move {
             loop {
-                let pause = if task.inner.borrow_mut().step() { PAUSE } else { IDLE };
+                let pause = if task.inner.borrow_mut().step(&sleeper) { PAUSE } else { IDLE };
                 sleeper.sleep(pause).await;
             }
         }));
@@ -80,10 +82,10 @@ impl ConsoleLog {
     }
 
     /// Writes everything that is left.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, guest: &Guest) {
         let Ok(mut inner) = self.inner.try_borrow_mut() else { return };
         for _ in 0..LAST_LINES {
-            if !inner.write_rest() || !inner.next_line() {
+            if !inner.write_rest() || !inner.next_line(guest) {
                 return;
             }
         }
@@ -92,8 +94,8 @@ impl ConsoleLog {
 
 impl Inner {
     /// Writes as much as the console takes at once; `false` where there is nothing to write.
-    fn step(&mut self) -> bool {
-        if self.written >= self.line.as_str().len() && !self.next_line() {
+    fn step(&mut self, guest: &Guest) -> bool {
+        if self.written >= self.line.as_str().len() && !self.next_line(guest) {
             return false;
         }
         self.written += console::try_write(self.line.as_str().as_bytes().get(self.written..).unwrap_or(&[]));
@@ -117,12 +119,12 @@ impl Inner {
     }
 
     /// Makes a line of the next record that is to be shown; `false` where there is none.
-    fn next_line(&mut self) -> bool {
+    fn next_line(&mut self, guest: &Guest) -> bool {
         let Inner { reader, format, level, line, written } = self;
         *written = 0;
         loop {
             line.clear();
-            let shown = reader.next(|item| {
+            let shown = reader.next(&|number| guest.task_name(number), |item| {
                 if matches!(item, Item::Record(record) if record.level > *level) {
                     return false;
                 }

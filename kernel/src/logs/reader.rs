@@ -8,14 +8,14 @@
 //! the two rings, and 16 bytes for each callsite that logs.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use fata_probe::region::Region;
 use fata_reporters::loss::{Cause, Loss};
 use fata_reporters::record::{Field, Record, Span, Value};
 use fata_reporters::reporter::Item;
-use fata_reporters::text::Text;
 use fata_reporters::time::Time;
 use fata_wire::describe::{self, MAX_RECORD_BYTES, Records};
 use fata_wire::event::{CLOCK, Event, Events, MAX_CALLSITES};
@@ -26,6 +26,13 @@ use fata_wire::repair::committed_prefix;
 use fata_wire::shared::{self, Geometry};
 use fata_wire::u64_at;
 
+/// No description is shorter: length and kind, a number, a text.
+const LEAST_RECORD_BYTES: u64 = 16;
+/// What noting a description takes at most: an entry of a tree whose nodes are half full at least.
+const NOTE_BYTES: usize = 32;
+/// The names of so many tasks are kept.
+const MAX_TASKS: usize = 256;
+
 /// Reads the log rings of the first vCPU.
 pub(super) struct Reader {
     region: &'static Region,
@@ -33,6 +40,10 @@ pub(super) struct Reader {
     numbers: [Numbers; 2],
     /// Where the description of each callsite lies that logs, or that is a span around records.
     callsites: BTreeMap<u16, u64>,
+    /// Where each name lies that tasks may have.
+    names: BTreeMap<u16, u64>,
+    /// The numbers of the names of tasks whose records were shown, for those that have ended since.
+    tasks: BTreeMap<u16, u16>,
     /// How much of the description area has been looked at.
     described: u64,
 }
@@ -100,17 +111,26 @@ impl Reader {
             streams: [stream(0), stream(1)],
             numbers: <[Numbers; 2]>::default(),
             callsites: BTreeMap::new(),
+            names: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             described: 0,
         })
     }
 
     /// The most memory it takes.
     pub(super) fn worst_case_bytes(&self) -> usize {
-        2 * self.region.geometry().log_packet_bytes as usize + usize::from(MAX_CALLSITES) * 16 + 4 * MAX_RECORD_BYTES
+        let geometry = self.region.geometry();
+        let described = usize::try_from(geometry.description_capacity / LEAST_RECORD_BYTES).unwrap_or(usize::MAX);
+        2 * geometry.log_packet_bytes as usize + (described + MAX_TASKS) * NOTE_BYTES + 4 * MAX_RECORD_BYTES
     }
 
     /// Gives the oldest record, or the loss in its place, to `with`; `None` where there is nothing new.
-    pub(super) fn next<T>(&mut self, with: impl FnOnce(&Item<'_>) -> T) -> Option<T> {
+    /// `task_name` knows the numbers of the names of tasks.
+    pub(super) fn next<T>(
+        &mut self,
+        task_name: &dyn Fn(u16) -> Option<u16>,
+        with: impl FnOnce(&Item<'_>) -> T,
+    ) -> Option<T> {
         loop {
             for stream in &mut self.streams {
                 stream.refill(self.region);
@@ -149,7 +169,10 @@ impl Reader {
             if let Some(number) = number {
                 numbers.seen(place, number);
             }
-            let given = give(self.region, &self.callsites, &callsite, &event, time, with);
+            note_task(&mut self.tasks, event.arg, task_name);
+            let known =
+                Known { region: self.region, callsites: &self.callsites, names: &self.names, tasks: &self.tasks };
+            let given = known.give(&callsite, &event, time, with);
             self.streams[class].pass();
             return Some(given);
         }
@@ -169,56 +192,96 @@ impl Reader {
             }
             let mut records = Records::new(room);
             let Some(Ok(record)) = records.next() else { return };
-            if let describe::Record::Callsite(callsite) = record
-                && matches!(callsite.kind, Kind::Log | Kind::Span)
-            {
-                self.callsites.insert(callsite.id, at);
+            match record {
+                describe::Record::Callsite(callsite) if matches!(callsite.kind, Kind::Log | Kind::Span) => {
+                    self.callsites.insert(callsite.id, at);
+                }
+                describe::Record::Callsite(callsite) if callsite.kind == Kind::Name => {
+                    self.names.insert(callsite.id, at);
+                }
+                describe::Record::Name { id, .. } => {
+                    self.names.insert(id, at);
+                }
+                _ => {}
             }
             self.described += records.consumed_bytes() as u64;
         }
     }
 }
 
-/// Makes a record of `event`, and gives it to `with`.
-fn give<T>(
-    region: &Region,
-    callsites: &BTreeMap<u16, u64>,
-    callsite: &describe::Callsite<'_>,
-    event: &Event<'_>,
-    time: Time,
-    with: impl FnOnce(&Item<'_>) -> T,
-) -> T {
-    let mut fields = Vec::new();
-    let mut names = Vec::new();
-    let mut task = Text::<8>::EMPTY;
-    let mut sequence = 0;
-    let (mut target, mut file, mut line) = (callsite.category, callsite.file, callsite.line);
-    for (field, value) in callsite.fields.values(event.arg, event.payload) {
-        match (field.name, value) {
-            (SEQ, field::Value::U64(number)) => sequence = number,
-            (TASK, field::Value::Task(number)) if number > 0 => task = Text::of(format_args!("#{number}")),
-            (TASK, _) => {}
-            (SPANS, field::Value::U64(spans)) => names = span_names(region, callsites, spans),
-            (TARGET, field::Value::Str(text)) => target = core::str::from_utf8(text).unwrap_or(target),
-            (FILE, field::Value::Str(text)) => file = core::str::from_utf8(text).unwrap_or(file),
-            (LINE, field::Value::U64(number)) => line = u32::try_from(number).unwrap_or(0),
-            (name, value) => fields.push(Field { name, value: reported(value) }),
+/// Notes what a task is called as long as it lives.
+fn note_task(tasks: &mut BTreeMap<u16, u16>, number: u16, task_name: &dyn Fn(u16) -> Option<u16>) {
+    if let Some(name) = task_name(number) {
+        if tasks.len() == MAX_TASKS {
+            tasks.clear();
         }
+        tasks.insert(number, name);
     }
-    let spans: Vec<_> = names.iter().map(|name| Span { name, fields: &[] }).collect();
-    with(&Item::Record(Record {
-        time,
-        sequence,
-        level: callsite.level,
-        task: task.as_str(),
-        target,
-        name: callsite.name,
-        file,
-        line,
-        spans: &spans,
-        fields: &fields,
-        ..Record::BLANK
-    }))
+}
+
+/// What a record's numbers stand for.
+struct Known<'a> {
+    region: &'static Region,
+    callsites: &'a BTreeMap<u16, u64>,
+    names: &'a BTreeMap<u16, u64>,
+    tasks: &'a BTreeMap<u16, u16>,
+}
+
+impl Known<'_> {
+    /// Makes a record of `event`, and gives it to `with`.
+    fn give<T>(
+        &self,
+        callsite: &describe::Callsite<'_>,
+        event: &Event<'_>,
+        time: Time,
+        with: impl FnOnce(&Item<'_>) -> T,
+    ) -> T {
+        let mut fields = Vec::new();
+        let mut names = Vec::new();
+        let mut task = String::new();
+        let mut sequence = 0;
+        let (mut target, mut file, mut line) = (callsite.category, callsite.file, callsite.line);
+        for (field, value) in callsite.fields.values(event.arg, event.payload) {
+            match (field.name, value) {
+                (SEQ, field::Value::U64(number)) => sequence = number,
+                (TASK, field::Value::Task(number)) if number > 0 => task = self.task(number),
+                (TASK, _) => {}
+                (SPANS, field::Value::U64(spans)) => names = span_names(self.region, self.callsites, spans),
+                (TARGET, field::Value::Str(text)) => target = core::str::from_utf8(text).unwrap_or(target),
+                (FILE, field::Value::Str(text)) => file = core::str::from_utf8(text).unwrap_or(file),
+                (LINE, field::Value::U64(number)) => line = u32::try_from(number).unwrap_or(0),
+                (name, value) => fields.push(Field { name, value: reported(value) }),
+            }
+        }
+        let spans: Vec<_> = names.iter().map(|name| Span { name, fields: &[] }).collect();
+        with(&Item::Record(Record {
+            time,
+            sequence,
+            level: callsite.level,
+            task: &task,
+            target,
+            name: callsite.name,
+            file,
+            line,
+            spans: &spans,
+            fields: &fields,
+            ..Record::BLANK
+        }))
+    }
+
+    /// What the task is called; its number where that is not known, as of one that ended before its first record was shown.
+    fn task(&self, number: u16) -> String {
+        let named = || {
+            let mut description = [0; MAX_RECORD_BYTES];
+            let at = self.names.get(self.tasks.get(&number)?)?;
+            match read_record(self.region, *at, &mut description)? {
+                describe::Record::Callsite(callsite) => Some(callsite.name.to_string()),
+                describe::Record::Name { text, .. } => Some(text.to_string()),
+                describe::Record::Env { .. } => None,
+            }
+        };
+        named().unwrap_or_else(|| format!("#{number}"))
+    }
 }
 
 fn reported(value: field::Value<'_>) -> Value<'_> {
@@ -248,6 +311,13 @@ fn read_callsite<'a>(
     at: u64,
     bytes: &'a mut [u8; MAX_RECORD_BYTES],
 ) -> Option<describe::Callsite<'a>> {
+    match read_record(region, at, bytes)? {
+        describe::Record::Callsite(callsite) => Some(callsite),
+        _ => None,
+    }
+}
+
+fn read_record<'a>(region: &Region, at: u64, bytes: &'a mut [u8; MAX_RECORD_BYTES]) -> Option<describe::Record<'a>> {
     let geometry = region.geometry();
     let end = geometry.description_offset + geometry.description_capacity;
     let len = usize::try_from(end.checked_sub(at)?).ok()?.min(MAX_RECORD_BYTES);
@@ -255,10 +325,7 @@ fn read_callsite<'a>(
     if !region.copy_out(at, bytes) {
         return None;
     }
-    match Records::new(bytes).next() {
-        Some(Ok(describe::Record::Callsite(callsite))) => Some(callsite),
-        _ => None,
-    }
+    Records::new(bytes).next()?.ok()
 }
 
 fn word(region: &Region, offset: u64) -> u64 {

@@ -49,6 +49,63 @@ impl Signature {
     }
 }
 
+/// Marks a signature as that of values which a span was given after it began: they are an instant within it.
+const LATER: u64 = 1 << 48;
+
+impl Signature {
+    /// The signature of the same fields as values that came later.
+    pub(crate) fn later(self) -> Self {
+        Signature(self.0 | LATER)
+    }
+
+    pub(crate) fn is_later(self) -> bool {
+        self.0 & LATER != 0
+    }
+
+    /// The type of the field at `place`, if it is there.
+    fn type_of(self, place: usize) -> Option<FieldType> {
+        let number = usize::try_from(self.0 >> (4 * place) & 15).unwrap_or(0);
+        TYPES.get(number.checked_sub(1)?).copied()
+    }
+}
+
+/// The fields of `old` and of `new`, of which both may have some: `new` wins. `None` where they do not fit `words`, or where
+/// fields without a place of their own are among them.
+pub(crate) fn merge(
+    words: &[AtomicU64],
+    (old, old_words): (Signature, &[AtomicU64]),
+    (new, new_words): (Signature, &[AtomicU64]),
+) -> Option<(Signature, usize)> {
+    if (old.0 | new.0) >> (4 * TYPED) != 0 {
+        return None;
+    }
+    let (mut old_at, mut new_at, mut used, mut merged) = (0, 0, 0, 0);
+    for place in 0..TYPED {
+        let mut take = |signature: Signature, from: &[AtomicU64], at: &mut usize, is_kept: bool| {
+            let Some(ty) = signature.type_of(place) else { return Some(false) };
+            let rest = from.get(*at..)?;
+            let len = if ty == FieldType::Str { text_words(rest) } else { 1 };
+            *at += len;
+            if is_kept {
+                let room = words.get(used..used + len)?;
+                room.iter().zip(rest).for_each(|(to, from)| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed));
+                used += len;
+                merged |= signature.0 & 15 << (4 * place);
+            }
+            Some(is_kept)
+        };
+        let is_new = take(new, new_words, &mut new_at, true)?;
+        take(old, old_words, &mut old_at, !is_new)?;
+    }
+    Some((Signature(merged), used))
+}
+
+/// How many words the text at their beginning takes: up to the first with a NUL.
+fn text_words(words: &[AtomicU64]) -> usize {
+    let has_nul = |word: &AtomicU64| word.load(Ordering::Relaxed).to_le_bytes().contains(&0);
+    words.iter().position(has_nul).map_or(words.len(), |at| at + 1)
+}
+
 /// The types that values of `tracing` have, by the number that stands in a signature.
 const TYPES: [FieldType; 5] = [FieldType::U64, FieldType::I64, FieldType::F64, FieldType::Bool, FieldType::Str];
 /// Says that fields were joined into one text, in the place of the last.

@@ -107,6 +107,8 @@ struct Site {
 
 static TABLE: [Site; SITES] =
     [const { Site { hash: AtomicU64::new(0), on: AtomicU32::new(0), bucket: Bucket::new() } }; SITES];
+/// What the table takes.
+pub(crate) const BYTES: usize = size_of::<[Site; SITES]>();
 /// The buckets of places that are not known, by level.
 static OTHERS: [Bucket; 6] = [const { Bucket::new() }; 6];
 

@@ -61,6 +61,29 @@ pub use record::{filtered, record};
 #[cfg(feature = "tracing")]
 pub use subscriber::{Subscriber, install};
 
+/// The most memory that making records takes, whatever is recorded: the log rings of `region`, where their callsites and names
+/// are described, and all tables.
+#[must_use]
+pub fn memory_bytes(region: &crate::region::Region) -> u64 {
+    let geometry = region.geometry();
+    let rings = (geometry.stream_count..geometry.all_streams()).map(|stream| geometry.stream_bytes(stream));
+    let mut tables = size_of::<slot::Slot>() * slot::MAX_LOGS + size_of::<context::Context>();
+    #[cfg(feature = "std")]
+    {
+        // A context for each thread that has a stream; what other threads have is on their stacks' account.
+        tables += size_of::<context::Context>() * (geometry.stream_count as usize - 1);
+    }
+    #[cfg(feature = "tracing")]
+    {
+        tables += table::BYTES + spans::BYTES;
+    }
+    #[cfg(feature = "log")]
+    {
+        tables += facade::BYTES;
+    }
+    rings.sum::<u64>() + geometry.description_capacity + tables as u64
+}
+
 /// Somebody else receives the records already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken;

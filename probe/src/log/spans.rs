@@ -2,18 +2,21 @@
 //!
 //! A span's fields are encoded when it is made and recorded each time that it is entered, as a begin of kind
 //! [`Kind::Span`](fata_wire::field::Kind::Span) in the trace stream; so an `#[instrument]`ed future shows each of its polls.
-//! Fields that are set later (`Span::record`) are not recorded.
+//! Fields that are set later (`Span::record`) are an instant of the span's name within it, and are among its fields when it is
+//! entered again.
 //!
 //! When it is full: there is room for [`MAX_SPANS`] spans at a time. Further ones are not recorded, and records within them
 //! name the spans around them. Of a span's fields so much is kept as fits [`SPAN_WORDS`].
 
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use fata_wire::event::EventId;
-use tracing_core::span::Id;
+use tracing_core::span::{Id, Record};
 
 use super::context::{Context, MAX_ENTERED};
+use super::encode::{Encoder, Signature, merge};
+use super::table::{self, Outcome, Site};
 use crate::value::{Extent, FieldSet};
 
 /// How many spans may be alive at once.
@@ -31,11 +34,19 @@ struct Alive {
     handles: AtomicU32,
     /// The upper half of its begin event's header, with the flag [`TEXT`] where its payload has one.
     template: AtomicU32,
+    /// Which fields lie in `words`.
+    signature: AtomicU64,
+    /// Somebody changes the fields: other threads leave them alone.
+    changing: AtomicBool,
+    /// The callsite, where the span is recorded.
+    site: AtomicPtr<Site>,
     len: AtomicUsize,
     words: [AtomicU64; SPAN_WORDS],
 }
 
 static SPANS: [Alive; MAX_SPANS as usize] = [const { Alive::free() }; MAX_SPANS as usize];
+/// What all spans that are alive take.
+pub(crate) const BYTES: usize = size_of::<[Alive; MAX_SPANS as usize]>();
 /// Where to look for a free place first.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -47,6 +58,9 @@ impl Alive {
         Alive {
             handles: AtomicU32::new(0),
             template: AtomicU32::new(0),
+            signature: AtomicU64::new(0),
+            changing: AtomicBool::new(false),
+            site: AtomicPtr::new(core::ptr::null_mut()),
             len: AtomicUsize::new(0),
             words: [const { AtomicU64::new(0) }; SPAN_WORDS],
         }
@@ -61,8 +75,30 @@ fn alive(id: &Id) -> Option<&'static Alive> {
     SPANS.get(usize::try_from(id.into_u64().checked_sub(1)?).ok()?)
 }
 
-/// A new span whose begin event has this template and payload; 0 where it is not to be recorded.
-pub(crate) fn new(template: u32, payload: &[AtomicU64]) -> Id {
+/// What is recorded of a span when it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begin<'a> {
+    pub(crate) site: &'static Site,
+    pub(crate) template: u32,
+    pub(crate) signature: Signature,
+    pub(crate) payload: &'a [AtomicU64],
+}
+
+impl Begin<'_> {
+    fn put(&self, span: &Alive) {
+        let text = if self.signature.has_text() { TEXT } else { 0 };
+        span.template.store(self.template | text, Ordering::Relaxed);
+        span.signature.store(self.signature.0, Ordering::Relaxed);
+        span.site.store(core::ptr::from_ref(self.site).cast_mut(), Ordering::Relaxed);
+        span.len.store(self.payload.len().min(SPAN_WORDS), Ordering::Relaxed);
+        for (to, from) in span.words.iter().zip(self.payload) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
+
+/// A new span; `None` where it is not to be recorded.
+pub(crate) fn new(begin: Option<Begin<'_>>) -> Id {
     let start = NEXT.load(Ordering::Relaxed);
     for i in 0..MAX_SPANS {
         let place = start.wrapping_add(i) % MAX_SPANS;
@@ -72,15 +108,50 @@ pub(crate) fn new(template: u32, payload: &[AtomicU64]) -> Id {
             && span.handles.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
         {
             NEXT.store(place.wrapping_add(1) % MAX_SPANS, Ordering::Relaxed);
-            span.template.store(template, Ordering::Relaxed);
-            span.len.store(payload.len().min(SPAN_WORDS), Ordering::Relaxed);
-            for (to, from) in span.words.iter().zip(payload) {
-                to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+            match begin {
+                Some(begin) => begin.put(span),
+                None => span.template.store(0, Ordering::Relaxed),
             }
             return id_of(place);
         }
     }
     id_of(NO_PLACE)
+}
+
+/// Values that the span `id` was given after it began: an instant within it, and among its fields from now on.
+pub(crate) fn set_later(context: &Context, id: &Id, values: &Record<'_>) {
+    let Some(span) = alive(id).filter(|span| span.template.load(Ordering::Relaxed) != 0) else { return };
+    let Some(site) = site_of(span) else { return };
+    let Some(meta) = site.meta() else { return };
+    let Some(scratch) = context.scratch() else { return };
+    let (room, merged) = scratch.words[..2 * SPAN_WORDS].split_at(SPAN_WORDS);
+    let mut encoder = Encoder::new(room, meta.fields().len());
+    values.record(&mut encoder);
+    let encoded = encoder.end();
+    let words = &room[..encoded.words.min(SPAN_WORDS)];
+    let is_entered = context.entered.holds(id);
+    if is_entered && let Outcome::Template(template) = table::template(site, meta, encoded.signature.later()) {
+        let fields = Words { words, text: encoded.signature.has_text() };
+        crate::current::get().record(template, fields);
+    }
+    // Acquire and Release: of two threads that give the same span values, one after the other.
+    if span.changing.swap(true, Ordering::Acquire) {
+        return;
+    }
+    let old = Signature(span.signature.load(Ordering::Relaxed));
+    let len = span.len.load(Ordering::Relaxed).min(SPAN_WORDS);
+    if let Some((signature, used)) = merge(merged, (old, &span.words[..len]), (encoded.signature, words))
+        && let Outcome::Template(template) = table::template(site, meta, signature)
+    {
+        Begin { site, template, signature, payload: &merged[..used] }.put(span);
+    }
+    span.changing.store(false, Ordering::Release);
+}
+
+#[expect(unsafe_code, reason = "a reference to a static in an atomic")]
+fn site_of(span: &Alive) -> Option<&'static Site> {
+    // SAFETY: null, or stored by `Begin::put` from a reference that lives for ever.
+    unsafe { span.site.load(Ordering::Relaxed).cast_const().as_ref() }
 }
 
 /// One more handle.
@@ -117,6 +188,13 @@ impl Entered {
     #[inline(always)]
     pub(crate) fn word(&self) -> u64 {
         self.word.load(Ordering::Relaxed)
+    }
+
+    /// Whether the span is entered here.
+    fn holds(&self, id: &Id) -> bool {
+        let depth = (self.depth.load(Ordering::Relaxed) as usize).min(MAX_ENTERED);
+        let is_it = |entry: &AtomicU64| entry.load(Ordering::Relaxed) & 0xffff_ffff == id.into_u64() & 0xffff_ffff;
+        self.spans.iter().take(depth).any(is_it)
     }
 
     fn renew(&self, depth: u32) {

@@ -60,7 +60,9 @@ impl tracing_core::Subscriber for Subscriber {
         new_span(span)
     }
 
-    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+    fn record(&self, span: &Id, values: &Record<'_>) {
+        context::recording(|context| spans::set_later(context, span, values));
+    }
 
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
 
@@ -194,19 +196,19 @@ pub(crate) fn record(event: &Event<'_>) {
 /// Makes a span: encodes its fields, for when it is entered.
 pub(crate) fn new_span(span: &Attributes<'_>) -> Id {
     let meta = span.metadata();
-    let Some(site) = table::register(meta).filter(|site| site.is_on()) else { return spans::new(0, &[]) };
+    let Some(site) = table::register(meta).filter(|site| site.is_on()) else { return spans::new(None) };
     context::with(|context: &Context| {
-        let Some(scratch) = context.scratch() else { return spans::new(0, &[]) };
+        let Some(scratch) = context.scratch() else { return spans::new(None) };
         let room = &scratch.words[..spans::SPAN_WORDS];
         let mut encoder = Encoder::new(room, meta.fields().len());
         span.record(&mut encoder);
         let encoded = encoder.end();
         match table::template(site, meta, encoded.signature) {
             Outcome::Template(template) => {
-                let text = if encoded.signature.has_text() { spans::TEXT } else { 0 };
-                spans::new(template | text, &room[..encoded.words.min(spans::SPAN_WORDS)])
+                let payload = &room[..encoded.words.min(spans::SPAN_WORDS)];
+                spans::new(Some(spans::Begin { site, template, signature: encoded.signature, payload }))
             }
-            Outcome::Busy | Outcome::NoRoom => spans::new(0, &[]),
+            Outcome::Busy | Outcome::NoRoom => spans::new(None),
         }
     })
 }

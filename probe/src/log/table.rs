@@ -42,6 +42,8 @@ pub(crate) struct Site {
 }
 
 static TABLE: [Site; SITES] = [const { Site::free() }; SITES];
+/// What the table takes.
+pub(crate) const BYTES: usize = size_of::<[Site; SITES]>();
 /// How many ids were given away.
 static TAKEN: AtomicU16 = AtomicU16::new(0);
 
@@ -57,7 +59,7 @@ impl Site {
         }
     }
 
-    fn meta(&self) -> Option<&'static Metadata<'static>> {
+    pub(crate) fn meta(&self) -> Option<&'static Metadata<'static>> {
         // Acquire: pairs with the Release in `insert`; the place is filled.
         // SAFETY: null, or stored by `insert` from a reference that lives for ever.
         unsafe { self.meta.load(Ordering::Acquire).cast_const().as_ref() }
@@ -217,7 +219,8 @@ pub(crate) fn describe_all(region: &Region) {
 }
 
 fn append(region: &Region, id: u16, meta: &'static Metadata<'static>, signature: Signature) -> bool {
-    let first = match kind_of(meta) {
+    let kind = if signature.is_later() { Kind::Instant } else { kind_of(meta) };
+    let first = match kind {
         Kind::Log => {
             let mut first = Fields::new(&FIRST_FIELDS);
             first.push(Field { name: SPANS, ty: FieldType::U64, unit: Unit::None });
@@ -227,7 +230,7 @@ fn append(region: &Region, id: u16, meta: &'static Metadata<'static>, signature:
     };
     region.append(&Record::Callsite(Description {
         id,
-        kind: kind_of(meta),
+        kind,
         level: level_of(meta),
         line: meta.line().unwrap_or(0),
         category: meta.target(),

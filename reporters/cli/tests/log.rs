@@ -37,7 +37,7 @@ fn a_dead_guest_and_its_trace_say_the_same_in_order_with_the_causes_and_the_hist
     let history = "DEBUG chatter/1 chatter.writer store: (before the error) writing key=9 in round";
     assert!(shown.contains(&history.to_owned()), "{shown:#?}");
     assert!(!shown.iter().any(|line| line.contains("chatter.reader store: (before")), "{shown:#?}");
-    assert!(shown[1].starts_with("APP chatter/2 main app: chatter begins"), "{shown:#?}");
+    assert!(shown[2].starts_with("APP chatter/2 main app: chatter begins"), "{shown:#?}");
     assert!(shown.last().unwrap().ends_with("app: chatter ends"));
 
     let count = |args: &[&str]| lines(&place, &[&["log", "chatter", "--no-history"], args].concat()).len();
