@@ -35,7 +35,7 @@ use crate::time::Time;
 /// The target of what reporters have to say themselves.
 pub const OWN_TARGET: &str = "fata.reporters";
 
-/// Hands only records of a level, or more severe ones, on.
+/// Hands only records of a level, or more severe ones, on: what a [`Filter`] by level does, with a name and no function.
 #[derive(Debug)]
 pub struct Threshold<R> {
     reporter: R,

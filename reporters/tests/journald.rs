@@ -2,19 +2,21 @@
 //! the journal, in order, while the journal is stopped, killed and started again.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::{PLENTY, quiet, wait_until};
 use fata_reporters::front::{Front, Options};
 use fata_reporters::journald::Journald;
 use fata_reporters::queue::{Bounds, Policy};
 use fata_reporters::record::{Field, Record, Value};
-use fata_reporters::reporter::{Item, ReportError};
+use fata_reporters::reporter::Item;
 use fata_reporters::{Level, Reporter as _};
 
 const DAEMON: &str = "/lib/systemd/systemd-journald";
-const PLENTY: Duration = Duration::from_secs(30);
 
 struct Journal {
     dir: tempfile::TempDir,
@@ -102,16 +104,6 @@ impl Drop for Journal {
         }
     }
 }
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PLENTY, "it did not come about that {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn quiet(_: &str, _: Option<&ReportError>) {}
 
 fn front(journal: &Journal) -> Front {
     let bounds = Bounds { bytes: 64 << 10, reserved_bytes: 16 << 10, item_bytes: 8 << 10, policy: Policy::Block };

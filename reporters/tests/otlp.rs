@@ -1,7 +1,10 @@
 //! An OTLP receiver that is strict and small, since Debian has no package of one: it takes HTTP requests, and refuses whatever
-//! is not the JSON form of `ExportLogsServiceRequest`, checked name by name and type by type. It is stopped, cut off in the
+//! is not the JSON form of `ExportLogsServiceRequest`, checked name by name and type by type. What it counts it has decoded a
+//! second time with the types that the OpenTelemetry project makes of its `.proto` files, which know nothing of us. It is stopped, cut off in the
 //! middle, and started again; what was counted here is there, in order, and once.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+mod common;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,16 +12,18 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::{PLENTY, quiet, wait_until};
 use fata_reporters::front::{Front, Options};
 use fata_reporters::otlp::Otlp;
 use fata_reporters::queue::{Bounds, Policy};
 use fata_reporters::record::{Field, Record, Span, Value};
-use fata_reporters::reporter::{Item, ReportError};
+use fata_reporters::reporter::Item;
 use fata_reporters::time::Time;
 use fata_reporters::{Level, Reporter as _};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use serde_json::Value as Json;
-
-const PLENTY: Duration = Duration::from_secs(30);
 
 /// What the protocol's `.proto` files say of a message's fields: the name, and a check of its value.
 type Shape<'a> = &'a [(&'a str, fn(&Json) -> Result<(), String>)];
@@ -132,6 +137,8 @@ struct State {
     port: u16,
     /// Guest and log record, in the order of their arrival.
     taken: Mutex<Vec<(String, Json)>>,
+    /// The same records as OpenTelemetry's own types have them.
+    theirs: Mutex<Vec<LogRecord>>,
     complaints: Mutex<Vec<String>>,
     stop: AtomicBool,
     paused: AtomicBool,
@@ -147,6 +154,7 @@ impl Receiver {
             state: Arc::new(State {
                 port: listener.local_addr().unwrap().port(),
                 taken: Mutex::default(),
+                theirs: Mutex::default(),
                 complaints: Mutex::default(),
                 stop: AtomicBool::new(false),
                 paused: AtomicBool::new(false),
@@ -195,6 +203,19 @@ impl Receiver {
 
     fn url(&self) -> String {
         format!("http://127.0.0.1:{}/v1/logs", self.state.port)
+    }
+
+    /// The numbers of the records that were taken, by OpenTelemetry's own decoder.
+    fn their_numbers(&self) -> Vec<u64> {
+        let theirs = self.state.theirs.lock().unwrap();
+        let number = |record: &LogRecord| {
+            let attribute = record.attributes.iter().find(|attribute| attribute.key == "fata.sequence")?;
+            match attribute.value.as_ref()?.value {
+                Some(any_value::Value::IntValue(number)) => u64::try_from(number).ok(),
+                _ => None,
+            }
+        };
+        theirs.iter().filter_map(number).collect()
     }
 
     /// The numbers of the records that were taken.
@@ -264,6 +285,11 @@ impl State {
         }
         let json: Json = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         request(&json)?;
+        // In the JSON form of protocol buffers what is no number is a text, which their decoder does not take for a double.
+        let body = String::from_utf8_lossy(body).replace(r#""doubleValue":""#, r#""stringValue":""#);
+        let theirs: ExportLogsServiceRequest = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+        let theirs = theirs.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+        self.theirs.lock().unwrap().extend(theirs.flat_map(|scope| scope.log_records));
         let mut taken = self.taken.lock().unwrap();
         for resource in json["resourceLogs"].as_array().unwrap() {
             let guest =
@@ -277,16 +303,6 @@ impl State {
         Ok(())
     }
 }
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PLENTY, "it did not come about that {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn quiet(_: &str, _: Option<&ReportError>) {}
 
 fn front(receiver: &Receiver, policy: Policy) -> Front {
     let bounds = Bounds { bytes: 64 << 10, reserved_bytes: 16 << 10, item_bytes: 8 << 10, policy };
@@ -341,6 +357,11 @@ fn every_part_of_a_record_arrives_in_the_form_of_the_protocol_whatever_is_in_it(
     let (guest, record) = &taken[0];
     assert_eq!(guest, evil);
     assert_eq!(record["body"]["stringValue"], evil);
+    let theirs = &receiver.state.theirs.lock().unwrap()[0];
+    assert_eq!((theirs.time_unix_nano, theirs.severity_number), (1_700_000_000_000_000_001, 13));
+    let said = theirs.body.as_ref().and_then(|body| body.value.clone());
+    assert_eq!(said, Some(any_value::Value::StringValue(evil.into())));
+    assert_eq!(theirs.attributes.len(), record["attributes"].as_array().unwrap().len());
     assert_eq!((&record["timeUnixNano"], &record["severityNumber"]), (&"1700000000000000001".into(), &13.into()));
     assert_eq!(attribute(record, "u").unwrap()["stringValue"], u64::MAX.to_string());
     assert_eq!(attribute(record, "i").unwrap()["intValue"], i64::MIN.to_string());
@@ -374,6 +395,7 @@ fn a_receiver_that_is_paused_cut_off_killed_and_started_again_has_every_record_o
     let account = front.close(PLENTY);
     assert_eq!((account.reported.total(), account.discarded.total(), account.unconfirmed), (count, 0, 0));
     assert_eq!(receiver.numbers(), (0..count).collect::<Vec<_>>());
+    assert_eq!(receiver.their_numbers(), (0..count).collect::<Vec<_>>());
     assert_eq!(*receiver.state.complaints.lock().unwrap(), Vec::<String>::new());
 }
 

@@ -2,21 +2,22 @@
 //! while it is stopped, killed and started again.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+mod common;
+
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::{PLENTY, quiet, wait_until};
 use fata_reporters::front::{Front, Options};
 use fata_reporters::queue::{Bounds, Policy};
 use fata_reporters::record::{Field, Record, Value};
-use fata_reporters::reporter::{Item, ReportError};
+use fata_reporters::reporter::Item;
 use fata_reporters::syslog::{self, Destination, Facility, Form, Syslog};
 use fata_reporters::time::Time;
 use fata_reporters::{Level, Reporter};
-
-const PLENTY: Duration = Duration::from_secs(30);
 
 /// An rsyslogd that writes what it receives, one line for each message, and is killed when this goes.
 struct Rsyslog {
@@ -129,16 +130,6 @@ impl Drop for Rsyslog {
         }
     }
 }
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PLENTY, "it did not come about that {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn quiet(_: &str, _: Option<&ReportError>) {}
 
 fn front(destination: Destination, form: Form, bounds: Bounds) -> Front {
     let options = syslog::Options { form, facility: Facility::USER };

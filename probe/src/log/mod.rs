@@ -67,21 +67,14 @@ pub use subscriber::{Subscriber, install};
 pub fn memory_bytes(region: &crate::region::Region) -> u64 {
     let geometry = region.geometry();
     let rings = (geometry.stream_count..geometry.all_streams()).map(|stream| geometry.stream_bytes(stream));
-    let mut tables = size_of::<slot::Slot>() * slot::MAX_LOGS + size_of::<context::Context>();
-    #[cfg(feature = "std")]
-    {
-        // A context for each thread that has a stream; what other threads have is on their stacks' account.
-        tables += size_of::<context::Context>() * (geometry.stream_count as usize - 1);
-    }
+    // With threads, a context for each that has a stream.
+    let contexts = if cfg!(feature = "std") { geometry.stream_count as usize } else { 1 };
+    let own = size_of::<slot::Slot>() * slot::MAX_LOGS + size_of::<context::Context>() * contexts;
     #[cfg(feature = "tracing")]
-    {
-        tables += table::BYTES + spans::BYTES;
-    }
+    let own = own + table::BYTES + spans::BYTES;
     #[cfg(feature = "log")]
-    {
-        tables += facade::BYTES;
-    }
-    rings.sum::<u64>() + geometry.description_capacity + tables as u64
+    let own = own + facade::BYTES;
+    rings.sum::<u64>() + geometry.description_capacity + own as u64
 }
 
 /// Somebody else receives the records already.
