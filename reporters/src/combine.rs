@@ -4,7 +4,7 @@
 //! branch alone could not take is counted there, and told there when it works again.
 //!
 //! ```
-//! use fata_reporters::combine::{Fallback, Tee, Threshold};
+//! use fata_reporters::combine::{Filter, Tee, UpTo};
 //! use fata_reporters::{Item, Level, Record, ReportError, Reporter};
 //!
 //! struct Last(Option<Level>);
@@ -15,7 +15,7 @@
 //!     }
 //! }
 //! let (mut all, mut bad) = (Last(None), Last(None));
-//! let mut tee = Tee::new(&mut all, Threshold::new(&mut bad, Level::Warn));
+//! let mut tee = Tee::new(&mut all, Filter::new(&mut bad, UpTo(Level::Warn)));
 //! tee.report(&Item::Record(Record { level: Level::Debug, ..Record::BLANK })).unwrap();
 //! drop(tee);
 //! assert_eq!((all.0, bad.0), (Some(Level::Debug), None));
@@ -35,61 +35,54 @@ use crate::time::Time;
 /// The target of what reporters have to say themselves.
 pub const OWN_TARGET: &str = "fata.reporters";
 
-/// Hands only records of a level, or more severe ones, on: what a [`Filter`] by level does, with a name and no function.
-#[derive(Debug)]
-pub struct Threshold<R> {
-    reporter: R,
-    level: Level,
+/// What a [`Filter`] hands on.
+pub trait Wanted {
+    /// Whether this record is.
+    fn wants(&mut self, record: &Record<'_>) -> bool;
 }
 
-impl<R> Threshold<R> {
-    /// Records of `level` and more severe go to `reporter`; the program's own words always do.
-    pub const fn new(reporter: R, level: Level) -> Self {
-        Threshold { reporter, level }
+impl<F: FnMut(&Record<'_>) -> bool> Wanted for F {
+    fn wants(&mut self, record: &Record<'_>) -> bool {
+        self(record)
     }
 }
 
-impl<R: Reporter> Reporter for Threshold<R> {
-    fn report(&mut self, item: &Item<'_>) -> Result<(), ReportError> {
-        match item {
-            Item::Record(record) if record.level > self.level => Ok(()),
-            _ => self.reporter.report(item),
-        }
-    }
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReportError>> {
-        self.reporter.poll_ready(cx)
-    }
-    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReportError>> {
-        self.reporter.poll_done(cx)
-    }
-    fn worst_case_bytes(&self) -> usize {
-        self.reporter.worst_case_bytes()
+/// Records of this level and more severe ones; the program's own words always are.
+#[derive(Clone, Copy, Debug)]
+pub struct UpTo(pub Level);
+
+impl Wanted for UpTo {
+    fn wants(&mut self, record: &Record<'_>) -> bool {
+        record.level <= self.0
     }
 }
 
 /// Hands only some records on.
-pub struct Filter<R, F> {
+pub struct Filter<R, W> {
     reporter: R,
-    wanted: F,
+    wanted: W,
 }
 
-impl<R, F: FnMut(&Record<'_>) -> bool> Filter<R, F> {
-    /// Records for which `wanted` holds go to `reporter`.
-    pub const fn new(reporter: R, wanted: F) -> Self {
+impl<R, W> Filter<R, W> {
+    /// Records that `wanted` wants go to `reporter`.
+    pub const fn new(reporter: R, wanted: W) -> Self
+    where
+        W: Wanted,
+    {
         Filter { reporter, wanted }
     }
 }
 
-impl<R: fmt::Debug, F> fmt::Debug for Filter<R, F> {
+impl<R: fmt::Debug, W> fmt::Debug for Filter<R, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Filter").field(&self.reporter).finish()
     }
 }
 
-impl<R: Reporter, F: FnMut(&Record<'_>) -> bool> Reporter for Filter<R, F> {
+impl<R: Reporter, W: Wanted> Reporter for Filter<R, W> {
     fn report(&mut self, item: &Item<'_>) -> Result<(), ReportError> {
         match item {
-            Item::Record(record) if !(self.wanted)(record) => Ok(()),
+            Item::Record(record) if !self.wanted.wants(record) => Ok(()),
             _ => self.reporter.report(item),
         }
     }
@@ -332,7 +325,8 @@ mod tests {
     #[test]
     fn filters_leave_out_records_and_never_a_loss() {
         let mut kept = Kept::default();
-        let mut chain = Threshold::new(Filter::new(&mut kept, |record| record.sequence != 1), Level::Warn);
+        let wanted = |record: &Record<'_>| record.sequence != 1;
+        let mut chain = Filter::new(Filter::new(&mut kept, wanted), UpTo(Level::Warn));
         for (sequence, level) in [(0, Level::Warn), (1, Level::Error), (2, Level::Info), (3, Level::App)] {
             chain.report(&Item::Record(Record { sequence, level, ..Record::BLANK })).unwrap();
         }

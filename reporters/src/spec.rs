@@ -34,7 +34,7 @@ use std::vec::Vec;
 
 use fata_wire::field::Level;
 
-use crate::combine::{Fallback, Threshold};
+use crate::combine::{Fallback, Filter, UpTo};
 use crate::console::Console;
 use crate::file::{self, Fsync};
 use crate::front::{Front, Options};
@@ -123,7 +123,7 @@ pub fn open(spec: &str) -> Result<Boxed, OpenError> {
 
 fn with_threshold(reporter: Boxed, level: Option<Level>) -> Boxed {
     match level {
-        Some(level) => Box::new(Threshold::new(reporter, level)),
+        Some(level) => Box::new(Filter::new(reporter, UpTo(level))),
         None => reporter,
     }
 }
