@@ -42,6 +42,70 @@ struct Stored {
 
 const NONE: u32 = u32::MAX;
 
+/// Flows by category and id. Ids of packets have 15 bits: those of the first categories are looked up in tables.
+#[derive(Clone, Debug, Default)]
+struct Live {
+    tables: Vec<Vec<u32>>,
+    others: HashMap<(u16, u64), u32>,
+    /// Flows in the tables.
+    in_tables: usize,
+}
+
+/// Categories that have a table, 128 KiB each.
+const TABLES: usize = 16;
+const TABLE: usize = fata_wire::event::ARG_LIMIT as usize;
+
+impl Live {
+    fn place(&mut self, category: u16, id: u64) -> Option<&mut u32> {
+        let (category, id) = (usize::from(category), usize::try_from(id).ok().filter(|&id| id < TABLE)?);
+        if category >= TABLES {
+            return None;
+        }
+        while self.tables.len() <= category {
+            self.tables.push(Vec::new());
+        }
+        let table = self.tables.get_mut(category)?;
+        if table.is_empty() {
+            table.resize(TABLE, NONE);
+        }
+        table.get_mut(id)
+    }
+
+    fn len(&self) -> usize {
+        self.in_tables + self.others.len()
+    }
+
+    fn get(&mut self, category: u16, id: u64) -> Option<u32> {
+        match self.place(category, id) {
+            Some(&mut point) => (point != NONE).then_some(point),
+            None => self.others.get(&(category, id)).copied(),
+        }
+    }
+
+    fn remove(&mut self, category: u16, id: u64) -> Option<u32> {
+        let Some(place) = self.place(category, id) else { return self.others.remove(&(category, id)) };
+        let point = std::mem::replace(place, NONE);
+        self.in_tables -= usize::from(point != NONE);
+        (point != NONE).then_some(point)
+    }
+
+    fn insert(&mut self, category: u16, id: u64, point: u32) {
+        match self.place(category, id) {
+            Some(place) => {
+                let new = std::mem::replace(place, point) == NONE;
+                self.in_tables += usize::from(new);
+            }
+            None => {
+                self.others.insert((category, id), point);
+            }
+        }
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.tables.iter().map(|table| table.capacity() * 4).sum::<usize>() + self.others.capacity() * 24
+    }
+}
+
 /// What a flow event does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Passage {
@@ -54,7 +118,8 @@ pub(crate) enum Passage {
 #[derive(Clone, Debug, Default)]
 pub struct Flows {
     points: Vec<Stored>,
-    live: HashMap<(u16, u64), u32>,
+    /// The last point of each flow that has begun and not ended.
+    live: Live,
     max_points: usize,
     refused: u64,
 }
@@ -139,11 +204,10 @@ impl Flows {
 
     pub(crate) fn pass(&mut self, passage: Passage, category: u16, id: u64, mut point: FlowPoint) {
         let index = u32::try_from(self.points.len()).unwrap_or(NONE);
-        let key = (category, id);
         let previous = match passage {
             Passage::Begin => None,
-            Passage::Step => self.live.get(&key).copied(),
-            Passage::End => self.live.remove(&key),
+            Passage::Step => self.live.get(category, id),
+            Passage::End => self.live.remove(category, id),
         };
         if self.points.len() >= self.max_points {
             self.refused += 1;
@@ -162,8 +226,8 @@ impl Flows {
             cpu: u16::try_from(GuestId::own_cpu(point.cpu)).unwrap_or(u16::MAX),
         });
         if passage != Passage::End {
-            if self.live.len() < MAX_LIVE || self.live.contains_key(&key) {
-                self.live.insert(key, index);
+            if self.live.len() < MAX_LIVE || self.live.get(category, id).is_some() {
+                self.live.insert(category, id, index);
             } else {
                 self.refused += 1;
             }
@@ -171,13 +235,32 @@ impl Flows {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.points.capacity() * size_of::<Stored>() + self.live.capacity() * 24
+        self.points.capacity() * size_of::<Stored>() + self.live.memory_bytes()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flows_in_tables_and_beside_them_are_those_of_a_map() {
+        let mut random = crate::random::Random::new(3);
+        let (mut live, mut map) = (Live::default(), HashMap::new());
+        for point in 0..20_000u32 {
+            let category = u16::try_from(random.below(20)).unwrap();
+            let id = random.below(3) * 32_767 + random.below(20);
+            match random.below(3) {
+                0 => assert_eq!(live.remove(category, id), map.remove(&(category, id))),
+                1 => {
+                    live.insert(category, id, point);
+                    map.insert((category, id), point);
+                }
+                _ => assert_eq!(live.get(category, id), map.get(&(category, id)).copied()),
+            }
+            assert_eq!(live.len(), map.len());
+        }
+    }
 
     fn point(time: Nanos) -> FlowPoint {
         FlowPoint { time, actor: Actor::Scheduler, callsite: 9, cpu: 0, previous: None, id: 0 }
