@@ -17,6 +17,7 @@ fn main() -> Result<(), OpenError> {
     let (flags, args): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg == "--open");
     let mut args = args.into_iter();
     let open_only = !flags.is_empty();
+    let opens = std::env::var("OPENS").map_or(10, |n| n.parse().unwrap_or(10));
     let spans = args.next().and_then(|spans| spans.parse().ok()).unwrap_or(10_000_000);
     let path = args.next().map_or_else(|| std::env::temp_dir().join(format!("fata-synthetic-{spans}")), PathBuf::from);
     if !path.join("metadata").exists() {
@@ -25,7 +26,7 @@ fn main() -> Result<(), OpenError> {
     }
     let bytes = std::fs::metadata(path.join("stream_0")).map_or(0, |meta| meta.len());
     let mut trace = None;
-    for _ in 0..if open_only { 10 } else { 3 } {
+    for _ in 0..if open_only { opens } else { 3 } {
         drop(trace.take());
         let before = resident_bytes();
         let (started, cpu) = (Instant::now(), cpu_seconds());

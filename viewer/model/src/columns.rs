@@ -24,16 +24,16 @@ use crate::time::Nanos;
 mod bits;
 mod group;
 pub(crate) mod packed;
+mod segment;
 
-use group::Slot;
-pub(crate) use group::{Leaf, Times, from_small, small};
+use group::Tail;
+pub(crate) use group::{Times, from_small, small};
+use segment::{SEGMENT, Segment};
 
 /// Intervals per leaf. With 16 a walk costs up to twice as much where a pixel holds about as many.
 pub const FAN_OUT: usize = 8;
 /// Leaves per node of the lowest level.
 pub(crate) const LEAVES: usize = 4;
-/// Leaves whose bytes lie together, and are forgotten together.
-const SEGMENT: usize = 64;
 
 /// One interval of a row. An instant has `start == end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,14 +110,6 @@ impl Summary for Node {
     }
 }
 
-/// Up to 64 leaves and the bytes of their groups.
-#[derive(Clone, Debug, Default)]
-struct Segment {
-    leaves: Vec<Leaf>,
-    /// Ends with padding; empty once it was forgotten.
-    bytes: Vec<u8>,
-}
-
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -126,16 +118,15 @@ pub struct Row {
     last_end: Nanos,
     /// The key whose intervals count as nothing in the sums.
     quiet: u16,
-    /// A bit for each of the youngest.
-    uncertain: u8,
-    /// How many of the youngest there are.
-    youngest: u8,
-    tail: [Slot; FAN_OUT],
+    tail: Tail,
     /// Complete groups.
     complete: u32,
     /// Segments of groups whose bytes were forgotten.
     forgotten: u32,
+    /// Full ones.
     segments: Vec<Segment>,
+    /// The one that is filled: where every interval comes to, so it lies here.
+    filling: Segment,
     /// Over the leaves.
     pyramid: Pyramid<Node>,
 }
@@ -154,12 +145,11 @@ impl Row {
             open: None,
             last_end: Nanos::MIN,
             quiet: u16::MAX,
-            uncertain: 0,
-            youngest: 0,
-            tail: [Slot::EMPTY; FAN_OUT],
+            tail: Tail::EMPTY,
             complete: 0,
             forgotten: 0,
             segments: Vec::new(),
+            filling: Segment::new(),
             pyramid: Pyramid::new(),
         }
     }
@@ -182,10 +172,9 @@ impl Row {
     pub fn forget_before(&mut self, time: Nanos) -> usize {
         let before = self.forgotten;
         while let Some(segment) = self.segments.get_mut(self.forgotten as usize)
-            && segment.leaves.len() == SEGMENT
-            && segment.leaves.last().is_some_and(|leaf| leaf.end() < time)
+            && segment.end().is_some_and(|end| end < time)
         {
-            segment.bytes = Vec::new();
+            segment.forget();
             self.forgotten += 1;
         }
         (self.forgotten - before) as usize * SEGMENT * FAN_OUT
@@ -200,7 +189,7 @@ impl Row {
     /// How many intervals have ended, the forgotten ones included; an open one is not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.complete as usize * FAN_OUT + usize::from(self.youngest)
+        self.complete as usize * FAN_OUT + usize::from(self.tail.len)
     }
 
     /// Whether nothing ever began here.
@@ -246,11 +235,15 @@ impl Row {
         let start = start.max(self.last_end);
         let end = end.max(start);
         self.last_end = end;
-        let at = usize::from(self.youngest) % FAN_OUT;
-        self.tail[at] = Slot { start, end, extra, key: key & 0x7fff };
-        self.uncertain |= u8::from(uncertain) << at;
-        self.youngest += 1;
-        if usize::from(self.youngest) == FAN_OUT {
+        let tail = &mut self.tail;
+        let at = usize::from(tail.len) % FAN_OUT;
+        tail.starts[at] = start;
+        tail.ends[at] = end;
+        tail.keys[at] = key & 0x7fff;
+        tail.extras[at] = extra;
+        tail.uncertain |= u8::from(uncertain) << at;
+        tail.len += 1;
+        if usize::from(tail.len) == FAN_OUT {
             self.complete_group();
         }
     }
@@ -258,46 +251,30 @@ impl Row {
     /// Packs the tail.
     #[inline(never)]
     fn complete_group(&mut self) {
-        let within = self.complete as usize % SEGMENT;
-        if within == 0 {
-            self.open_segment();
-        }
-        let Some(segment) = self.segments.last_mut() else { return };
-        let uncertain = std::mem::take(&mut self.uncertain);
-        self.youngest = 0;
+        self.tail.len = 0;
         if self.complete as usize >= u32::MAX as usize / FAN_OUT - 1 {
             return;
         }
-        let leaf = Leaf::pack(&self.tail, uncertain, self.quiet, &mut segment.bytes);
-        segment.leaves.push(leaf);
+        let within = self.complete as usize % SEGMENT;
+        self.filling.push(&self.tail, self.quiet);
+        self.tail.uncertain = 0;
         self.complete += 1;
-        if within + 1 == SEGMENT {
-            segment.bytes.shrink_to_fit();
-        }
         if within % LEAVES == LEAVES - 1 {
-            let leaves = segment.leaves.get(within + 1 - LEAVES..).unwrap_or(&[]);
-            let mut nodes = [leaf.node(); LEAVES];
-            nodes.iter_mut().zip(leaves).for_each(|(node, leaf)| *node = leaf.node());
-            if let Some(node) = Node::merge(&nodes) {
+            let nodes: [Option<Node>; LEAVES] = std::array::from_fn(|i| self.filling.node(within + 1 - LEAVES + i));
+            if let Some(node) = nodes[0].and_then(|first| Node::merge(&nodes.map(|node| node.unwrap_or(first)))) {
                 self.pyramid.push(node);
+            }
+            if within == SEGMENT - 1 {
+                let next = Segment::after(&mut self.filling);
+                self.segments.push(std::mem::replace(&mut self.filling, next));
             }
         }
     }
 
-    fn open_segment(&mut self) {
-        // A long row takes whole segments at once; a short one stays short.
-        let mut segment = Segment::default();
-        match self.segments.last() {
-            Some(last) => {
-                segment.leaves.reserve_exact(SEGMENT);
-                segment.bytes.reserve_exact(last.bytes.len() + last.bytes.len() / 8);
-            }
-            None => {
-                segment.leaves.reserve_exact(1);
-                self.segments.reserve_exact(1);
-            }
-        }
-        self.segments.push(segment);
+    /// The segment of this number.
+    #[inline]
+    fn segment(&self, index: usize) -> Option<&Segment> {
+        if index == self.segments.len() { Some(&self.filling) } else { self.segments.get(index) }
     }
 
     pub(crate) fn pyramid(&self) -> &Pyramid<Node> {
@@ -310,46 +287,41 @@ impl Row {
         self.complete as usize
     }
 
-    /// The leaf of a complete group.
+    /// What the leaf of a complete group says of it.
     #[inline]
-    pub(crate) fn leaf(&self, group: usize) -> Option<&Leaf> {
-        self.segments.get(group / SEGMENT)?.leaves.get(group % SEGMENT)
+    pub(crate) fn leaf(&self, group: usize) -> Option<Node> {
+        self.segment(group / SEGMENT)?.node(group % SEGMENT)
     }
 
     /// The leaves that a node of the lowest level stands for, or that none stands for yet, with their groups.
     #[inline]
-    pub(crate) fn leaves_of(&self, node: usize) -> impl Iterator<Item = (usize, &Leaf)> {
+    pub(crate) fn leaves_of(&self, node: usize) -> impl Iterator<Item = (usize, Node)> {
         let first = node * LEAVES;
-        let segment = self.segments.get(first / SEGMENT).map_or(&[][..], |segment| &segment.leaves);
-        (first..).zip(segment.get(first % SEGMENT..).unwrap_or(&[]).iter().take(LEAVES))
+        let segment = self.segment(first / SEGMENT);
+        let leaves = first % SEGMENT..first % SEGMENT + LEAVES;
+        (first..).zip(leaves.map_while(move |leaf| segment?.node(leaf)))
     }
 
     /// Puts into `out` the times and keys of a group, or of the tail, which comes after the last; `false` for what was
     /// forgotten.
     #[inline]
     pub(crate) fn times(&self, group: usize, out: &mut Times) -> bool {
-        if let Some(segment) = self.segments.get(group / SEGMENT)
-            && let Some(leaf) = segment.leaves.get(group % SEGMENT)
-        {
-            leaf.unpack(&segment.bytes, out);
-            return !segment.bytes.is_empty();
+        if let Some(known) = self.segment(group / SEGMENT).and_then(|segment| segment.times(group % SEGMENT, out)) {
+            return known;
         }
         out.len = 0;
         if group == self.complete as usize {
-            let (uncertain, len) = (self.uncertain, self.youngest.into());
-            let [starts, ends] = [self.tail.map(|slot| slot.start), self.tail.map(|slot| slot.end)];
-            *out = Times { starts, ends, keys: self.tail.map(|slot| slot.key), uncertain, len };
+            let Tail { starts, ends, keys, uncertain, len, .. } = self.tail;
+            *out = Times { starts, ends, keys, uncertain, len: len.into() };
         }
         true
     }
 
     fn extras(&self, group: usize) -> [u32; FAN_OUT] {
         if group == self.complete as usize {
-            return self.tail.map(|slot| slot.extra);
+            return self.tail.extras;
         }
-        let segment = self.segments.get(group / SEGMENT);
-        let extras = segment.and_then(|segment| Some(segment.leaves.get(group % SEGMENT)?.extras(&segment.bytes)));
-        extras.unwrap_or([0; FAN_OUT])
+        self.segment(group / SEGMENT).and_then(|segment| segment.extras(group % SEGMENT)).unwrap_or([0; FAN_OUT])
     }
 
     /// The interval at `index`, `None` at [`Row::len`] and beyond, and for what was forgotten.
@@ -381,11 +353,11 @@ impl Row {
     #[must_use]
     pub fn first_from(&self, time: Nanos) -> usize {
         // In the last group that begins before `time`, or at the beginning of the one after it.
-        let first_in = |segment: &Segment| segment.leaves.first().is_some_and(|leaf| leaf.start < time);
-        let segment = self.segments.partition_point(first_in).saturating_sub(1);
-        let leaves = self.segments.get(segment).map_or(&[][..], |segment| &segment.leaves);
-        let before = segment * SEGMENT + leaves.partition_point(|leaf| leaf.start < time);
-        let in_tail = before == self.complete as usize && self.youngest > 0 && self.tail[0].start < time;
+        let full = self.segments.partition_point(|segment| segment.start() < time);
+        let in_last = full == self.segments.len() && self.filling.begun(time) > 0;
+        let segment = if in_last { full } else { full.saturating_sub(1) };
+        let before = segment * SEGMENT + self.segment(segment).map_or(0, |segment| segment.begun(time));
+        let in_tail = before == self.complete as usize && self.tail.len > 0 && self.tail.starts[0] < time;
         let group = if in_tail { before } else { before.saturating_sub(1) };
         let first = group * FAN_OUT;
         if self.forgotten() > first {
@@ -414,8 +386,7 @@ impl Row {
     /// What the columns and the pyramid take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let segment = |segment: &Segment| segment.bytes.capacity() + segment.leaves.capacity() * size_of::<Leaf>();
-        self.segments.iter().map(segment).sum::<usize>()
+        self.segments.iter().chain([&self.filling]).map(Segment::memory_bytes).sum::<usize>()
             + self.segments.capacity() * size_of::<Segment>()
             + self.pyramid.memory_bytes()
     }

@@ -212,7 +212,7 @@ impl Walker<'_> {
     /// The leaves that one node stands for, or that no node stands for yet.
     fn leaves(&mut self, row: &Row, node: usize) -> Descend {
         for (group, leaf) in row.leaves_of(node) {
-            match self.node(&leaf.node(), group * FAN_OUT, FAN_OUT) {
+            match self.node(&leaf, group * FAN_OUT, FAN_OUT) {
                 Descend::Into => self.group(row, group),
                 Descend::Stop => return Descend::Stop,
                 Descend::Skip => {}
@@ -227,7 +227,7 @@ impl Walker<'_> {
         if !row.times(group, &mut self.times) {
             // Forgotten: nothing more is known of it.
             if let Some(leaf) = row.leaf(group) {
-                self.summary(&leaf.node(), first, u32::try_from(FAN_OUT).unwrap_or(0));
+                self.summary(&leaf, first, u32::try_from(FAN_OUT).unwrap_or(0));
             }
             return;
         }

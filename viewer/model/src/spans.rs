@@ -373,7 +373,7 @@ impl Trace {
     }
 
     /// Keeps a span that has ended. One stack's spans come in the order of their ends.
-    #[inline]
+    #[inline(always)]
     fn ended(&mut self, stream: &mut Stream, span: &Ended, uncertain: bool) {
         let Ended { start, end, covered, extra, row, callsite, phase } = *span;
         if let Some(row) = self.tracks.row(row) {
@@ -389,6 +389,7 @@ impl Trace {
     }
 
     /// Shows a phase of the heap in its vCPU's lane.
+    #[inline(never)]
     fn phase(&mut self, stream: &mut Stream, span: &Ended) {
         let depth = usize::from(span.phase) - 1;
         while stream.phases.len() <= depth {

@@ -24,10 +24,10 @@ pub struct CallsiteTimes {
     pub count: u64,
     /// Spans among them that were open across a gap.
     pub uncertain: u64,
-    /// Time in spans.
-    pub total_nanos: Nanos,
+    /// Time in spans: more than 64 bits, so that no sum of forged times is wrong.
+    pub total_nanos: i128,
     /// Time in which it was the innermost span.
-    pub self_nanos: Nanos,
+    pub self_nanos: i128,
     /// How long the spans were.
     pub durations: Histogram,
 }
@@ -40,8 +40,8 @@ impl CallsiteTimes {
             self.uncertain += 1;
             return;
         }
-        self.total_nanos = self.total_nanos.saturating_add(duration);
-        self.self_nanos = self.self_nanos.saturating_add(own);
+        self.total_nanos += i128::from(duration);
+        self.self_nanos += i128::from(own);
         self.durations.record(duration);
     }
 
@@ -365,8 +365,8 @@ fn callsites(trace: &Trace) -> Vec<CallsiteStats> {
                 count: times.count + open,
                 open,
                 uncertain: times.uncertain,
-                total_ns: times.total_nanos,
-                self_ns: times.self_nanos,
+                total_ns: Nanos::try_from(times.total_nanos).unwrap_or(Nanos::MAX),
+                self_ns: Nanos::try_from(times.self_nanos).unwrap_or(Nanos::MAX),
                 mean_ns: if timed == 0 { 0.0 } else { times.total_nanos as f64 / timed as f64 },
                 p50_ns: times.durations.quantile(0.5),
                 p99_ns: times.durations.quantile(0.99),

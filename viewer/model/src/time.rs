@@ -72,6 +72,14 @@ impl TickScale {
         self.nanos_from_any(after)
     }
 
+    /// Where ticks of the next two centuries after `ticks` become times by one multiplication: their distance from the
+    /// origin's, and what the upper half of the product with it is their time.
+    #[inline]
+    pub(crate) fn simple(&self, ticks: u64) -> Option<(u64, u64)> {
+        let after = ticks.wrapping_sub(self.origin_ticks);
+        (after < self.simple / 2 && ticks < 1 << 63).then_some((after, self.multiplier))
+    }
+
     #[inline(never)]
     fn nanos_from_any(&self, after: u64) -> Nanos {
         let delta = after.cast_signed();
@@ -89,7 +97,7 @@ impl TickScale {
 
 /// The upper half of a product of at most 124 bits.
 #[inline]
-const fn high_half(product: u128) -> Nanos {
+pub(crate) const fn high_half(product: u128) -> Nanos {
     (product >> 64) as Nanos
 }
 

@@ -15,32 +15,36 @@ pub(crate) const PAD: usize = 16;
 /// Eight numbers.
 pub(crate) type Eight = [u64; FAN_OUT];
 
-/// Bits of each number, as a code: itself up to 16, then half of it and 8, then [`Width::WIDE`].
+/// Bits of each number: 0 to 16, an even number up to 32, or 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Width(u8);
 
 impl Width {
-    const WIDE: u8 = 25;
-    /// Bits that hold a code.
-    pub(crate) const BITS: u32 = 5;
+    const WIDE: u8 = 64;
+    /// Of numbers that are all 0.
+    pub(crate) const NOTHING: Width = Width(0);
+    /// Bits that hold a width.
+    pub(crate) const BITS: u32 = 7;
 
     /// The width for numbers of which `all` has all bits that any of them has.
     #[inline]
     pub(crate) fn of(all: u64) -> Self {
-        let bits = u64::BITS - all.leading_zeros();
-        let code = if bits <= 16 { bits } else { bits.div_ceil(2) + 8 };
-        Width(code.min(Self::WIDE.into()).to_le_bytes()[0])
+        match (u64::BITS - all.leading_zeros()).to_le_bytes()[0] {
+            bits @ 0..=16 => Width(bits),
+            bits @ 17..=32 => Width(bits.next_multiple_of(2)),
+            _ => Width(Self::WIDE),
+        }
     }
 
     #[inline]
-    pub(crate) const fn code(self) -> u32 {
+    pub(crate) const fn bits(self) -> u32 {
         self.0 as u32
     }
 
     /// From the low [`Width::BITS`] of a word.
     #[inline]
-    pub(crate) const fn from_code(code: u32) -> Self {
-        Width(code.to_le_bytes()[0] & 0x1f)
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Width(bits.to_le_bytes()[0] & 0x7f)
     }
 
     #[inline]
@@ -48,19 +52,10 @@ impl Width {
         self.0 >= Self::WIDE
     }
 
-    #[inline]
-    const fn bits(self) -> u32 {
-        match self.0 {
-            0..=16 => self.0 as u32,
-            17..Self::WIDE => (self.0 as u32 - 8) * 2,
-            _ => 64,
-        }
-    }
-
     /// The bytes that so many numbers take.
     #[inline]
     pub(crate) const fn bytes(self, count: usize) -> usize {
-        (self.bits() as usize * count).div_ceil(8)
+        (self.0 as usize * count).div_ceil(8)
     }
 }
 
@@ -69,30 +64,44 @@ impl Width {
 #[inline]
 pub(crate) fn put(bytes: &mut [u8], at: usize, width: Width, numbers: &Eight, count: usize) -> usize {
     let bits = width.bits();
-    let [a, b, c, d, e, f, g, h] = *numbers;
-    // Two shifts by a half where one by the whole could be one by 64.
-    if bits <= 16 {
+    if bits > 16 {
+        put_long(bytes, at, width, numbers, count);
+    } else {
+        let [a, b, c, d, e, f, g, h] = *numbers;
         let low = (a | b << bits) | (c | d << bits) << (2 * bits);
         let high = (e | f << bits) | (g | h << bits) << (2 * bits);
-        put_word(bytes, at, low | (high << (2 * bits)) << (2 * bits));
-        // Without bits there is nothing to shift.
-        put_word(bytes, at + 8, high.wrapping_shr(64 - 4 * bits));
-    } else if bits <= 32 {
-        let four = |bytes: &mut [u8], at: usize, [a, b, c, d]: [u64; 4]| {
-            let (low, high) = (a | b << bits, c | d << bits);
-            put_word(bytes, at, low | (high << bits) << bits);
-            put_word(bytes, at + 8, high >> (64 - 2 * bits));
-        };
-        four(bytes, at, [a, b, c, d]);
-        if count > 4 {
-            four(bytes, at + width.bytes(4), [e, f, g, h]);
-        }
-    } else {
+        // Two shifts by a half where one by the whole could be one by 64; without bits there is nothing to shift.
+        put_words(bytes, at, low | (high << (2 * bits)) << (2 * bits), high.wrapping_shr(64 - 4 * bits));
+    }
+    at + width.bytes(count)
+}
+
+#[inline(never)]
+fn put_long(bytes: &mut [u8], at: usize, width: Width, numbers: &Eight, count: usize) {
+    let bits = width.bits();
+    if width.is_wide() {
         for (i, &number) in numbers.iter().enumerate().take(count) {
             put_word(bytes, at + 8 * i, number);
         }
+        return;
     }
-    at + width.bytes(count)
+    let four = |bytes: &mut [u8], at: usize, [a, b, c, d]: [u64; 4]| {
+        let (low, high) = (a | b << bits, c | d << bits);
+        put_words(bytes, at, low | (high << bits) << bits, high >> (64 - 2 * bits));
+    };
+    let [a, b, c, d, e, f, g, h] = *numbers;
+    four(bytes, at, [a, b, c, d]);
+    if count > 4 {
+        four(bytes, at + width.bytes(4), [e, f, g, h]);
+    }
+}
+
+/// Stores sixteen bytes at `at`, where there is room for them.
+#[inline]
+fn put_words(bytes: &mut [u8], at: usize, low: u64, high: u64) {
+    if let Some(place) = bytes.get_mut(at..at + 16) {
+        place.copy_from_slice(&(u128::from(low) | u128::from(high) << 64).to_le_bytes());
+    }
 }
 
 /// Stores eight bytes at `at`, where there is room for them.
@@ -117,7 +126,7 @@ pub(crate) fn eight(bytes: &[u8], at: usize, width: Width) -> Eight {
         let mask = (1 << bits) - 1;
         let four = |at: usize| {
             let (first, second) = (word(bytes, at), word(bytes, at + 8));
-            let high = (first >> bits) >> bits | second << (64 - 2 * bits);
+            let high = (first >> bits) >> bits | second << ((64 - 2 * bits) & 63);
             [first & mask, first >> bits & mask, high & mask, high >> bits & mask]
         };
         let ([a, b, c, d], [e, f, g, h]) = (four(at), four(at + width.bytes(4)));
@@ -154,10 +163,10 @@ mod tests {
                 let mut bytes = [0; 1 + 64 + PAD];
                 bytes[0] = 7;
                 let end = put(&mut bytes, 1, width, &numbers, count);
-                assert_eq!(end, 1 + (width.bits() as usize * count).div_ceil(8));
+                assert_eq!(end, 1 + width.bytes(count));
                 bytes[end..].fill(0xff);
                 assert_eq!(eight(&bytes, 1, width)[..count], numbers[..count], "{bits} bits, {count}");
-                assert_eq!((bytes[0], Width::from_code(width.code())), (7, width));
+                assert_eq!((bytes[0], Width::from_bits(width.bits())), (7, width));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Eight intervals as a [`Leaf`], 24 bytes, and packed bytes: about five for each interval.
+//! Eight intervals as a [`Leaf`], 20 bytes, and packed bytes: about five for each interval.
 //!
 //! A leaf is what the lowest level of the pyramid says of them, and how their bytes are to be read. Each column has the
 //! width that its largest value needs in this group, so one that says nothing takes no room:
@@ -15,24 +15,61 @@ use super::bits::{Eight, PAD, Width, eight, put, put_word, word};
 use super::{FAN_OUT, Node};
 use crate::time::Nanos;
 
-/// An interval that is not packed yet.
+/// Intervals that are not packed yet.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub(super) start: Nanos,
-    pub(super) end: Nanos,
-    pub(super) extra: u32,
-    pub(super) key: u16,
+pub(super) struct Tail {
+    pub(super) starts: [Nanos; FAN_OUT],
+    pub(super) ends: [Nanos; FAN_OUT],
+    pub(super) extras: [u32; FAN_OUT],
+    pub(super) keys: [u16; FAN_OUT],
+    /// A bit for each.
+    pub(super) uncertain: u8,
+    pub(super) len: u8,
 }
 
-impl Slot {
-    pub(super) const EMPTY: Slot = Slot { start: 0, end: 0, extra: 0, key: 0 };
+impl Tail {
+    pub(super) const EMPTY: Tail = Tail {
+        starts: [0; FAN_OUT],
+        ends: [0; FAN_OUT],
+        extras: [0; FAN_OUT],
+        keys: [0; FAN_OUT],
+        uncertain: 0,
+        len: 0,
+    };
+
+    /// The longest interval, the first of those, and its key, where those with the key `quiet` count as nothing; and the sum
+    /// of what counts.
+    #[inline]
+    fn longest(&self, durations: &Eight, all_durations: u64, quiet: u16) -> (u64, u16, u64) {
+        let counted = if quiet == u16::MAX {
+            *durations
+        } else {
+            std::array::from_fn(|i| if self.keys[i] == quiet { 0 } else { durations[i] })
+        };
+        let busy = counted.iter().sum();
+        if all_durations < 1 << 28 {
+            // The place in the low bits, so that the greatest number says it too.
+            let ranks: [i32; FAN_OUT] = std::array::from_fn(|i| (low_int(counted[i]) << 3) + 7 - RANKS[i]);
+            let rank = ranks.iter().fold(0, |most, &rank| most.max(rank));
+            let at = usize::from(7 - (rank.to_le_bytes()[0] & 7));
+            return (u64::from((rank >> 3).unsigned_abs()), self.keys[at], busy);
+        }
+        let (mut longest, mut key) = (0, self.keys[0]);
+        for (&duration, &candidate) in counted.iter().zip(&self.keys) {
+            key = if duration > longest { candidate } else { key };
+            longest = longest.max(duration);
+        }
+        (longest, key, busy)
+    }
 }
+
+const RANKS: [i32; FAN_OUT] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leaf {
-    /// When the first began.
-    pub(crate) start: Nanos,
+pub(super) struct Leaf {
+    /// When the first began, for their [`Segment`](super::segment::Segment) to say.
+    pub(super) start: u32,
     extent: Extent,
     /// The widths of gaps, durations, extras and keys, and the flags.
     shape: u32,
@@ -47,6 +84,7 @@ pub(crate) struct Leaf {
 
 const DURATIONS: u32 = Width::BITS;
 const EXTRAS: u32 = 2 * Width::BITS;
+/// Keys have 15 bits, so four bits say their width.
 const KEYS: u32 = 3 * Width::BITS;
 const UNCERTAIN: u32 = 1 << 29;
 /// Extras as which have one, the least of those, and distances from it.
@@ -87,41 +125,26 @@ impl Leaf {
     /// A group's leaf; its bytes go to the end of its segment's, in place of their padding.
     /// Intervals with the key `quiet` count as nothing in the sums.
     #[inline]
-    pub(super) fn pack(slots: &[Slot; FAN_OUT], uncertain: u8, quiet: u16, bytes: &mut Vec<u8>) -> Leaf {
-        let start = slots[0].start;
-        let (mut gaps, mut durations) = ([0; FAN_OUT], [0; FAN_OUT]);
-        let (mut all_gaps, mut all_durations, mut busy) = (0, 0, 0);
-        let mut before = start;
-        for ((gap, duration), slot) in gaps.iter_mut().zip(&mut durations).zip(slots) {
-            *gap = (slot.start - before).cast_unsigned();
-            *duration = (slot.end - slot.start).cast_unsigned();
-            before = slot.end;
-            all_gaps |= *gap;
-            all_durations |= *duration;
-            busy += *duration;
-        }
-        let (mut longest, mut key, mut counted) = (0, slots[0].key, 0);
-        for (&duration, slot) in durations.iter().zip(slots) {
-            let duration = if slot.key == quiet { 0 } else { duration };
-            key = if duration > longest { slot.key } else { key };
-            longest = longest.max(duration);
-            counted += duration;
-        }
-        let (mut keys, mut all_keys) = ([0; FAN_OUT], 0);
-        for (packed, slot) in keys.iter_mut().zip(slots) {
-            *packed = u64::from(slot.key ^ key);
-            all_keys |= *packed;
-        }
-        let extras = Extras::of(slots);
-        let widths = [Width::of(all_gaps), Width::of(all_durations), Width::of(all_keys)];
+    pub(super) fn pack(tail: &Tail, quiet: u16, bytes: &mut Vec<u8>) -> Leaf {
+        let Tail { starts, ends, uncertain, .. } = tail;
+        let (start, end) = (starts[0], ends[FAN_OUT - 1]);
+        let mut before = [start; FAN_OUT];
+        before[1..].copy_from_slice(&ends[..FAN_OUT - 1]);
+        let gaps = std::array::from_fn(|i| (starts[i] - before[i]).cast_unsigned());
+        let durations = std::array::from_fn(|i| (ends[i] - starts[i]).cast_unsigned());
+        let all = |numbers: &Eight| numbers.iter().fold(0, |all, number| all | number);
+        let all_durations = all(&durations);
+        let (longest, key, busy) = tail.longest(&durations, all_durations, quiet);
+        let keys = tail.keys.map(|other| u64::from(other ^ key));
+        let extras = Extras::of(&tail.extras);
+        let widths = [Width::of(all(&gaps)), Width::of(all_durations), Width::of(all(&keys))];
         let [gaps_width, durations_width, keys_width] = widths;
-        let extent = before.abs_diff(start);
-        let mut shape = gaps_width.code() | durations_width.code() << DURATIONS | keys_width.code() << KEYS;
-        shape |= extras.width.code() << EXTRAS | if extras.sparse { SPARSE } else { 0 };
-        shape |= if uncertain == 0 { 0 } else { UNCERTAIN };
+        let mut shape = gaps_width.bits() | durations_width.bits() << DURATIONS | keys_width.bits() << KEYS;
+        shape |= extras.width.bits() << EXTRAS | if extras.sparse { SPARSE } else { 0 };
+        shape |= if *uncertain == 0 { 0 } else { UNCERTAIN };
         let at = bytes.len().saturating_sub(PAD);
-        let len =
-            widths.iter().map(|width| width.bytes(FAN_OUT)).sum::<usize>() + extras.len + usize::from(uncertain != 0);
+        let columns = widths.iter().map(|width| width.bytes(FAN_OUT)).sum::<usize>();
+        let len = columns + usize::from(*uncertain != 0) + extras.len;
         bytes.truncate(at);
         if len <= ORDINARY_BYTES {
             // Of a length that is known: no call.
@@ -130,63 +153,70 @@ impl Leaf {
             bytes.resize(at + len + PAD, 0);
         }
         let out = bytes.get_mut(at..).unwrap_or(&mut []);
-        let mut end = put(out, 0, gaps_width, &gaps, FAN_OUT);
-        end = put(out, end, durations_width, &durations, FAN_OUT);
-        end = put(out, end, keys_width, &keys, FAN_OUT);
-        if uncertain != 0 {
-            put_word(out, end, uncertain.into());
-            end += 1;
+        let mut place = 0;
+        for (width, numbers) in [(gaps_width, &gaps), (durations_width, &durations), (keys_width, &keys)] {
+            place = put(out, place, width, numbers, FAN_OUT);
+        }
+        if *uncertain != 0 {
+            put_word(out, place, (*uncertain).into());
+            place += 1;
         }
         if extras.len > 0 {
-            extras.put(out, end);
+            extras.put(out, place);
         }
         bytes.truncate(at + len + PAD);
+        let extent = end.abs_diff(start);
         Leaf {
-            start,
+            start: 0,
             extent: Extent::of(extent),
             shape,
             at: u16::try_from(at).unwrap_or(0),
             key,
             longest: upper_half(longest),
-            share: share(if quiet == u16::MAX { busy } else { counted }, extent),
+            share: share(busy, extent),
         }
     }
 
-    /// When the last ended, or a little later.
+    /// From the first begin to the last end, or a little more.
     #[inline]
-    pub(crate) fn end(&self) -> Nanos {
-        self.start + self.extent.nanos()
+    pub(super) fn extent(&self) -> Nanos {
+        self.extent.nanos()
     }
 
-    /// What the pyramid says of them.
+    /// What the pyramid says of them, the first of which began at `start`.
     #[inline]
-    pub(crate) fn node(&self) -> Node {
+    pub(super) fn node(&self, start: Nanos) -> Node {
         let extent = self.extent.nanos();
         let busy = extent as f32 * (f32::from(self.share) * (1.0 / 65_535.0));
-        Node { start: self.start, end: self.start + extent, busy, key: self.key, longest: self.longest }
+        Node { start, end: start + extent, busy, key: self.key, longest: self.longest }
     }
 
     #[inline]
     fn width(&self, column: u32) -> Width {
-        Width::from_code(self.shape >> column)
+        Width::from_bits(self.shape >> column)
+    }
+
+    #[inline]
+    fn keys_width(&self) -> Width {
+        Width::from_bits(self.shape >> KEYS & 0xf)
     }
 
     /// Where the bytes after the keys begin.
     fn after_keys(&self) -> usize {
-        let columns = [0, DURATIONS, KEYS].map(|column| self.width(column).bytes(FAN_OUT));
-        usize::from(self.at) + columns.iter().sum::<usize>()
+        let columns = [self.width(0), self.width(DURATIONS), self.keys_width()];
+        usize::from(self.at) + columns.iter().map(|width| width.bytes(FAN_OUT)).sum::<usize>()
     }
 
     /// Puts the times and keys into `out`; `bytes` are the segment's.
     #[inline]
-    pub(super) fn unpack(&self, bytes: &[u8], times: &mut Times) {
-        let (width, durations_width, keys_width) = (self.width(0), self.width(DURATIONS), self.width(KEYS));
+    pub(super) fn unpack(&self, start: Nanos, bytes: &[u8], times: &mut Times) {
+        let (width, durations_width, keys_width) = (self.width(0), self.width(DURATIONS), self.keys_width());
         times.len = FAN_OUT;
         let at = usize::from(self.at);
         let gaps = eight(bytes, at, width);
         let at = at + width.bytes(FAN_OUT);
         let durations = eight(bytes, at, durations_width);
-        let mut now = self.start;
+        let mut now = start;
         for i in 0..FAN_OUT {
             let start = now + gaps[i].cast_signed();
             now = start + durations[i].cast_signed();
@@ -194,7 +224,7 @@ impl Leaf {
         }
         let at = at + durations_width.bytes(FAN_OUT);
         times.keys = [self.key; FAN_OUT];
-        if keys_width.code() > 0 {
+        if keys_width.bits() > 0 {
             times.keys.iter_mut().zip(eight(bytes, at, keys_width)).for_each(|(key, packed)| *key ^= low_bits(packed));
         }
         times.uncertain = if self.shape & UNCERTAIN == 0 { 0 } else { word(bytes, self.after_keys()).to_le_bytes()[0] };
@@ -204,7 +234,7 @@ impl Leaf {
     pub(super) fn extras(&self, bytes: &[u8]) -> [u32; FAN_OUT] {
         let width = self.width(EXTRAS);
         let sparse = self.shape & SPARSE != 0;
-        if width.code() == 0 && !sparse {
+        if width.bits() == 0 && !sparse {
             return [NONE; FAN_OUT];
         }
         let at = self.after_keys() + usize::from(self.shape & UNCERTAIN != 0);
@@ -240,31 +270,34 @@ struct Extras {
 }
 
 impl Extras {
+    const NOTHING: Extras =
+        Extras { sparse: false, which: 0, least: 0, numbers: [0; FAN_OUT], width: Width::NOTHING, count: 0, len: 0 };
+
     #[inline]
-    fn of(slots: &[Slot; FAN_OUT]) -> Self {
-        let nothing =
-            Extras { sparse: false, which: 0, least: 0, numbers: [0; FAN_OUT], width: Width::of(0), count: 0, len: 0 };
-        if slots.iter().fold(NONE, |all, slot| all & slot.extra) == NONE {
-            return nothing;
-        }
-        let (mut which, mut least, mut most, mut all) = (0, NONE, 0, 0);
-        for (i, &Slot { extra, .. }) in slots.iter().enumerate() {
+    fn of(extras: &[u32; FAN_OUT]) -> Self {
+        if extras.iter().fold(NONE, |all, extra| all & extra) == NONE { Self::NOTHING } else { Self::of_some(extras) }
+    }
+
+    #[inline(never)]
+    fn of_some(extras: &[u32; FAN_OUT]) -> Self {
+        let least = extras.iter().fold(NONE, |least, &extra| least.min(extra));
+        // `NONE` counts as nothing, and so do all when it is the least.
+        let most = extras.iter().fold(0, |most, &extra| most.max(extra.wrapping_add(1))).wrapping_sub(1);
+        let all = extras.iter().fold(0, |all, &extra| all | small(extra));
+        let (mut which, mut present) = (0, 0);
+        for (i, &extra) in extras.iter().enumerate() {
             which |= u8::from(extra != NONE) << i;
-            least = least.min(extra);
-            most = if extra == NONE { most } else { most.max(extra) };
-            all |= small(extra);
+            present += usize::from(extra != NONE);
         }
-        let present = which.count_ones() as usize;
-        let (plain, sparse) = (Width::of(all.into()), Width::of((most - least).into()));
+        let (plain, sparse) = (Width::of(all.into()), Width::of(most.wrapping_sub(least).into()));
         let len = SPARSE_BYTES + sparse.bytes(present);
-        let mut numbers = [0; FAN_OUT];
         // A width of nothing says that there are none.
-        if plain.bytes(FAN_OUT) <= len && plain.code() > 0 {
-            numbers.iter_mut().zip(slots).for_each(|(number, slot)| *number = small(slot.extra).into());
-            return Extras { numbers, width: plain, count: FAN_OUT, len: plain.bytes(FAN_OUT), ..nothing };
+        if plain.bytes(FAN_OUT) <= len && plain.bits() > 0 {
+            let numbers = extras.map(|extra| small(extra).into());
+            return Extras { numbers, width: plain, count: FAN_OUT, len: plain.bytes(FAN_OUT), ..Self::NOTHING };
         }
-        let mut count = 0;
-        for &Slot { extra, .. } in slots {
+        let (mut numbers, mut count) = ([0; FAN_OUT], 0);
+        for &extra in extras {
             // Overwritten by the next one where there is none, and cleared where no next one comes.
             numbers[count % FAN_OUT] = if extra == NONE { 0 } else { u64::from(extra - least) };
             count += usize::from(extra != NONE);
@@ -312,6 +345,12 @@ const fn low_word(nanos: u64) -> u32 {
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "28 bits")]
+const fn low_int(nanos: u64) -> i32 {
+    nanos as i32
+}
+
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "a key has 15 bits")]
 const fn low_bits(key: u64) -> u16 {
     key as u16
@@ -330,7 +369,7 @@ fn share(busy: u64, extent: u64) -> u16 {
 }
 
 /// Bytes that a group takes at most: a segment's stay below 64 KiB.
-const _: () = assert!((64 + 64 + 16 + 1 + SPARSE_BYTES + 32 + PAD) * super::SEGMENT < 1 << 16);
+const _: () = assert!((64 + 64 + 16 + 1 + SPARSE_BYTES + 32 + PAD) * super::segment::SEGMENT < 1 << 16);
 
 #[cfg(test)]
 mod tests {
@@ -347,32 +386,33 @@ mod tests {
                 random.next_u64() & (1u64 << bits).wrapping_sub(1)
             };
             let (time_bits, key_bits, extra_bits) = (random.below(50), random.below(16), random.below(33));
-            let mut slots = [Slot::EMPTY; FAN_OUT];
+            let mut tail = Tail { len: 8, ..Tail::EMPTY };
             let mut time = bits(&mut random, 55).cast_signed();
-            for slot in &mut slots {
+            for i in 0..FAN_OUT {
                 time += if round % 3 == 0 { 0 } else { bits(&mut random, time_bits).cast_signed() };
-                slot.start = time;
+                tail.starts[i] = time;
                 time += bits(&mut random, time_bits).cast_signed();
-                slot.end = time;
-                slot.key = u16::try_from(bits(&mut random, key_bits) & 0x7fff).unwrap();
+                tail.ends[i] = time;
+                tail.keys[i] = u16::try_from(bits(&mut random, key_bits) & 0x7fff).unwrap();
                 let extra = u32::try_from(bits(&mut random, extra_bits)).unwrap();
-                slot.extra = if random.below(3) < round % 4 { NONE - u32::try_from(round % 3).unwrap() } else { extra };
+                tail.extras[i] =
+                    if random.below(3) < round % 4 { NONE - u32::try_from(round % 3).unwrap() } else { extra };
             }
-            let uncertain = if round % 5 == 0 { random.next_u64().to_le_bytes()[0] } else { 0 };
+            tail.uncertain = if round % 5 == 0 { random.next_u64().to_le_bytes()[0] } else { 0 };
             if round % 50 == 0 {
                 bytes.clear();
             }
-            let leaf = Leaf::pack(&slots, uncertain, u16::MAX, &mut bytes);
+            let leaf = Leaf::pack(&tail, u16::MAX, &mut bytes);
             let mut times = Times::EMPTY;
-            leaf.unpack(&bytes, &mut times);
-            assert_eq!((times.starts, times.ends), (slots.map(|s| s.start), slots.map(|s| s.end)), "{round}");
-            assert_eq!((times.keys, times.uncertain), (slots.map(|s| s.key), uncertain), "{round}");
-            assert_eq!(leaf.extras(&bytes), slots.map(|s| s.extra), "{round}");
-            let (first, last) = (slots[0].start, slots[7].end);
-            let late = leaf.end() - last;
+            leaf.unpack(tail.starts[0], &bytes, &mut times);
+            assert_eq!((times.starts, times.ends), (tail.starts, tail.ends), "{round}");
+            assert_eq!((times.keys, times.uncertain), (tail.keys, tail.uncertain), "{round}");
+            assert_eq!(leaf.extras(&bytes), tail.extras, "{round}");
+            let (first, last) = (tail.starts[0], tail.ends[7]);
+            let late = first + leaf.extent() - last;
             assert!(late >= 0 && late <= (last - first) >> 25, "{late}");
-            let busy: i64 = slots.iter().map(|slot| slot.end - slot.start).sum();
-            assert!((f64::from(leaf.node().busy) - busy as f64).abs() <= (last - first) as f64 / 65_000.0);
+            let busy: i64 = tail.ends.iter().zip(tail.starts).map(|(end, start)| end - start).sum();
+            assert!((f64::from(leaf.node(first).busy) - busy as f64).abs() <= (last - first) as f64 / 65_000.0);
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Invariant: what is pushed never changes; a group's bytes lie in its segment, 64 groups together, and are forgotten with it.
 //! Never full; whoever fills it keeps the budget.
 
+use super::FAN_OUT;
 use super::bits::{Eight, PAD, Width, eight, put};
-use super::{FAN_OUT, SEGMENT};
+use super::segment::SEGMENT;
 use crate::time::Nanos;
 
 /// Numbers above 32 bits take 64, and come back as they are.
@@ -56,7 +57,7 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
         let len = widths.iter().map(|width| width.bytes(FAN_OUT)).sum::<usize>();
         segment.bytes.resize(before + len + PAD, 0);
         for ((column, width), code) in columns.iter().zip(widths).zip(&mut head.widths) {
-            *code = width.code().to_le_bytes()[0];
+            *code = width.bits().to_le_bytes()[0];
             end = put(&mut segment.bytes, end, width, column, FAN_OUT);
         }
         segment.heads.push(head);
@@ -78,7 +79,7 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
         let head = segment.heads.get(group % SEGMENT)?;
         let (mut at, mut columns) = (usize::from(head.at), [[0; FAN_OUT]; COLUMNS]);
         for (column, &code) in columns.iter_mut().zip(&head.widths) {
-            let width = Width::from_code(code.into());
+            let width = Width::from_bits(code.into());
             *column = eight(&segment.bytes, at, width);
             at += width.bytes(FAN_OUT);
         }
@@ -88,7 +89,7 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
     /// Whether the numbers of a group's column take all their bits.
     pub(crate) fn is_wide(&self, group: usize, column: usize) -> bool {
         let head = self.segments.get(group / SEGMENT).and_then(|segment| segment.heads.get(group % SEGMENT));
-        head.and_then(|head| head.widths.get(column)).is_some_and(|&code| Width::from_code(code.into()).is_wide())
+        head.and_then(|head| head.widths.get(column)).is_some_and(|&code| Width::from_bits(code.into()).is_wide())
     }
 
     /// The first group that begins at or after `time`, where bases only grow.

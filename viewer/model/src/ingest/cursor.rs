@@ -7,50 +7,31 @@ use fata_wire::event::{Event, EventError, Events, Header, extend_ticks};
 
 use super::plan::{Plan, Plans};
 
-/// Where in a packet events are read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    /// What comes next: whole words.
-    pub(super) words: &'a [[u8; 8]],
-    /// The full clock that the next stamp is extended from.
-    pub(super) ticks: u64,
-    /// How many events came before.
-    pub(super) events: u64,
+/// An event's plan, the event, what comes after it, and the clock that the next stamp is extended from.
+pub(super) type Next<'a, 'p> = (&'p Plan, Event<'a>, &'a [[u8; 8]], u64);
+
+/// The event at the begin of `words`, of which there is at least one, where the clock was `ticks` before it.
+#[inline(always)]
+pub(super) fn next<'a, 'p>(words: &'a [[u8; 8]], ticks: u64, plans: &'p Plans) -> Result<Next<'a, 'p>, EventError> {
+    let Some((&first, rest)) = words.split_first() else { return Err(EventError::Overrun) };
+    let word = u64::from_le_bytes(first);
+    let Header { ticks_low, id, arg, .. } = Header::unpack(word);
+    let plan = plans.get(id);
+    if plan.shape == Header::shape(word)
+        && let Some((payload, rest)) = rest.split_at_checked(plan.words.into())
+    {
+        let ticks = extend_ticks(ticks, ticks_low);
+        return Ok((plan, Event { ticks, id, arg, payload: payload.as_flattened() }, rest, ticks));
+    }
+    unusual(words, ticks).map(|(event, rest, ticks)| (plan, event, rest, ticks))
 }
 
-/// An event, its plan, and what comes after it.
-pub(super) struct Next<'a, 'p> {
-    pub(super) plan: &'p Plan,
-    pub(super) event: Event<'a>,
-    pub(super) after: Place<'a>,
-}
-
-impl<'a> Place<'a> {
-    /// The next event.
-    #[inline]
-    pub(super) fn next<'p>(&self, plans: &'p Plans) -> Option<Result<Next<'a, 'p>, EventError>> {
-        let (&first, rest) = self.words.split_first()?;
-        let word = u64::from_le_bytes(first);
-        let Header { ticks_low, id, arg, .. } = Header::unpack(word);
-        let plan = plans.get(id);
-        if plan.shape == Header::shape(word)
-            && let Some((payload, rest)) = rest.split_at_checked(plan.words.into())
-        {
-            let ticks = extend_ticks(self.ticks, ticks_low);
-            let event = Event { ticks, id, arg, payload: payload.as_flattened() };
-            return Some(Ok(Next { plan, event, after: Place { words: rest, ticks, events: self.events + 1 } }));
-        }
-        Some(self.unusual().map(|(event, after)| Next { plan, event, after }))
-    }
-
-    #[inline(never)]
-    fn unusual(&self) -> Result<(Event<'a>, Place<'a>), EventError> {
-        let mut events = Events::new(self.words.as_flattened(), self.ticks);
-        let event = events.next().unwrap_or(Err(EventError::Overrun))?;
-        let left = events.rest_bytes() / 8;
-        let words = self.words.get(self.words.len() - left..).unwrap_or(&[]);
-        Ok((event, Place { words, ticks: events.ticks(), events: self.events + 1 }))
-    }
+#[inline(never)]
+fn unusual(words: &[[u8; 8]], ticks: u64) -> Result<(Event<'_>, &[[u8; 8]], u64), EventError> {
+    let mut events = Events::new(words.as_flattened(), ticks);
+    let event = events.next().unwrap_or(Err(EventError::Overrun))?;
+    let left = events.rest_bytes() / 8;
+    Ok((event, words.get(words.len() - left..).unwrap_or(&[]), events.ticks()))
 }
 
 #[cfg(test)]
@@ -105,23 +86,22 @@ mod tests {
                 content.truncate(usize::try_from(len).unwrap() / 8 * 8);
             }
             let begin = random.next_u64() >> random.below(64);
-            let mut place = Place { words: content.as_chunks().0, ticks: begin, events: 0 };
-            for (count, expected) in (1..).zip(Events::new(&content, begin)) {
+            let (mut words, mut ticks) = (content.as_chunks().0, begin);
+            for expected in Events::new(&content, begin) {
                 all += 1;
-                match place.next(&plans).unwrap() {
-                    Ok(next) => {
-                        usual += usize::from(next.plan.shape != NO_LENGTH);
-                        assert_eq!((next.plan.kind, next.after.events), (plans.get(next.event.id).kind, count));
-                        assert_eq!(Ok(next.event), expected);
-                        place = next.after;
+                match next(words, ticks, &plans) {
+                    Ok((plan, event, rest, now)) => {
+                        usual += usize::from(plan.shape != NO_LENGTH);
+                        assert_eq!((plan.kind, Ok(event)), (plans.get(event.id).kind, expected));
+                        (words, ticks) = (rest, now);
                     }
                     Err(error) => {
                         assert_eq!(expected, Err(error));
-                        place.words = &[];
+                        words = &[];
                     }
                 }
             }
-            assert!(place.next(&plans).is_none());
+            assert!(words.is_empty());
         }
         assert!(usual * 2 > all, "{usual} of {all} went the fast way");
     }

@@ -5,9 +5,8 @@ use fata_wire::field::{Kind, Value};
 use fata_wire::packet::{HEADER_BYTES, Packet};
 use fata_wire::u64_at;
 
-use super::cursor::Place;
-use super::plan::Plan;
-use super::{Ingest, run};
+use super::plan::{NO_SHAPE, Plan};
+use super::{Ingest, cursor, run};
 use crate::flows::{FlowPoint, Passage};
 use crate::guests::GuestId;
 use crate::logs::LogRecord;
@@ -22,23 +21,25 @@ impl Ingest {
         let Some(plans) = plans.get(stream.guest.index()) else { return (0, None) };
         let content_bytes = usize::try_from(packet.header.content_size / 8).unwrap_or(0);
         let content = packet.bytes.get(HEADER_BYTES..content_bytes).unwrap_or(&[]);
-        let mut place = Place { words: content.as_chunks().0, ticks: packet.header.timestamp_begin, events: 0 };
-        loop {
-            let next = match place.next(plans) {
-                Some(Ok(next)) => next,
-                Some(Err(error)) => return (place.events, Some(error)),
-                None => return (place.events, None),
+        let (mut words, mut ticks, mut events) = (content.as_chunks().0, packet.header.timestamp_begin, 0);
+        while !words.is_empty() {
+            let (plan, event, rest, now) = match cursor::next(words, ticks, plans) {
+                Ok(next) => next,
+                Err(error) => return (events, Some(error)),
             };
-            if next.plan.kind == Some(Kind::Span) && !*one_by_one {
-                let after = run::run(trace, stream, plans, place);
-                if after.events > place.events {
-                    place = after;
+            if plan.run_shape != NO_SHAPE && !*one_by_one {
+                let after = run::run(trace, stream, plans, words, ticks);
+                if after.events > 0 {
+                    (words, ticks) = (after.words, after.ticks);
+                    events += after.events;
                     continue;
                 }
             }
-            trace.event(stream, next.plan, &next.event);
-            place = next.after;
+            trace.event(stream, plan, &event);
+            (words, ticks) = (rest, now);
+            events += 1;
         }
+        (events, None)
     }
 }
 

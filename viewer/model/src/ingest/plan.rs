@@ -15,7 +15,7 @@ use crate::spans::Category;
 /// Ids of events: a begin and an end for each callsite.
 const IDS: usize = 2 * MAX_CALLSITES as usize;
 /// No header has it.
-const NO_SHAPE: u8 = u8::MAX;
+pub(super) const NO_SHAPE: u8 = u8::MAX;
 
 /// What to do with the events of an id. Of a length by which a table is quickly looked into.
 #[derive(Clone, Copy, Debug)]

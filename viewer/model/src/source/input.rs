@@ -12,7 +12,7 @@ use fata_wire::u32_at;
 use super::{Chunk, OpenError};
 
 /// Small enough to stay in the processor's cache.
-const BUFFER_BYTES: usize = 1 << 19;
+const BUFFER_BYTES: usize = 1 << 17;
 
 /// What lies at the input's position.
 #[derive(Clone, Copy, PartialEq, Eq)]
