@@ -39,6 +39,7 @@ fn babeltrace2_finds_the_same_events_at_the_same_ticks_also_after_a_silence_long
     region.set_running(&Clock { hz: 1_000_000_000, ..Clock::default() });
     {
         let _span = span!("net.rx", bytes = 1500usize, from = "a peer");
+        instant!("oracle.texts", first = "nine bytes", second = "", third = "three", number = 3u64, last = "x");
         instant!("oracle.kinds", ok = true, signed = -5i64, real = 1.5f64, flow = FlowId(7));
     }
     std::thread::sleep(Duration::from_millis(2500));
@@ -78,6 +79,7 @@ fn babeltrace2_finds_the_same_events_at_the_same_ticks_also_after_a_silence_long
     for expected in [
         "net.rx_begin: ",
         "bytes = 1500, from = \"a peer\", end = { } }",
+        "first = \"nine bytes\", end_0 = { }, second = \"\", end_1 = { }, third = \"three\", number = 3, last = \"x\", end = { } }",
         "{ arg = 1 }, { signed = -5, real = 1.5, flow = 7 }",
         "net.rx_end: ",
         "{ arg = 3 }, { }",

@@ -198,10 +198,16 @@ fn write_events(out: &mut impl Write, guest: u16, callsite: &Callsite<'_>) -> fm
     if words == EXTENDED {
         out.write_str(" u64 _payload_words;")?;
     }
-    for (field, place) in fields.places() {
+    let mut after_text = None;
+    for (index, (field, place)) in fields.places().enumerate() {
         if place == Place::Arg {
             continue;
         }
+        if let (Some(text), FieldType::Str) = (after_text.take(), field.ty) {
+            // A text begins at a word, and to CTF it has no alignment.
+            write!(out, " struct {{ }} align(64) _end_{text};")?;
+        }
+        after_text = (field.ty == FieldType::Str).then_some(index);
         let ty = match field.ty {
             FieldType::I64 => "i64",
             FieldType::F64 => "f64",
@@ -210,12 +216,7 @@ fn write_events(out: &mut impl Write, guest: u16, callsite: &Callsite<'_>) -> fm
         };
         write!(out, " {ty} _{};", Identifier(field.name))?;
     }
-    if fields
-        .places()
-        .filter(|(_, place)| *place == Place::Payload)
-        .last()
-        .is_some_and(|(field, _)| field.ty == FieldType::Str)
-    {
+    if after_text.is_some() {
         // A text ends at its NUL; where it is the packet's last, a reader would take the NULs after it for another event.
         out.write_str(" struct { } align(64) _end;")?;
     }
