@@ -20,7 +20,10 @@ struct Fixture {
 }
 
 fn fixture(connections: u16, toggled: &[LaneKey]) -> Fixture {
-    let trace = common::small_trace(connections);
+    of_trace(common::small_trace(connections), toggled)
+}
+
+fn of_trace(trace: Trace, toggled: &[LaneKey]) -> Fixture {
     let mut names = Names::default();
     names.update(&trace);
     let toggled: HashSet<LaneKey> = toggled.iter().cloned().collect();
@@ -112,6 +115,19 @@ fn a_packet_is_followed_from_station_to_station() {
     let facts = describe(&fixture.trace, picked.unwrap()).unwrap();
     assert_eq!((facts.title.as_str(), facts.value("net.read")), ("net.rx", Some("+2.900 µs, http.connection #2")));
     assert!(fixture.text(picked).lines().any(|line| line.starts_with("arrow 290,")));
+}
+
+#[test]
+fn a_packet_between_guests_is_an_arrow_with_whiskers_as_wide_as_the_clocks_may_be_off() {
+    let fixture = of_trace(common::two_guests(), &[]);
+    let text = fixture.text(None);
+    let [from, to] = ["left/vCPU 0", "right/vCPU 0"].map(|title| fixture.top(title));
+    // Sent at 1 µs and received at 4 µs, by clocks that may be off by 300 and by 200 ns; a nanosecond is a tenth of a point.
+    let (tip, base) = (from + 9.9, to + 9.9);
+    let arrow = format!("arrow 100,{tip:.0} -> 400,{base:.0} Name");
+    let line = text.lines().find(|line| line.starts_with(&arrow)).unwrap_or_else(|| panic!("no {arrow:?} in {text}"));
+    assert!(line.ends_with(" ± 50"), "{line}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("arrow")).count(), 1);
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub const UUID: [u8; 16] = *b"fata synthetic!!";
 #[derive(Clone, Debug)]
 pub struct StreamWriter {
     cpu: u32,
+    guest: u16,
     packet_bytes: usize,
     buffer: Vec<u8>,
     begin: u64,
@@ -40,6 +41,7 @@ impl StreamWriter {
         let packet_bytes = packet_bytes.clamp(MIN_PACKET_BYTES, MAX_PACKET_BYTES).next_power_of_two();
         StreamWriter {
             cpu,
+            guest: 0,
             packet_bytes: packet_bytes as usize,
             buffer: Vec::new(),
             begin: 0,
@@ -49,6 +51,12 @@ impl StreamWriter {
             seq: 0,
             discarded: Discarded::default(),
         }
+    }
+
+    /// The same, of the guest of this number in a trace of several.
+    #[must_use]
+    pub fn of_guest(self, guest: u16) -> Self {
+        StreamWriter { guest, ..self }
     }
 
     /// Writes an event. A payload of more than six words gets its length in front, as the format wants it.
@@ -114,7 +122,7 @@ impl StreamWriter {
         self.buffer.resize(self.packet_bytes.max(self.buffer.len()), 0);
         let header = PacketHeader {
             uuid: UUID,
-            stream_id: 0,
+            stream_id: self.guest.into(),
             content_size,
             packet_size: self.buffer.len() as u64 * 8,
             timestamp_begin: self.begin,

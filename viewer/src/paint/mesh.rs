@@ -162,7 +162,7 @@ fn clip(polygon: &[Pos2], inside: impl Fn(Pos2) -> f32) -> Vec<Pos2> {
     kept
 }
 
-/// Arrows, each a curve with a head; anti-aliased by egui, so their number is bounded by the layout.
+/// Arrows, each a curve with a head, and whiskers where it may be off; anti-aliased by egui, so their number is bounded by the layout.
 #[must_use]
 pub fn arrows(list: &[Arrow], canvas: Rect, palette: &Palette) -> Vec<Shape> {
     let mut shapes = Vec::with_capacity(list.len() * 2);
@@ -184,6 +184,15 @@ pub fn arrows(list: &[Arrow], canvas: Rect, palette: &Palette) -> Vec<Shape> {
             colour,
             Stroke::NONE,
         ));
+        // Whiskers narrower than the head say nothing.
+        if arrow.error > 1.0 {
+            let (left, right) = (to - vec2(arrow.error, 0.0), to + vec2(arrow.error, 0.0));
+            let stroke = Stroke::new(1.4, colour);
+            shapes.push(Shape::line_segment([left, right], stroke));
+            for end in [left, right] {
+                shapes.push(Shape::line_segment([end - vec2(0.0, 4.0), end + vec2(0.0, 4.0)], stroke));
+            }
+        }
     }
     shapes
 }

@@ -1,4 +1,6 @@
-//! Causes as arrows: who spawned and who woke the selected task, whom it spawned and woke, and the packets that passed.
+//! Causes as arrows: who spawned and who woke the selected task, whom it spawned and woke, and the packets that passed. A packet
+//! from one guest to another is an arrow whatever is selected, with whiskers where its end may be off: as wide as what nobody
+//! knows of the two clocks.
 //!
 //! Invariant: at most [`MAX_ARROWS`] arrows are drawn, and no two at the same pixel between the same lanes; where there
 //! would be more, zooming in shows them.
@@ -6,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use fata_model::trace::{Actor, TaskRef};
+use fata_model::wires::Wire;
 
 use super::display::{Arrow, Ink};
 use super::lanes::{Content, LaneKey, Lanes, STATE_HEIGHT};
@@ -14,6 +17,10 @@ use super::pick::Pick;
 
 /// The most arrows of a picture.
 const MAX_ARROWS: usize = 400;
+/// The most packets between guests that are drawn: where there are more, none is.
+const MAX_WIRES: usize = 200;
+/// A packet that was under way for longer is drawn only where its arrival is on the screen.
+const LONGEST_WIRE: i64 = 1_000_000_000;
 /// The most wakes that are looked at for a picture.
 const MAX_WAKES: usize = 200_000;
 
@@ -51,8 +58,13 @@ impl Places {
 impl Layout<'_> {
     /// All arrows of the picture.
     pub(super) fn arrows(&mut self, lanes: &Lanes, scroll: f32, height: f32) {
-        let Some(pick) = self.scene.selection else { return };
+        let wires = self.visible_wires();
+        if wires.is_empty() && self.scene.selection.is_none() {
+            return;
+        }
         let places = Places::of(lanes, scroll);
+        self.wires(&wires, &places, height);
+        let Some(pick) = self.scene.selection else { return };
         let is_flow = matches!(pick, Pick::Flow { .. });
         if let Some(task) = pick.task(self.scene.trace).filter(|_| !is_flow) {
             self.spawns(task, &places, height);
@@ -62,11 +74,40 @@ impl Layout<'_> {
     }
 
     fn arrow(&mut self, from: (f32, f32), to: (f32, f32), ink: Ink, height: f32) {
+        self.arrow_with_error(Arrow { from, to, ink, error: 0.0 }, height);
+    }
+
+    fn arrow_with_error(&mut self, arrow: Arrow, height: f32) {
+        let Arrow { from, to, .. } = arrow;
         let seen = |y: f32| (-20.0..=height + 20.0).contains(&y);
         // An arrow of which neither end is on the screen would only be clutter.
         if (seen(from.1) || seen(to.1)) && self.list.arrows.len() < MAX_ARROWS && (from.1 - to.1).abs() > 2.0 {
-            self.list.arrows.push(Arrow { from, to, ink });
+            self.list.arrows.push(arrow);
         }
+    }
+
+    /// The packets between guests that are under way on the screen; none where there are too many.
+    fn visible_wires(&self) -> Vec<Wire> {
+        let wires = self.scene.trace.wires().between(self.view.from, self.view.to, LONGEST_WIRE);
+        let wires: Vec<Wire> = wires.take(MAX_WIRES + 1).copied().collect();
+        if wires.len() > MAX_WIRES { Vec::new() } else { wires }
+    }
+
+    fn wires(&mut self, wires: &[Wire], places: &Places, height: f32) {
+        let x = |time| self.scene.projection.x_from_nanos(time);
+        let arrows: Vec<Arrow> = wires
+            .iter()
+            .filter_map(|wire| {
+                let Wire { from, to } = wire;
+                let (y0, y1) = (places.y(from.actor, from.cpu)?, places.y(to.actor, to.cpu)?);
+                let (sender, receiver) = wire.guests();
+                let error = self.scene.trace.error_between(sender, receiver).unwrap_or(0);
+                let error = (x(to.time.saturating_add(error)) - x(to.time)).min(self.scene.width());
+                let ink = self.scene.names.callsite_ink(to.callsite);
+                Some(Arrow { from: (x(from.time), y0), to: (x(to.time), y1), ink, error })
+            })
+            .collect();
+        arrows.into_iter().for_each(|arrow| self.arrow_with_error(arrow, height));
     }
 
     fn spawns(&mut self, task: TaskRef, places: &Places, height: f32) {
@@ -132,7 +173,7 @@ impl Layout<'_> {
             let (Some(y0), Some(y1)) = (places.y(a.actor, a.cpu), places.y(b.actor, b.cpu)) else { continue };
             let (x0, x1) = (self.scene.projection.x_from_nanos(a.time), self.scene.projection.x_from_nanos(b.time));
             let ink = self.scene.names.callsite_ink(b.callsite);
-            self.list.arrows.push(Arrow { from: (x0, y0), to: (x1, y1), ink });
+            self.list.arrows.push(Arrow { from: (x0, y0), to: (x1, y1), ink, error: 0.0 });
         }
     }
 }

@@ -197,6 +197,8 @@ pub struct Arrow {
     pub to: (f32, f32),
     /// Its colour.
     pub ink: Ink,
+    /// How far the head may be off, to the left and to the right; 0 where it is exact.
+    pub error: f32,
 }
 
 /// A moment on a lane.
@@ -280,7 +282,11 @@ impl DisplayList {
         }
         for arrow in &self.arrows {
             let ((x0, y0), (x1, y1)) = (arrow.from, arrow.to);
-            let _ = writeln!(text, "arrow {x0:.0},{y0:.0} -> {x1:.0},{y1:.0} {:?}", arrow.ink);
+            let _ = write!(text, "arrow {x0:.0},{y0:.0} -> {x1:.0},{y1:.0} {:?}", arrow.ink);
+            let _ = match arrow.error {
+                0.0 => writeln!(text),
+                error => writeln!(text, " ± {error:.0}"),
+            };
         }
         for label in &self.labels {
             let _ = writeln!(text, "label {:.0} y {:.0} w {:.0} {}", label.x, label.y, label.width, label.text);

@@ -223,3 +223,29 @@ pub(crate) fn click(harness: &mut Harness<'_, Viewer>, at: Pos2, steps: usize) {
     }
     harness.run_steps(steps);
 }
+
+/// Two guests, of which the left sends a packet that the right receives, by a clock that is 5000 ticks ahead.
+pub(crate) fn two_guests() -> Trace {
+    let mut text = String::from("/* fata version 1.0 */\n");
+    for (guest, name, ticks, error) in [(0, "left", 1000, 300), (1, "right", 6000, 200)] {
+        text += &format!(
+            "/* fata guest {guest} */\n/* fata clock 1000000000 {ticks} 1000000000 0 0 */\n\
+             /* fata env \"guest\" \"{name}\" */\n/* fata env \"clock.error_ns\" \"{error}\" */\n\
+             /* fata callsite 9 flow_begin info 1 \"wire\" \"wire.tx\" \"net.rs\" \"id\":flow:none */\n\
+             /* fata callsite 10 flow_end info 1 \"wire\" \"wire.rx\" \"net.rs\" \"id\":flow:none */\n\
+             /* fata callsite 11 instant info 1 \"boot\" \"boot.begin\" \"boot.rs\" */\n"
+        );
+    }
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&text).unwrap();
+    let events = [(0, 1000, 11, None), (0, 2000, 9, Some(7)), (1, 6000, 11, None), (1, 10_000, 10, Some(7))];
+    for guest in 0..2 {
+        let mut writer = StreamWriter::new(0, 4096).of_guest(guest);
+        let mut take = |packet: &[u8]| ingest.packet(packet).unwrap();
+        for (_, ticks, callsite, id) in events.iter().filter(|(of, ..)| *of == guest) {
+            writer.event(*ticks, EventId::begin(*callsite), 0, id.as_slice(), &mut take);
+        }
+        writer.seal(&mut take);
+    }
+    ingest.finish()
+}
