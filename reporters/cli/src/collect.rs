@@ -1,5 +1,6 @@
 //! `fata collect`: record a guest into a CTF directory, or as a trace stream onto a pipe, with a progress line.
 
+mod lives;
 mod several;
 
 use std::io::{IsTerminal, Write};
@@ -14,7 +15,7 @@ use fata_collector::sink::Sink;
 use fata_collector::sink::directory::{self, DirectorySink};
 use fata_collector::sink::stream::StreamSink;
 use fata_collector::source::{self, Guest};
-use fata_collector::{Collector, Options, Status};
+use fata_collector::{Collector, End, Options, Status};
 use fata_wire::field::Level;
 use fata_wire::packet::{Cause, Discarded};
 
@@ -48,6 +49,9 @@ pub(crate) struct Args {
     /// Keep at most this much, the newest, such as 2G
     #[arg(long, value_name = "SIZE", value_parser = human::parse_keep, env = "FATA_KEEP")]
     keep: Option<u64>,
+    /// When the guest ends, wait for the next one of its name and go on with it. A domain of Xen that reboots is followed anyway
+    #[arg(long, conflicts_with_all = ["snapshot", "from_memory"])]
+    again: bool,
     /// Stop after so many seconds
     #[arg(long, value_name = "SECONDS", value_parser = human::parse_seconds)]
     duration: Option<Duration>,
@@ -76,19 +80,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, [guest]) => source::find(guest)?,
         (None, several) => return self::several::run(several, args, &options, &stop),
     };
-    let mut progress = Progress::new(args.quiet);
     if args.output == Path::new("-") {
         refuse_terminal(args)?;
-        let mut collector = Collector::attach(&guest, &options, &[])?;
-        let mut sink = StreamSink::new(std::io::stdout().lock(), "standard output");
-        return finish(&mut collector, &mut sink, &stop, &mut progress, "standard output", false);
+        let sink = StreamSink::new(std::io::stdout().lock(), "standard output");
+        lives::run(guest, args, &options, None, sink, "standard output", &stop)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let mut sink = DirectorySink::open(&args.output, directory::Options { keep_bytes: args.keep })?;
-    let continued = sink.earlier().is_some();
-    let mut collector = Collector::attach(&guest, &options, sink.earlier().map(std::slice::from_ref).unwrap_or(&[]))?;
-    let code = finish(&mut collector, &mut sink, &stop, &mut progress, &args.output.display().to_string(), continued)?;
+    let sink = DirectorySink::open(&args.output, directory::Options { keep_bytes: args.keep })?;
+    let earlier = sink.earlier().cloned();
+    let sink = lives::run(guest, args, &options, earlier.as_ref(), sink, &args.output.display().to_string(), &stop)?;
     say_dropped(&sink, args);
-    Ok(code)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A pipe is for programs, and takes nothing back.
@@ -117,7 +119,7 @@ fn finish(
     progress: &mut Progress,
     target: &str,
     continued: bool,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<End> {
     let result = collector.run(sink, &mut |status| {
         progress.show(status);
         !stop.is_asked()
@@ -150,7 +152,7 @@ fn finish(
     if !progress.quiet {
         say!("{written}; {end}.");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(end)
 }
 
 /// `0`, or the sum and what it is made of.

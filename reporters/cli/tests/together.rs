@@ -4,8 +4,9 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use common::{Ends, Place, json, text_of};
+use common::{Ends, Place, json, last_words, text_of};
 
 /// A server and a client on one cable; the client asks 200 times a second.
 fn talking(place: &Place) -> (Ends, Ends) {
@@ -102,12 +103,42 @@ fn the_log_of_a_trace_of_two_guests_tells_them_apart() {
     }
     let said = place.run(&["collect", "left", "right", "-o", "trace"]);
     assert!(said.status.success(), "{}", text_of(&said.stderr));
+    in_one_order(&place.0.join("trace"), json(&place, &["stats", "--json", "trace"])["events_total"].as_u64().unwrap());
     let log = place.run(&["log", "trace", "--json"]);
     let lines = text_of(&log.stdout);
     for name in ["left", "right"] {
         let begins = |line: &&str| line.contains("chatter begins") && line.contains(name);
         assert_eq!(lines.lines().filter(begins).count(), 1, "{name}: {lines}{}", text_of(&log.stderr));
     }
+}
+
+#[test]
+fn a_guest_that_is_started_anew_is_followed_and_both_lives_are_one_recording() {
+    let place = Place::new("lives");
+    assert!(place.run(&["run", "chatter", "--name", "phoenix", "rounds=2", "pause_ms=1"]).status.success());
+    let first = place.wait_until_listed("phoenix.").lines().find(|line| line.contains("phoenix.")).unwrap().to_owned();
+    let collecting = place.fata(&["collect", "phoenix", "-o", "trace", "--again"]).stderr(Stdio::piped()).spawn();
+    let collecting = Ends(collecting.unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while std::fs::metadata(place.0.join("trace/stream_0")).is_err() {
+        assert!(Instant::now() < deadline, "nothing is collected");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let second = place.guest(&["run", "chatter", "--name", "phoenix", "rounds=100000", "pause_ms=5"]);
+    while std::fs::metadata(place.0.join("trace/stream_16")).is_err() {
+        assert!(Instant::now() < deadline, "the second life is not collected; the first was {first}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(second);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(Command::new("kill").arg(collecting.0.id().to_string()).status().unwrap().success());
+    let said = last_words(collecting);
+    assert!(said.contains("was started anew as phoenix.") && said.contains("the guest ended"), "{said}");
+    let stats = json(&place, &["stats", "--json", "trace"]);
+    let lives: Vec<_> = stats["guests"].as_array().unwrap().iter().map(|life| life["name"].as_str().unwrap()).collect();
+    assert_eq!(lives, ["phoenix:1", "phoenix:2"]);
+    assert!(stats["guests"].as_array().unwrap().iter().all(|life| life["events"].as_u64().unwrap() > 10), "{stats}");
+    in_one_order(&place.0.join("trace"), stats["events_total"].as_u64().unwrap());
 }
 
 /// babeltrace2 finds as many events, merged by their time.

@@ -92,10 +92,12 @@ pub struct Options {
 pub struct Seat {
     /// Its number, below [`fata_wire::metadata::MAX_GUESTS`], that of its [`Part`](crate::sink::together::Part).
     pub number: u16,
-    /// The trace's identity.
-    pub uuid: [u8; 16],
-    /// How its clock lies on the time axis that the guests share.
-    pub clock: Alignment,
+    /// The trace's identity; that of the guest where there is none.
+    pub uuid: Option<[u8; 16]>,
+    /// How its clock lies on the time axis that the guests share, where that was measured.
+    pub clock: Option<Alignment>,
+    /// Whether it is to say which packet is which, for those that it exchanges with the others.
+    pub says_wires: bool,
 }
 
 impl Options {
@@ -299,8 +301,8 @@ impl Collector {
         if let Some(level) = self.options.level {
             memory.set_control_u32(control::LEVEL, level as u32);
         }
-        let together = self.options.seat.is_some() && mode == Mode::Discard;
-        memory.set_control_u32(control::WIRE, u32::from(together));
+        let says_wires = self.options.seat.as_ref().is_some_and(|seat| seat.says_wires) && mode == Mode::Discard;
+        memory.set_control_u32(control::WIRE, u32::from(says_wires));
         memory.set_control_u32(control::MODE, mode as u32);
         memory.set_control_u32(control::GENERATION, generation.wrapping_add(1).max(1));
         memory.ring_bell();
@@ -435,13 +437,14 @@ impl Collector {
         status: &GuestStatus,
     ) -> (&'a mut StreamDrain, &'a SharedMemory, Outlet<'a>) {
         let (guest, seat) = (&self.guest, self.options.seat.as_ref());
-        let (uuid, number) = seat.map_or((self.uuid, 0), |seat| (seat.uuid, seat.number));
+        let (uuid, number) = seat.map_or((self.uuid, 0), |seat| (seat.uuid.unwrap_or(self.uuid), seat.number));
         let description = self.description.get_or_insert_with(|| {
             let platform = self.memory.geometry().platform.text();
             let facts = [("guest", guest.name.as_str()), ("platform", platform)];
             match seat {
                 None => Description::alone(uuid, &status.clock, &facts),
-                Some(seat) => seat.clock.describe(number, &status.clock, &facts),
+                Some(Seat { clock: Some(clock), .. }) => clock.describe(number, &status.clock, &facts),
+                Some(_) => Description::new(number, &status.clock, None, &facts),
             }
         });
         let outlet = Outlet { sink, description, known_bytes: &mut self.known_bytes, uuid, guest: number };
@@ -520,7 +523,7 @@ impl Collector {
         (geometry.stream_count..geometry.all_streams()).map(|stream| (stream, account(stream))).collect()
     }
 
-    /// The trace's identity.
+    /// The guest's identity, and its trace's where that has no other.
     #[must_use]
     pub fn uuid(&self) -> [u8; 16] {
         self.uuid

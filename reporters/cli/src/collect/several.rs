@@ -36,6 +36,9 @@ pub(super) fn run(wanted: &[String], args: &Args, options: &Options, stop: &Stop
     if guests.len() > usize::from(MAX_GUESTS) {
         bail!("{} guests: a trace holds {MAX_GUESTS}; record the others into another directory", guests.len());
     }
+    if args.again {
+        bail!("--again follows one guest: name one, or start the recording again when all of them are there again");
+    }
     let recording = Recording { guests: &guests, args, options, stop };
     if args.output == Path::new("-") {
         super::refuse_terminal(args)?;
@@ -65,7 +68,7 @@ impl Recording<'_> {
     /// Collects all of them to their ends, and says how that was.
     fn run<S: Sink + Send>(&self, sink: S) -> (S, ExitCode) {
         let uuid = new_identity();
-        let together = Together::new(sink, uuid);
+        let together = Together::new(sink);
         let axis = Axis::measure();
         let failed = std::thread::scope(|scope| {
             let collecting: Vec<_> = (0..)
@@ -104,7 +107,10 @@ impl Recording<'_> {
     ) -> anyhow::Result<String> {
         let clock = Alignment::of(guest, axis);
         let about_clock = clock.to_string();
-        let options = Options { seat: Some(Seat { number, uuid, clock }), ..self.options.clone() };
+        let options = Options {
+            seat: Some(Seat { number, uuid: Some(uuid), clock: Some(clock), says_wires: true }),
+            ..self.options.clone()
+        };
         let mut sink = together.seat(number);
         let mut collector = Collector::attach(guest, &options, &[])?;
         let end = collector.run(&mut sink, &mut |_status| !self.stop.is_asked())?;

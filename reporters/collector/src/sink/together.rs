@@ -1,4 +1,4 @@
-//! Several guests in one trace: each hands over through a seat of its own, and what they hand over goes to one sink.
+//! Several guests, or lives of one, in one trace: each hands over through a seat of its own, and what they hand over goes to one sink.
 //!
 //! Invariant: a guest's packets and descriptions bear its seat's number, so that no guest's numbers are taken for another's;
 //! the metadata text only grows, and each piece of it says whose it is. A guest that floods holds the lock for one packet at a
@@ -7,7 +7,7 @@
 //! ```no_run
 //! # fn f() -> Result<(), fata_collector::CollectError> {
 //! use fata_collector::sink::{directory::{DirectorySink, Options}, together::Together};
-//! let together = Together::new(DirectorySink::open("trace".as_ref(), Options::default())?, [7; 16]);
+//! let together = Together::new(DirectorySink::open("trace".as_ref(), Options::default())?);
 //! let (mut left, mut right) = (together.seat(0), together.seat(1));
 //! # Ok(()) }
 //! ```
@@ -31,7 +31,6 @@ pub struct Together<S> {
 #[derive(Debug)]
 struct Inner<S> {
     sink: S,
-    uuid: [u8; 16],
     text: String,
     /// How much of the text the sink has.
     known_bytes: usize,
@@ -59,12 +58,9 @@ pub fn new_identity() -> [u8; 16] {
 }
 
 impl<S: Sink> Together<S> {
-    /// A trace of this identity in `sink`.
-    pub fn new(sink: S, uuid: [u8; 16]) -> Self {
-        let mut text = String::new();
-        // Writing to a `String` does not fail.
-        let _ = metadata::write_trace(&mut text, uuid);
-        Together { inner: Mutex::new(Inner { sink, uuid, text, known_bytes: 0 }) }
+    /// A trace in `sink`, of the identity that its guests bring: all the same.
+    pub fn new(sink: S) -> Self {
+        Together { inner: Mutex::new(Inner { sink, text: String::new(), known_bytes: 0 }) }
     }
 
     /// The way in of the guest that sits on this number. Each number is for one guest, or one life of it.
@@ -84,12 +80,16 @@ impl<S: Sink> Together<S> {
 }
 
 impl<S: Sink> Sink for Part<'_, S> {
-    fn metadata(&mut self, _uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
+    fn metadata(&mut self, uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
         self.together.with(|inner| {
+            // Writing to a `String` does not fail.
+            if inner.text.is_empty() {
+                let _ = metadata::write_trace(&mut inner.text, uuid);
+            }
             let _ = metadata::write_turn(&mut inner.text, self.number);
             inner.text.push_str(text.get(known_bytes..).unwrap_or(""));
-            let Inner { sink, uuid, text, known_bytes } = inner;
-            sink.metadata(*uuid, text, *known_bytes)?;
+            let Inner { sink, text, known_bytes } = inner;
+            sink.metadata(uuid, text, *known_bytes)?;
             *known_bytes = text.len();
             Ok(())
         })
