@@ -71,7 +71,7 @@ impl Copy {
         self.bytes.first_chunk().unwrap()
     }
 
-    /// The account of the first vCPU's log stream of this class.
+    /// The account of a log stream, counted from the first; of the first vCPU that is its class.
     pub(crate) fn account(&self, class: u32) -> Account {
         Account::parse(&self.bytes[self.geometry.log_account(self.geometry.stream_count + class)..])
     }
