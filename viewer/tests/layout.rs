@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use fata_model::trace::{TaskRef, Trace};
 use fata_viewer::view::describe::describe;
+use fata_viewer::view::display::Ink;
 use fata_viewer::view::lanes::{self, Choices, LaneKey, Lanes};
 use fata_viewer::view::layout::{Scene, layout};
 use fata_viewer::view::names::Names;
@@ -224,4 +225,33 @@ fn the_list_grows_with_the_pixels_and_not_with_the_events() {
         assert!(list.densities.iter().all(|row| row.columns.len() == 800));
         assert!(list.labels.len() < 36 * 20, "zoom {zoom}: {} labels", list.labels.len());
     }
+}
+
+#[test]
+fn a_task_has_a_tick_for_each_of_its_records_and_of_many_in_a_pixel_the_gravest_or_none() {
+    let trace = common::log_trace(100);
+    let mut names = Names::default();
+    names.update(&trace);
+    let (toggled, alarmed) = (HashSet::new(), HashMap::new());
+    let (_, lanes) = lanes::build(&trace, &names, &Choices { toggled: &toggled, pinned: &[], alarmed: &alarmed });
+    let ticks = |span: f64, columns: f32| -> Vec<(f32, Ink)> {
+        let projection = Projection::new(Window::new(-500.0, span), 0.0, columns);
+        let scene = Scene { trace: &trace, names: &names, matches: None, selection: None, projection, scale: 1.0 };
+        let list = layout(&scene, &lanes, 0.0, 2000.0);
+        let is_tick = |quad: &&fata_viewer::view::display::Quad| (quad.x1 - quad.x0 - 2.0).abs() < 0.01;
+        list.quads.iter().filter(is_tick).map(|quad| (quad.x0 + 1.0, quad.ink)).collect()
+    };
+    // A record a microsecond, ten points each; every tenth is a warning.
+    let all = ticks(100_000.0, 1000.0);
+    assert_eq!(all.len(), 100);
+    for (i, (x, ink)) in all.iter().enumerate() {
+        #[expect(clippy::cast_precision_loss, reason = "a hundred")]
+        let expected = 5.0 + 10.0 * i as f32;
+        assert!((x - expected).abs() < 0.1, "{i}: {x}");
+        assert_eq!(*ink, if i % 10 == 9 { Ink::Ready } else { Ink::Running }, "{i}");
+    }
+    let crowded = ticks(100_000.0, 50.0);
+    assert_eq!(crowded.len(), 50);
+    assert_eq!(crowded.iter().filter(|(_, ink)| *ink == Ink::Ready).count(), 10, "{crowded:?}");
+    assert_eq!(ticks(100_000.0, 20.0), [], "five in a pixel");
 }

@@ -219,7 +219,8 @@ fn place(ink: Ink, dim: bool) -> usize {
         Ink::Alarm => 1027,
         Ink::SpawnArrow => 1028,
         Ink::WakeArrow => 1029,
-        Ink::Muted => 1030,
+        Ink::Own => 1030,
+        Ink::Muted => 1031,
     };
     ink * 2 + usize::from(dim)
 }

@@ -103,6 +103,7 @@ impl Palette {
             (Ink::SpawnArrow, false) => Color32::from_rgb(122, 70, 214),
             (Ink::WakeArrow, true) => Color32::from_rgb(255, 196, 84),
             (Ink::WakeArrow, false) => Color32::from_rgb(190, 120, 0),
+            (Ink::Own, _) => self.accent,
             (Ink::Muted, _) => self.muted,
         }
     }

@@ -14,7 +14,7 @@ use fata_wire::field::Level;
 use crate::app::{Action, Frame};
 use crate::paint::palette::Palette;
 use crate::state::{LogChange, State};
-use crate::view::display::Ink;
+use crate::view::display::ink_of_level;
 use crate::view::format;
 use crate::view::pick::Pick;
 
@@ -167,13 +167,7 @@ fn line(ui: &Ui, frame: &Frame<'_>, record: &LogRecord, width: f32) -> std::sync
 
 /// The colour of a level.
 fn colour(palette: &Palette, level: Level) -> egui::Color32 {
-    match level {
-        Level::App => palette.accent,
-        Level::Error => palette.alarm,
-        Level::Warn => palette.ink(Ink::Ready),
-        Level::Info => palette.ink(Ink::Running),
-        Level::Debug | Level::Trace => palette.muted,
-    }
+    palette.ink(ink_of_level(level))
 }
 
 /// The bar at the right edge; returns the row that is the first on the screen. `place` is the first row, how many fit, and

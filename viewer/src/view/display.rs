@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use fata_wire::field::Level;
+
 /// What a colour stands for; the palette gives it a value per theme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ink {
@@ -23,7 +25,9 @@ pub enum Ink {
     SpawnArrow,
     /// An arrow from what woke a task to the task.
     WakeArrow,
-    /// A log line or a tick, by how much it matters.
+    /// The program's own words.
+    Own,
+    /// A log line or a tick that does not matter much.
     Muted,
 }
 
@@ -34,6 +38,18 @@ pub struct Hue {
     pub angle: u8,
     /// A nudge of the lightness, 0 to 3, that keeps neighbours of one family apart.
     pub shade: u8,
+}
+
+/// The ink of a log record, by how much it matters.
+#[must_use]
+pub const fn ink_of_level(level: Level) -> Ink {
+    match level {
+        Level::App => Ink::Own,
+        Level::Error => Ink::Alarm,
+        Level::Warn => Ink::Ready,
+        Level::Info => Ink::Running,
+        Level::Debug | Level::Trace => Ink::Muted,
+    }
 }
 
 /// The ink of a name: its first word gives the family, the rest a place within it.

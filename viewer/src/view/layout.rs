@@ -16,6 +16,7 @@ use super::lanes::{Content, LANE_PADDING, Lane, Lanes, ROW_HEIGHT, STATE_HEIGHT}
 use super::names::Names;
 use super::pick::Pick;
 use super::projection::Projection;
+use super::said::Said;
 use super::search::Matches;
 
 /// Spans narrower than this, in points, carry no text.
@@ -59,6 +60,8 @@ pub(super) struct Layout<'a> {
     pub(super) scene: Scene<'a>,
     pub(super) view: View,
     pub(super) list: DisplayList,
+    /// What tasks say in the visible time.
+    said: Said,
     /// Used again for every row.
     pub(super) visible: Visible,
 }
@@ -66,8 +69,13 @@ pub(super) struct Layout<'a> {
 /// The display list of the lanes between `scroll` and `scroll + height`.
 #[must_use]
 pub fn layout(scene: &Scene<'_>, lanes: &Lanes, scroll: f32, height: f32) -> DisplayList {
-    let mut layout =
-        Layout { scene: *scene, view: scene.view(), list: DisplayList::default(), visible: Visible::default() };
+    let mut layout = Layout {
+        scene: *scene,
+        view: scene.view(),
+        list: DisplayList::default(),
+        said: Said::of(scene.trace, scene.view()),
+        visible: Visible::default(),
+    };
     for (top, lane) in lanes.between(scroll, scroll + height) {
         layout.lane(lane, top - scroll);
     }
@@ -97,6 +105,9 @@ impl Layout<'_> {
                 self.states(*states, y, lane.alarm.is_some());
                 self.span_rows(spans, y + STATE_HEIGHT);
                 self.instants(*instants, y + 5.0);
+                if let Some(task) = self.scene.trace.task(*task) {
+                    self.said.draw(task, y, self.scene.projection, &mut self.list);
+                }
                 self.never_resolved(*task, lane, y);
             }
             Content::Group(members) => self.group(members, y),

@@ -12,4 +12,5 @@ pub mod pick;
 pub mod projection;
 mod rows;
 pub mod ruler;
+mod said;
 pub mod search;
