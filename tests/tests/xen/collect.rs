@@ -2,95 +2,14 @@
 //! are not there.
 
 use std::fs;
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::sync::Once;
 
-use fata_tests::image;
-
-use super::dom0::{Dom0, Running, dom0};
+use super::command::{
+    PATIENCE, busy, bytes_in, collecting, ctl, fata, number_before, outside, read_and_lost, refused, stop_and_compare,
+    wait_until, with_fata,
+};
+use super::dom0::Dom0;
 use super::guest::Guest;
-
-/// Longer than any command here takes, with other tests beside it.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// dom0, with the command `fata`, in memory since the share is slow to run from; and the right to let guests work, which one
-/// test at a time has.
-pub(crate) fn with_fata() -> Option<(&'static Dom0, MutexGuard<'static, ()>)> {
-    static SHARED: Once = Once::new();
-    static ALONE: Mutex<()> = Mutex::new(());
-    let dom0 = dom0()?;
-    SHARED.call_once(|| {
-        let new = dom0.share().join("fata.new");
-        fs::copy(image::slim_fata(), &new).unwrap();
-        fs::rename(new, dom0.share().join("fata")).unwrap();
-        dom0.sh("cp fata /bin/fata");
-    });
-    Some((dom0, ALONE.lock().unwrap_or_else(PoisonError::into_inner)))
-}
-
-/// A guest that works until it is ended, and rests enough that dom0 and another one get on beside it.
-fn busy(dom0: &'static Dom0, name: &str, settings: &str) -> Guest {
-    Guest::create(dom0, "churn", name, "rounds=1000000 mib=4 rest_micros=20000", settings)
-}
-
-/// What a command says that must succeed.
-fn fata(dom0: &Dom0, args: &str) -> String {
-    dom0.sh(&format!("fata {args}"))
-}
-
-/// What a guest answers, which is slow where everything is emulated.
-fn ctl(dom0: &Dom0, request: &str) -> String {
-    let ended = dom0.start(&format!("fata ctl --timeout 40 {request}")).wait(PATIENCE);
-    if ended.code != 0 {
-        // Where the guest stands, and what Xen knows of its events and timers.
-        let id = format!("$(xl domid {})", request.split(' ').next().unwrap_or_default());
-        let state = format!("xl list; xenctx -a {id}; sleep 1; xenctx {id}; xl debug-keys qea; xl dmesg | tail -n 90");
-        panic!("{}{}", ended.text, dom0.start(&state).wait(PATIENCE).text);
-    }
-    ended.text
-}
-
-/// What a command says that must fail.
-fn refused(dom0: &Dom0, args: &str) -> String {
-    let ended = dom0.start(&format!("fata {args}")).wait(PATIENCE);
-    assert_eq!(ended.code, 1, "fata {args} says {}", ended.text);
-    assert!(ended.text.contains("fata: ") && !ended.text.contains("panicked"), "fata {args}: {}", ended.text);
-    ended.text
-}
-
-/// Starts to collect, and returns once events have come.
-fn collecting<'a>(dom0: &'a Dom0, name: &str, trace: &str) -> Running<'a> {
-    let _ = fs::remove_dir_all(dom0.share().join(trace));
-    let running = dom0.start(&format!("echo $$ >{trace}.pid; exec fata collect {name} -o {trace}"));
-    let first = dom0.share().join(trace);
-    wait_until("nothing is collected", || bytes_in(&first) > 200_000);
-    running
-}
-
-/// Length of the stream files so far.
-fn bytes_in(trace: &Path) -> u64 {
-    let files = fs::read_dir(trace).into_iter().flatten().filter_map(Result::ok);
-    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
-}
-
-fn wait_until(or: &str, mut done: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "{or}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// The number that stands before `what` in `text`.
-fn number_before(text: &str, what: &str) -> u64 {
-    let before = text.split_once(what).unwrap_or_else(|| panic!("no {what:?} in {text}")).0;
-    before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
-}
-
-fn stats(dom0: &Dom0, trace: &str) -> serde_json::Value {
-    serde_json::from_str(&fata(dom0, &format!("stats --json {trace}"))).unwrap()
-}
 
 #[test]
 fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
@@ -105,18 +24,9 @@ fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
     let busy = refused(dom0, "collect exact -o another");
     assert!(busy.contains("is being collected by process"), "{busy}");
     ctl(dom0, "exact mark the end is near");
-    assert!(ctl(dom0, "exact stop").starts_with("ok: stopped"));
-    let dump = ctl(dom0, "exact dump");
-    let (recorded, discarded) = (number_before(&dump, " events recorded"), number_before(&dump, " discarded"));
-    dom0.sh("sleep 0.3; kill $(cat exact-trace.pid)");
-    let said = collecting.wait(PATIENCE).text;
+    let said = stop_and_compare(dom0, "exact", "exact-trace", collecting);
     assert!(said.contains("stopped; the guest goes on"), "{said}");
-    let stats = stats(dom0, "exact-trace");
-    let read = stats["events_total"].as_u64().unwrap();
-    let lost: u64 = stats["discarded"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
-    println!("measured: a domain recorded {recorded} events and discarded {discarded}; {read} were read, {lost} lost");
-    assert_eq!(recorded + discarded, read + lost);
-    assert!(fata(dom0, "dump exact-trace").contains("the end is near"));
+    assert!(outside(dom0, &["dump", "exact-trace"]).contains("the end is near"));
 }
 
 #[test]
@@ -135,8 +45,7 @@ fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_not
     dom0.sh("xl destroy renamed");
     let said = collecting.wait(PATIENCE).text;
     assert!(said.contains("the guest is gone without a word"), "{said}");
-    let stats = stats(dom0, "victim-trace");
-    assert_eq!(stats["events_total"].as_u64().unwrap(), number_before(&said, " events, "), "{said}");
+    assert_eq!(read_and_lost(dom0, "victim-trace").0, number_before(&said, " events, "), "{said}");
     // dom0 lets go of the last pages, and with them of the domain.
     wait_until("a destroyed domain is still there", || !dom0.sh("xl list").contains("(null)"));
     drop(guest);
@@ -184,7 +93,7 @@ fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() 
     // Whoever comes late reads what the ring still holds.
     let late = fata(dom0, "collect crashes -o late-trace --snapshot");
     assert!(number_before(&late, " events, ") > 1000, "{late}");
-    assert!(stats(dom0, "late-trace")["events_total"].as_u64().unwrap() > 1000);
+    assert!(read_and_lost(dom0, "late-trace").0 > 1000);
     // One that had the time to say why has said so.
     let _last = Guest::create(dom0, "hello", "last-words", "crash=panic", "on_crash=\"preserve\"");
     wait_until("it does not die", || {
@@ -228,16 +137,7 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
     // A bell that is none is done without.
     dom0.sh(&format!("xenstore-write {place}/event-channel 999"));
     fata(dom0, "collect liar -o liar-trace --duration 0.5");
-    ctl(dom0, "honest stop");
-    let dump = ctl(dom0, "honest dump");
-    dom0.sh("sleep 0.3; kill $(cat honest-trace.pid)");
-    collecting.wait(PATIENCE);
-    let stats = stats(dom0, "honest-trace");
-    let lost: u64 = stats["discarded"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
-    assert_eq!(
-        number_before(&dump, " events recorded") + number_before(&dump, " discarded"),
-        stats["events_total"].as_u64().unwrap() + lost
-    );
+    stop_and_compare(dom0, "honest", "honest-trace", collecting);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
 mod collect;
+mod command;
 mod cpio;
 mod dom0;
 mod guest;

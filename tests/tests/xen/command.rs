@@ -1,0 +1,136 @@
+//! `fata` as a bare dom0 runs it, and what tests do with it again and again.
+//!
+//! ```ignore
+//! let Some((dom0, _alone)) = with_fata() else { return };
+//! let guest = busy(dom0, "a-name", "");
+//! assert!(ctl(dom0, "a-name ping").starts_with("ok: up "));
+//! ```
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use fata_tests::image;
+
+use super::dom0::{Dom0, Running, dom0};
+use super::guest::Guest;
+
+/// Longer than any command here takes, with other tests beside it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// dom0, with the command `fata`, in memory since the share is slow to run from; and the right to let guests work, which one
+/// test at a time has.
+pub(crate) fn with_fata() -> Option<(&'static Dom0, MutexGuard<'static, ()>)> {
+    static SHARED: Once = Once::new();
+    static ALONE: Mutex<()> = Mutex::new(());
+    let dom0 = dom0()?;
+    SHARED.call_once(|| {
+        let new = dom0.share().join("fata.new");
+        fs::copy(image::slim_fata(), &new).unwrap();
+        fs::rename(new, dom0.share().join("fata")).unwrap();
+        dom0.sh("cp fata /bin/fata");
+    });
+    Some((dom0, ALONE.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// A guest that works until it is ended, and rests enough that dom0 and another one get on beside it.
+pub(crate) fn busy(dom0: &'static Dom0, name: &str, settings: &str) -> Guest {
+    Guest::create(dom0, "churn", name, "rounds=1000000 mib=4 rest_micros=20000", settings)
+}
+
+/// What a command says that must succeed.
+pub(crate) fn fata(dom0: &Dom0, args: &str) -> String {
+    dom0.sh(&format!("fata {args}"))
+}
+
+/// What a guest answers, which is slow where everything is emulated.
+pub(crate) fn ctl(dom0: &Dom0, request: &str) -> String {
+    let ended = dom0.start(&format!("fata ctl --timeout 40 {request}")).wait(PATIENCE);
+    if ended.code != 0 {
+        // Where the guest stands, and what Xen knows of its events and timers.
+        let id = format!("$(xl domid {})", request.split(' ').next().unwrap_or_default());
+        let state = format!("xl list; xenctx -a {id}; sleep 1; xenctx {id}; xl debug-keys qea; xl dmesg | tail -n 90");
+        panic!("{}{}", ended.text, dom0.start(&state).wait(PATIENCE).text);
+    }
+    ended.text
+}
+
+/// What a command says that must fail.
+pub(crate) fn refused(dom0: &Dom0, args: &str) -> String {
+    let ended = dom0.start(&format!("fata {args}")).wait(PATIENCE);
+    assert_eq!(ended.code, 1, "fata {args} says {}", ended.text);
+    assert!(ended.text.contains("fata: ") && !ended.text.contains("panicked"), "fata {args}: {}", ended.text);
+    ended.text
+}
+
+/// Starts to collect, and returns once events have come.
+pub(crate) fn collecting<'a>(dom0: &'a Dom0, name: &str, trace: &str) -> Running<'a> {
+    let _ = fs::remove_dir_all(dom0.share().join(trace));
+    let running = dom0.start(&format!("echo $$ >{trace}.pid; exec fata collect {name} -o {trace}"));
+    let first = dom0.share().join(trace);
+    wait_until("nothing is collected", || bytes_in(&first) > 200_000);
+    running
+}
+
+/// Length of the stream files so far.
+pub(crate) fn bytes_in(trace: &Path) -> u64 {
+    let files = fs::read_dir(trace).into_iter().flatten().filter_map(Result::ok);
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
+pub(crate) fn wait_until(or: &str, mut done: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "{or}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The number that stands before `what` in `text`.
+pub(crate) fn number_before(text: &str, what: &str) -> u64 {
+    let before = text.split_once(what).unwrap_or_else(|| panic!("no {what:?} in {text}")).0;
+    before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+/// What the command says of a trace in the share, read from without: dom0 is slow, and need not be asked.
+pub(crate) fn stats(dom0: &Dom0, trace: &str) -> serde_json::Value {
+    serde_json::from_str(&outside(dom0, &["stats", "--json", trace])).unwrap()
+}
+
+/// What the command prints when it is run outside of the emulated machine, in the share.
+pub(crate) fn outside(dom0: &Dom0, args: &[&str]) -> String {
+    let output = Command::new(image::slim_fata()).args(args).current_dir(dom0.share()).output().unwrap();
+    assert!(output.status.success(), "fata {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Events that a trace holds, and those that it says were lost.
+pub(crate) fn read_and_lost(dom0: &Dom0, trace: &str) -> (u64, u64) {
+    let stats = stats(dom0, trace);
+    let lost = stats["discarded"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    (stats["events_total"].as_u64().unwrap(), lost)
+}
+
+/// Events that the guest itself has counted, those among them that its ring had no room for.
+pub(crate) fn counted(dom0: &Dom0, name: &str) -> u64 {
+    let dump = ctl(dom0, &format!("{name} dump"));
+    number_before(&dump, " events recorded") + number_before(&dump, " discarded")
+}
+
+/// Ends what has been collecting a guest that was told to stop, and compares the counts of both sides. A span that is open when
+/// the guest is told still ends in the ring, so that the guest is asked before and after.
+pub(crate) fn stop_and_compare(dom0: &Dom0, name: &str, trace: &str, collecting: Running<'_>) -> String {
+    assert!(ctl(dom0, &format!("{name} stop")).starts_with("ok: stopped"));
+    let before = counted(dom0, name);
+    dom0.sh(&format!("sleep 0.3; kill $(cat {trace}.pid)"));
+    let said = collecting.wait(PATIENCE).text;
+    let after = counted(dom0, name);
+    let (read, lost) = read_and_lost(dom0, trace);
+    println!(
+        "measured: {name} has counted {before} events when it was stopped, {after} at the end; {read} were read, {lost} lost"
+    );
+    assert!((before..=after).contains(&(read + lost)), "{said}");
+    said
+}
