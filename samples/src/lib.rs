@@ -8,6 +8,7 @@ mod churn;
 mod fetch;
 mod hello;
 mod http;
+mod iperf;
 mod lost_wakeup;
 mod ring_deadlock;
 
@@ -33,6 +34,7 @@ pub const SAMPLES: &[Sample] = &[
         main: |guest| Box::pin(hello::main(guest)),
     },
     Sample { name: "http", about: "an HTTP/1.1 server on port 80", main: |guest| Box::pin(http::main(guest)) },
+    Sample { name: "iperf", about: "what iperf3 -c measures against", main: |guest| Box::pin(iperf::main(guest)) },
     Sample {
         name: "fetch",
         about: "an HTTP client: asks another guest, over and over",
@@ -72,9 +74,9 @@ mod tests {
     use fata_kernel::Boot;
 
     #[test]
-    fn every_sample_but_the_server_runs_to_its_end() {
-        // The server has none.
-        for sample in SAMPLES.iter().filter(|sample| sample.name != "http") {
+    fn every_sample_but_the_servers_runs_to_its_end() {
+        // The servers have none.
+        for sample in SAMPLES.iter().filter(|sample| !["http", "iperf"].contains(&sample.name)) {
             fata_kernel::run(Boot { name: sample.name, args: "" }, sample.main);
         }
     }
