@@ -6,16 +6,17 @@
 use super::machine::kicked;
 use super::{clock, events};
 
-/// Lets events reach those who wait for them. For the scheduler, whenever it looks around.
+/// Lets events reach those who wait for them, and dom0 hear that packets are ready. For the scheduler, whenever it looks
+/// around: also while the guest has no time to sleep.
 pub(crate) fn look() {
+    super::trace::tend();
     events::look();
 }
 
 /// Pauses until a kick or until the clock reads `deadline` nanoseconds; whether there was a kick. May return early:
 /// the caller looks for work.
 pub(crate) fn wait(deadline: Option<u64>) -> bool {
-    super::trace::tend();
-    events::look();
+    look();
     if kicked::take() {
         return true;
     }

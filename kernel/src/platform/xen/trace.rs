@@ -24,8 +24,8 @@
 //!
 //! The grants, in order, are the memory from its header page on, as a host guest has it in a file: header page, control page,
 //! description area, rings (`fata_wire::shared`). All are read-only but the control page, which dom0 writes. Nothing is ever
-//! taken back: a domain's grants end with it, and what dom0 has mapped by then stays as it was, which makes a crashed guest's
-//! last packets readable.
+//! taken back, also not at a clean end: a domain's grants end with it, and what dom0 has mapped by then stays as it was, which makes
+//! the last packets of a guest readable, of one that crashed and of one whose ring is sealed.
 //!
 //! Over the event channel the guest says that [packets are ready](tend), once for many; dom0 says "please look", which
 //! makes a sleeping guest look at the control page.
