@@ -1,6 +1,7 @@
 //! Grants: leave for another domain to map a page of ours, or to copy from or to it.
 //!
-//! Invariant: an entry of the table is written once, its flags last, and holds until the domain ends: nothing is taken back.
+//! Invariant: an entry of the table is written once, its flags last, and holds until the domain ends: nothing is taken back,
+//! unless a boot parameter asks for it ([`end_all`]).
 //!
 //! When it is full: the table grows by a frame of 512 entries, until Xen refuses ([`GrantError::Full`]: `max_grant_frames` in
 //! the xl.cfg).
@@ -77,6 +78,16 @@ pub(super) fn grant(domain: u16, frame: u64, access: Access) -> Result<GrantRef,
     // Release: pairs with Xen's look at the flags: the frame is there before.
     page.word(at).store(u32::from(flags) | u32::from(domain) << 16, Ordering::Release);
     Ok(GrantRef(number))
+}
+
+/// Takes back all leave there is, as a hostile guest may: to try out what becomes of those who use the pages. What they have mapped
+/// stays mapped.
+pub(super) fn end_all() {
+    let table = TABLE.get();
+    for number in RESERVED..table.next {
+        let (page, at) = table.entry(number);
+        page.word(at).store(0, Ordering::Relaxed);
+    }
 }
 
 impl Table {

@@ -2,11 +2,15 @@
 //!
 //! The guest acknowledges by removing the word, seals its ring, and ends. Words that it does not know stay, and so `xl` says
 //! that the guest does not react.
+//!
+//! The boot parameter `end_grants=MILLIS`, for trying out, has the guest end all its grants after so long.
+
+use core::time::Duration;
 
 use fata_probe::{instant, name};
 
-use super::machine::trace;
-use super::{power, store, vchan};
+use super::machine::{boot, trace};
+use super::{grants, power, store, vchan};
 use crate::Guest;
 
 const PLACE: &str = "control/shutdown";
@@ -17,6 +21,14 @@ pub(in crate::platform) fn start(guest: &Guest) {
     guest.spawn(name!("xen.control"), serve());
     if let Some(server) = vchan::Server::new() {
         guest.spawn(name!("xen.vchan"), server.serve());
+    }
+    if let Some(millis) = boot::number(boot::args(), "end_grants") {
+        let guest = guest.clone();
+        guest.clone().spawn(name!("xen.end_grants"), async move {
+            guest.sleep(Duration::from_millis(millis)).await;
+            grants::end_all();
+            guest.log("all grants have been ended");
+        });
     }
 }
 
