@@ -20,7 +20,7 @@ fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
     let row = list.as_array().unwrap().iter().find(|row| row["name"] == "exact").unwrap();
     assert_eq!((row["platform"].as_str(), row["state"].as_str()), (Some("xen"), Some("running")), "{list}");
 
-    let collecting = collecting(dom0, "exact", "exact-trace");
+    let collecting = collecting(dom0, "exact", "exact-trace", 200_000);
     let busy = refused(dom0, "collect exact -o another");
     assert!(busy.contains("is being collected by process"), "{busy}");
     ctl(dom0, "exact mark the end is near");
@@ -33,7 +33,7 @@ fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
 fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_nothing_that_it_committed() {
     let Some((dom0, _alone)) = with_fata() else { return };
     let guest = busy(dom0, "victim", "");
-    let collecting = collecting(dom0, "victim", "victim-trace");
+    let collecting = collecting(dom0, "victim", "victim-trace", 200_000);
     dom0.sh("xl pause victim");
     assert!(fata(dom0, "list").lines().any(|line| line.contains("victim.") && line.contains("paused")));
     let stuck = refused(dom0, "ctl --timeout 0.5 victim ping");
@@ -82,7 +82,7 @@ fn crashes_the_domain_of_this_number() {
 fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() {
     let Some((dom0, _alone)) = with_fata() else { return };
     let _guest = busy(dom0, "crashes", "on_crash=\"preserve\"");
-    let collecting = collecting(dom0, "crashes", "crashes-trace");
+    let collecting = collecting(dom0, "crashes", "crashes-trace", 200_000);
     crash(dom0, "crashes");
     let said = collecting.wait(PATIENCE).text;
     assert!(said.contains("; the guest crashed"), "{said}");
@@ -109,7 +109,7 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
     let (_honest, _liar) = (busy(dom0, "honest", ""), busy(dom0, "liar", ""));
     ctl(dom0, "liar ping");
     ctl(dom0, "honest ping");
-    let collecting = collecting(dom0, "honest", "honest-trace");
+    let collecting = collecting(dom0, "honest", "honest-trace", 200_000);
     let place = dom0.sh("echo -n /local/domain/$(xl domid liar)/data/fata");
     let index: u32 = dom0.sh(&format!("xenstore-read {place}/ring-ref")).trim().parse().unwrap();
     let pages = dom0.sh(&format!("xenstore-read {place}/pages")).trim().to_owned();
@@ -186,4 +186,28 @@ fn what_is_not_there_and_what_is_slow_is_a_sentence() {
     let piped: serde_json::Value =
         serde_json::from_str(piped.lines().skip_while(|l| !l.starts_with('{')).collect::<String>().as_str()).unwrap();
     assert!(piped["events_total"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn what_a_domain_logs_is_read_in_dom0_and_its_level_is_changed_there() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    let _guest = Guest::create(dom0, "chatter", "talker", "rounds=1000000 pause_ms=50", "");
+    wait_until("there is no error in its log", || fata(dom0, "log --level error --json talker").contains("giving up"));
+    let said = fata(dom0, "log --level error --json talker");
+    let record: serde_json::Value = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .find(|record: &serde_json::Value| record["level"] == "error")
+        .unwrap();
+    assert_eq!(
+        (record["guest"].as_str(), record["task"].as_str()),
+        (Some("talker"), Some("chatter.writer")),
+        "{record}"
+    );
+    assert_eq!(record["target"], "store", "{record}");
+    assert!(record["fields"]["error"].as_str().unwrap().ends_with("was not stored: the device is full"), "{record}");
+    // Below the level that a guest begins with, until dom0 asks for it.
+    assert!(!fata(dom0, "log --no-history --level trace talker").contains("probing"));
+    assert!(ctl(dom0, "talker level store=trace").starts_with("ok"));
+    wait_until("the level was not changed", || fata(dom0, "log --no-history --level trace talker").contains("probing"));
 }

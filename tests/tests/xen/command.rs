@@ -65,12 +65,12 @@ pub(crate) fn refused(dom0: &Dom0, args: &str) -> String {
     ended.text
 }
 
-/// Starts to collect, and returns once events have come.
-pub(crate) fn collecting<'a>(dom0: &'a Dom0, name: &str, trace: &str) -> Running<'a> {
+/// Starts to collect, and returns once so many bytes of events have come.
+pub(crate) fn collecting<'a>(dom0: &'a Dom0, name: &str, trace: &str, bytes: u64) -> Running<'a> {
     let _ = fs::remove_dir_all(dom0.share().join(trace));
     let running = dom0.start(&format!("echo $$ >{trace}.pid; exec fata collect {name} -o {trace}"));
     let first = dom0.share().join(trace);
-    wait_until("nothing is collected", || bytes_in(&first) > 200_000);
+    wait_until("nothing is collected", || bytes_in(&first) > bytes);
     running
 }
 

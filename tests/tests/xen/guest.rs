@@ -91,3 +91,14 @@ impl Drop for Guest {
         });
     }
 }
+
+#[test]
+fn beside_every_sample_lies_its_xl_cfg() {
+    for sample in fata_samples::SAMPLES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../samples/{}.cfg", sample.name));
+        let config = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for line in [format!("name = \"{}\"", sample.name), format!("cmdline = \"sample={}\"", sample.name)] {
+            assert!(config.lines().any(|have| have == line), "{} lacks {line}", path.display());
+        }
+    }
+}

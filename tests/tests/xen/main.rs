@@ -9,7 +9,9 @@ mod command;
 mod cpio;
 mod dom0;
 mod guest;
+mod hard;
 mod image;
+mod network;
 mod packages;
 
 use std::fs;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use dom0::dom0;
 use guest::Guest;
+use network::VIF;
 
 #[test]
 fn xen_and_dom0_boot_and_dom0_has_what_the_tests_need() {
@@ -37,9 +40,6 @@ fn the_image_that_boots_in_qemu_boots_as_a_domain_and_ends_on_its_own() {
     assert!(console.contains("hello from a unikernel"), "{console}");
     guest.wait_until_gone();
 }
-
-/// The network device, with a hotplug script that dom0's small image can run.
-const VIF: &str = r#"vif=["bridge=xenbr0,script=vif-fata"]"#;
 
 #[test]
 fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {

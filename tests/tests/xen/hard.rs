@@ -1,0 +1,78 @@
+//! Domains that end at any moment or mean ill, while they are collected beside one that does not: it loses nothing.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::command::{
+    PATIENCE, busy, bytes_in, collecting, fata, number_before, read_and_lost, refused, stats, stop_and_compare,
+    wait_until, with_fata,
+};
+use super::dom0::Dom0;
+
+/// How many domains are destroyed, unless `FATA_XEN_KILLS` says otherwise.
+const KILLS: u64 = 3;
+/// From the first collected byte to the end, at most.
+const LONGEST_LIFE_MILLIS: u64 = 1500;
+
+/// The trace reads without a complaint, holds what the collector said that it has collected, and nothing is missing in it.
+fn is_whole(dom0: &Dom0, trace: &str, said: &str) {
+    let (read, lost) = read_and_lost(dom0, trace);
+    assert_eq!((read, lost), (number_before(said, " events, "), 0), "{said}");
+    let stats = stats(dom0, trace);
+    assert_eq!(stats["gaps"].as_array().unwrap().len(), 0, "{stats}");
+    assert!(read > 100, "{said}");
+}
+
+#[test]
+fn a_domain_that_is_destroyed_at_any_moment_leaves_a_whole_trace_and_costs_another_no_event() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    let kills = std::env::var("FATA_XEN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    let mut random = u64::from(seed) | 1;
+    println!("measured: the moments of death come from the seed {seed}");
+    let _bystander = busy(dom0, "bystander", "");
+    let beside = collecting(dom0, "bystander", "bystander-trace", 1000);
+    for kill in 0..kills {
+        let (name, trace) = (format!("prey-{kill}"), format!("prey-{kill}-trace"));
+        let _prey = busy(dom0, &name, "");
+        let collecting = collecting(dom0, &name, &trace, 1);
+        // xorshift64 (Marsaglia).
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        std::thread::sleep(Duration::from_millis(random % LONGEST_LIFE_MILLIS));
+        dom0.sh(&format!("xl destroy {name}"));
+        let ended = collecting.wait(PATIENCE);
+        assert_eq!(ended.code, 0, "{}", ended.text);
+        assert!(ended.text.contains("the guest is gone without a word"), "{}", ended.text);
+        is_whole(dom0, &trace, &ended.text);
+    }
+    stop_and_compare(dom0, "bystander", "bystander-trace", beside);
+}
+
+#[test]
+fn a_domain_that_ends_its_grants_is_read_by_who_has_mapped_them_and_refused_to_all_others() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    let _bystander = busy(dom0, "faithful", "");
+    let beside = collecting(dom0, "faithful", "faithful-trace", 1000);
+    // Long enough that it is being collected by then.
+    let hostile = super::guest::Guest::create(
+        dom0,
+        "churn",
+        "faithless",
+        "rounds=1000000 mib=4 rest_micros=20000 end_grants=8000",
+        "",
+    );
+    let collecting = collecting(dom0, "faithless", "faithless-trace", 1000);
+    assert!(!hostile.console().contains("ended"), "it was too slow to be collected in time");
+    hostile.wait_for("all grants have been ended");
+    let before = bytes_in(&dom0.share().join("faithless-trace"));
+    wait_until("it was not collected on", || bytes_in(&dom0.share().join("faithless-trace")) > before + 20_000);
+    let said = refused(dom0, "collect faithless -o another");
+    assert!(said.contains("cannot be mapped"), "{said}");
+    assert!(fata(dom0, "list").contains("faithful."));
+    dom0.sh("xl destroy faithless");
+    let ended = collecting.wait(PATIENCE);
+    assert_eq!(ended.code, 0, "{}", ended.text);
+    is_whole(dom0, "faithless-trace", &ended.text);
+    stop_and_compare(dom0, "faithful", "faithful-trace", beside);
+}
