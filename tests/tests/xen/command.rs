@@ -113,7 +113,13 @@ pub(crate) fn read_and_lost(dom0: &Dom0, trace: &str) -> (u64, u64) {
     (stats["events_total"].as_u64().unwrap(), lost)
 }
 
-/// Events that the guest itself has counted, those among them that its ring had no room for.
+/// Events of a trace's vCPU, without the records of its log, which has rings and counts of its own.
+fn of_the_vcpu(stats: &serde_json::Value) -> u64 {
+    let logs = stats["callsites"].as_array().unwrap().iter().filter(|callsite| callsite["kind"] == "log");
+    stats["events_total"].as_u64().unwrap() - logs.map(|callsite| callsite["count"].as_u64().unwrap()).sum::<u64>()
+}
+
+/// Events of its vCPU that the guest itself has counted, those among them that its ring had no room for.
 pub(crate) fn counted(dom0: &Dom0, name: &str) -> u64 {
     let dump = ctl(dom0, &format!("{name} dump"));
     number_before(&dump, " events recorded") + number_before(&dump, " discarded")
@@ -127,7 +133,7 @@ pub(crate) fn stop_and_compare(dom0: &Dom0, name: &str, trace: &str, collecting:
     dom0.sh(&format!("sleep 0.3; kill $(cat {trace}.pid)"));
     let said = collecting.wait(PATIENCE).text;
     let after = counted(dom0, name);
-    let (read, lost) = read_and_lost(dom0, trace);
+    let (read, lost) = (of_the_vcpu(&stats(dom0, trace)), read_and_lost(dom0, trace).1);
     println!(
         "measured: {name} has counted {before} events when it was stopped, {after} at the end; {read} were read, {lost} lost"
     );

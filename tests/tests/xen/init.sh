@@ -26,15 +26,24 @@ for port in /sys/class/virtio-ports/*; do
     [ "$(cat "$port/name")" = agent ] && agent=/dev/$(basename "$port")
 done
 # One line is the number of a script in the share. Its end is announced by the appearance of N.rc.
-exec 3<"$agent"
-echo "dom0 is ready"
-while read -r number <&3; do
-    (
-        cd /share || exit
-        sh "/share/run/$number.sh" >"/share/run/$number.out" 2>&1 </dev/null 3<&-
-        echo $? >"/share/run/$number.new"
-        mv "/share/run/$number.new" "/share/run/$number.rc"
-    ) &
-done
+#
+# Who reads these lines must have no child that ends meanwhile: busybox's `read` then begins anew, and has forgotten what it had
+# read of a line. So each script is a grandchild, which the first process inherits, and the first process is another one.
+serve() {
+    exec 3<"$agent"
+    echo "dom0 is ready"
+    while read -r number <&3; do
+        (
+            (
+                cd /share || exit
+                sh "/share/run/$number.sh" >"/share/run/$number.out" 2>&1 </dev/null 3<&-
+                echo $? >"/share/run/$number.new"
+                mv "/share/run/$number.new" "/share/run/$number.rc"
+            ) &
+        )
+    done
+}
+serve &
+wait $!
 # The tests are over, or gone.
 poweroff -f
