@@ -1,6 +1,6 @@
 //! What tracing itself costs on this machine, measured at boot and written into the ring for whoever reads durations.
 //!
-//! The measurement leaves [`BATCHES`]` * `[`BATCH`] events `boot.probe_cost` in the trace, of 8 bytes each. Of all batches the
+//! The measurement leaves `BATCHES * BATCH` events `boot.probe_cost` in the trace, of 8 bytes each. Of all batches the
 //! fastest counts: an interruption only makes one slower.
 
 #![cfg_attr(feature = "profiling", expect(unsafe_code, reason = "the macros' own link section"))]

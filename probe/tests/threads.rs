@@ -43,7 +43,10 @@ fn what_several_threads_are_not_allowed_to_say_is_counted_to_the_record_and_so_t
     let own = told.len() as u64;
     assert_eq!(sum(|account| account.discarded), 0);
     assert_eq!(offered + suppressed, 2 * THREADS * EACH + own, "{:?}", Count::Suppressed);
-    assert_eq!(told.iter().map(|record| record.field("count").unwrap().parse::<u64>().unwrap()).sum::<u64>(), suppressed);
+    assert_eq!(
+        told.iter().map(|record| record.field("count").unwrap().parse::<u64>().unwrap()).sum::<u64>(),
+        suppressed
+    );
     assert_eq!(records.len() as u64, offered, "a record has a number that is not there, or is there without one");
     assert!(suppressed > THREADS * EACH, "{suppressed}");
 }

@@ -8,7 +8,7 @@
 //! ```text
 //!   packet number, low half: 32 | events in the packet: 16 | place in words: 16
 //! ```
-//! The place is an offset counted so that every packet ends at [`END`], however long it is: whether an event fits is then a
+//! The place is an offset counted so that every packet ends at `END`, however long it is: whether an event fits is then a
 //! question to the state alone.
 //!
 //! Unlocked instructions are enough because a writer belongs to one vCPU: an interrupt either sees the state before the
