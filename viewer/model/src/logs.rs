@@ -6,8 +6,10 @@
 //! it. Invariant: records lie in time order; a settled one never changes its index. Never full: the tracks' budget counts
 //! records, and the oldest are given up in pieces of 512, as intervals are.
 
+use std::borrow::Cow;
+
 use fata_wire::field::{FieldType, Level, Value};
-use fata_wire::log::{FIRST_FIELDS, MESSAGE, SPANS};
+use fata_wire::log::{FILE, FIRST_FIELDS, LINE, MESSAGE, SPANS, TARGET};
 
 use crate::columns::FAN_OUT;
 use crate::columns::packed::Packed;
@@ -171,9 +173,14 @@ impl Logs {
     }
 }
 
+/// Whether a field is looked into when a text is looked for.
+fn is_sought(name: &str) -> bool {
+    is_said(name) || name == TARGET
+}
+
 /// Whether a field says something to a reader of the log, beside what has a column of its own.
 fn is_said(name: &str) -> bool {
-    name != SPANS && FIRST_FIELDS.iter().all(|first| first.name != name)
+    ![SPANS, TARGET, FILE, LINE].contains(&name) && FIRST_FIELDS.iter().all(|first| first.name != name)
 }
 
 impl Trace {
@@ -187,6 +194,25 @@ impl Trace {
     #[must_use]
     pub fn log_level(&self, record: &LogRecord) -> Level {
         self.description.callsite(record.callsite).map_or(Level::Info, |callsite| callsite.level)
+    }
+
+    /// The target of a record: its own, where its callsite is that of all records of the crate `log`, or else its callsite's.
+    #[must_use]
+    pub fn log_target(&self, record: &LogRecord) -> Cow<'_, str> {
+        let Some(callsite) = self.description.callsite(record.callsite) else { return Cow::Borrowed("") };
+        let brings_its_own = callsite.fields.iter().any(|field| &*field.name == TARGET);
+        if let Some((arg, payload)) = self.args.get(record.extra).filter(|_| brings_its_own) {
+            let fields = callsite.wire_fields();
+            let mut values = fields.values(arg, &payload);
+            let own = values.find_map(|(field, value)| match value {
+                Value::Str(said) if field.name == TARGET => Some(text::escaped(said)),
+                _ => None,
+            });
+            if let Some(own) = own {
+                return Cow::Owned(own);
+            }
+        }
+        Cow::Borrowed(&callsite.category)
     }
 
     /// What a record says: its message, then its fields; control characters and broken text escaped.
@@ -222,17 +248,18 @@ impl Trace {
             }
             let Some(callsite) = self.description.callsite(record.callsite) else { return false };
             return callsite.wire_fields().values(arg, payload).any(|(field, value)| {
-                matches!(value, Value::Str(said) if is_said(field.name) && holds(said, needle.as_bytes()))
+                matches!(value, Value::Str(said) if is_sought(field.name) && holds(said, needle.as_bytes()))
             });
         }
-        self.log_text(record).to_lowercase().contains(needle)
+        let is_in = |text: &str| text.to_lowercase().contains(needle);
+        is_in(&self.log_text(record)) || is_in(&self.log_target(record))
     }
 
     /// Whether `needle` can stand in nothing but the texts of a callsite's records: not among numbers, nor in what fields are
     /// called, nor in the callsite's name.
     pub(crate) fn says_text_alone(&self, callsite: u16, needle: &str) -> bool {
         let Some(callsite) = self.description.callsite(callsite) else { return false };
-        let mut said = callsite.fields.iter().filter(|field| is_said(&field.name));
+        let mut said = callsite.fields.iter().filter(|field| is_sought(&field.name));
         needle.bytes().all(|byte| byte.is_ascii_graphic() && !b"=\\{}".contains(&byte))
             && !holds(callsite.name.as_bytes(), needle.as_bytes())
             && said.all(|field| field.ty == FieldType::Str && !holds(field.name.as_bytes(), needle.as_bytes()))

@@ -15,6 +15,8 @@ use fata_wire::shared::Clock;
 
 const LEVELS: [Level; 6] = [Level::App, Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
 const TARGETS: [&str; 6] = ["app", "net", "net.tcp", "http", "heap", "Disk"];
+/// The target that records bring themselves.
+const OWN: &str = "Disk";
 
 /// What a record should be found as.
 #[derive(Clone, Debug)]
@@ -37,13 +39,18 @@ fn log(count: u64, seed: u64) -> (Trace, Vec<Plain>) {
         if id % 2 == 0 {
             fields.push(Field { name: "attempt", ty: FieldType::U64, unit: Unit::None });
         }
+        // As of the crate `log`: its records bring their target.
+        let brings_its_own = target == OWN;
+        if brings_its_own {
+            fields.push(Field { name: fata_wire::log::TARGET, ty: FieldType::Str, unit: Unit::None });
+        }
         let fields = Fields::new(&fields);
         let site = Callsite {
             id,
             kind: Kind::Log,
             level,
             line: 3,
-            category: target,
+            category: if brings_its_own { "fata.log" } else { target },
             name: "src/a.rs:3",
             file: "src/a.rs",
             fields,
@@ -77,6 +84,9 @@ fn log(count: u64, seed: u64) -> (Trace, Vec<Plain>) {
             payload.push(attempt);
             text += &format!("  attempt={attempt}");
         }
+        if TARGETS[at] == OWN {
+            payload.push(u64::from_le_bytes(*b"Disk\0\0\0\0"));
+        }
         let writer = &mut writers[usize::from(at < 3)];
         writer.event(now, EventId::begin(id), task, &payload, &mut |packet| packets.push(packet.to_vec()));
         list.push(Plain { time: now.cast_signed(), level: LEVELS[at], task, target: TARGETS[at], text });
@@ -101,6 +111,7 @@ fn records_of_streams_that_overlap_stand_in_the_order_of_time() {
         let record = trace.logs().get(index).unwrap();
         assert_eq!((record.time, record.task, trace.log_level(&record)), (plain.time, plain.task, plain.level));
         assert_eq!(trace.log_text(&record), plain.text);
+        assert_eq!(trace.log_target(&record), plain.target);
         assert_eq!(trace.logs().first_from(plain.time), index);
         assert_eq!(trace.logs().first_from(plain.time + 1), index + 1);
     }

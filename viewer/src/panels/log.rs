@@ -143,7 +143,7 @@ fn list(ui: &mut Ui, frame: &Frame<'_>, area: Rect, found: usize, actions: &mut 
 fn line(ui: &Ui, frame: &Frame<'_>, record: &LogRecord, width: f32) -> std::sync::Arc<egui::Galley> {
     let palette = frame.palette;
     let level = frame.trace.log_level(record);
-    let target = frame.trace.description().callsite(record.callsite).map_or("", |callsite| &*callsite.category);
+    let target = frame.trace.log_target(record);
     let task = if record.task == 0 { String::new() } else { frame.trace.task_by_number(record.guest(), record.task) };
     let mut job = LayoutJob {
         wrap: TextWrapping::truncate_at_width(width - 8.0),
@@ -156,7 +156,7 @@ fn line(ui: &Ui, frame: &Frame<'_>, record: &LogRecord, width: f32) -> std::sync
     };
     say(&format!("{:>14}  ", fata_model::text::moment(record.time)), palette.muted);
     say(&format!("{:<5}  ", level.text().to_uppercase()), colour(palette, level));
-    say(&format!("{target:<12}  "), palette.ink(crate::view::display::ink_of_name(target)));
+    say(&format!("{target:<12}  "), palette.ink(crate::view::display::ink_of_name(&target)));
     if !task.is_empty() {
         say(&format!("{task}  "), palette.muted);
     }
