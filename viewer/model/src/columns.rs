@@ -383,6 +383,13 @@ impl Row {
         (self.last_end != Nanos::MIN).then_some(self.last_end)
     }
 
+    /// Gives back the room for what does not come any more.
+    pub(crate) fn shrink(&mut self) {
+        self.segments.shrink_to_fit();
+        self.filling.shrink();
+        self.pyramid.shrink();
+    }
+
     /// What the columns and the pyramid take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -234,6 +234,11 @@ impl Flows {
         }
     }
 
+    /// Gives back the room for what does not come any more.
+    pub(crate) fn shrink(&mut self) {
+        self.points.shrink_to_fit();
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.points.capacity() * size_of::<Stored>() + self.live.memory_bytes()
     }

@@ -184,9 +184,16 @@ impl Ingest {
         self.trace
     }
 
-    /// Nothing comes any more, so the log is in its last order.
+    /// Nothing comes any more: the log is in its last order, and nothing grows.
     pub(crate) fn settle(&mut self) {
         self.trace.logs.settle(Nanos::MAX);
+        for track in &mut self.trace.tracks.list {
+            match &mut track.series {
+                Series::Row(row) => row.shrink(),
+                Series::Samples(samples) => samples.shrink(),
+            }
+        }
+        self.trace.flows.shrink();
     }
 
     /// Notes something that was wrong, for [`Trace::warnings`]; the first hundred are kept.

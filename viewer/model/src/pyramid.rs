@@ -117,6 +117,11 @@ impl<N: Summary> Pyramid<N> {
         }
     }
 
+    /// Gives back the room for what does not come any more.
+    pub(crate) fn shrink(&mut self) {
+        self.levels.iter_mut().for_each(Vec::shrink_to_fit);
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.levels.iter().map(|nodes| nodes.capacity() * size_of::<N>()).sum::<usize>()
             + self.levels.capacity() * size_of::<Vec<N>>()

@@ -228,6 +228,11 @@ impl Samples {
         });
     }
 
+    /// Gives back the room for what does not come any more.
+    pub(crate) fn shrink(&mut self) {
+        self.pyramid.shrink();
+    }
+
     /// What the columns and the pyramid take.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

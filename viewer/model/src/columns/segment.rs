@@ -104,6 +104,12 @@ impl Segment {
         Some(self.leaves.get(leaf)?.extras(&self.bytes))
     }
 
+    /// Gives back the room for what does not come any more.
+    pub(super) fn shrink(&mut self) {
+        self.leaves.shrink_to_fit();
+        self.bytes.shrink_to_fit();
+    }
+
     /// Gives up all but the leaves.
     pub(super) fn forget(&mut self) {
         self.bytes = Vec::new();
