@@ -2,7 +2,7 @@
 //!
 //! Times are of the processor, as Linux accounts for the thread, so that other work on the machine does not count.
 //! `cargo run --release -p fata-model --example measure -- [--open] [SPANS] [DIRECTORY]`; the directory is written if it is not
-//! there. With `--open` it is opened ten times and nothing else is measured.
+//! there. With `--open` it is opened ten times, or as often as the environment variable `OPENS` says, and nothing else is measured.
 
 use std::path::PathBuf;
 use std::time::Instant;
