@@ -7,7 +7,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use fata_wire::shared::State;
+use fata_collector::alignment::{Alignment, Axis, How};
+use fata_wire::shared::{Clock, State};
 use machine::Machine;
 
 const MACHINES: [&str; 3] = ["microvm", "microvm,acpi=off", "q35"];
@@ -220,6 +221,29 @@ fn an_idle_machine_does_what_it_is_asked_within_a_tick_or_two() {
     assert!(machine.ask("dump").contains(" -virtio"));
     assert!(machine.ask("level loud").starts_with("error: "));
     assert!(machine.ring().events.iter().any(|name| name == "fata.mark"));
+}
+
+#[test]
+fn two_askings_of_a_machines_clock_agree_within_what_each_leaves_open() {
+    let more = ["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net"];
+    let Some(machine) = Machine::boot("microvm", "sample=http", &more) else { return };
+    machine.wait_for("listening on port 80", PATIENCE);
+    // An axis of its own each: what they have in common is the counter alone.
+    let asked = [(), ()].map(|()| {
+        let axis = Axis::measure();
+        let alignment = Alignment::of(&machine.guest(), &axis);
+        assert!(matches!(alignment.how, How::Asked(times) if times > 3), "{alignment}");
+        println!("measured: {alignment}");
+        let clock = alignment.clock(&Clock::default());
+        // What the counter reads when the guest's clock reads 0, by way of the time of day.
+        let since = i128::from(clock.anchor_ticks) * 1_000_000_000 / i128::from(clock.hz);
+        (i128::from(clock.anchor_unix_nanos) - since, i128::from(alignment.error_nanos))
+    });
+    let [(first, first_error), (second, second_error)] = asked;
+    // The two axes take the time of day from the system's clock, each once, and the frequency from 50 ms.
+    let allowed = first_error + second_error + 1_000_000;
+    assert!((first - second).abs() <= allowed, "{} ns apart, {allowed} ns allowed", first - second);
+    assert!(first_error < 30_000_000, "{first_error} ns: an idle guest answers within a tick");
 }
 
 #[test]

@@ -170,7 +170,8 @@ impl Alignment {
     }
 
     /// The guest's clock, with the frequency and the anchor that put it on the axis.
-    fn clock(&self, own: &Clock) -> Clock {
+    #[must_use]
+    pub fn clock(&self, own: &Clock) -> Clock {
         let (anchor_ticks, anchor_unix_nanos) = self.anchor.unwrap_or((own.anchor_ticks, own.anchor_unix_nanos));
         Clock { hz: self.hz.unwrap_or(own.hz), anchor_ticks, anchor_unix_nanos, ..*own }
     }

@@ -139,7 +139,12 @@ impl Machine {
 
     /// What the guest answers to a request.
     pub(crate) fn ask(&self, line: &str) -> String {
-        request::ask(&Guest::at(&self.memory).unwrap(), line, request::PATIENCE).unwrap()
+        request::ask(&self.guest(), line, request::PATIENCE).unwrap()
+    }
+
+    /// The guest, as a collector finds it.
+    pub(crate) fn guest(&self) -> Guest {
+        Guest::at(&self.memory).unwrap()
     }
 
     /// The ring as it is now, while the guest runs.
