@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Once;
 
 use super::command::{
-    PATIENCE, busy, bytes_in, collecting, ctl, fata, number_before, outside, read_and_lost, refused, stop_and_compare,
-    wait_until, with_fata,
+    PATIENCE, busy, bytes_in, collecting, ctl, fata, number_before, outside, read_and_lost, refused, stats,
+    stop_and_compare, wait_until, with_fata,
 };
 use super::dom0::Dom0;
 use super::guest::Guest;
@@ -210,4 +210,33 @@ fn what_a_domain_logs_is_read_in_dom0_and_its_level_is_changed_there() {
     assert!(!fata(dom0, "log --no-history --level trace talker").contains("probing"));
     assert!(ctl(dom0, "talker level store=trace").starts_with("ok"));
     wait_until("the level was not changed", || fata(dom0, "log --no-history --level trace talker").contains("probing"));
+}
+
+#[test]
+fn a_domain_that_reboots_is_collected_on_as_another_guest_of_the_trace() {
+    let Some((dom0, _alone)) = with_fata() else { return };
+    let guest = busy(dom0, "phoenix", "");
+    let collecting = collecting(dom0, "phoenix", "phoenix-trace", 1000);
+    let first = guest.domid();
+    dom0.sh("xl reboot phoenix");
+    wait_until("the next life was not noticed", || collecting.text().contains("the recording goes on"));
+    let second = guest.domid();
+    assert_ne!(first, second);
+    let trace = dom0.share().join("phoenix-trace");
+    let before = bytes_in(&trace);
+    wait_until("the next life is not collected", || bytes_in(&trace) > before + 20_000);
+    dom0.sh("kill $(cat phoenix-trace.pid)");
+    let said = collecting.wait(PATIENCE);
+    assert!(said.code == 0 && said.text.contains(&format!("phoenix.{second}")), "{}", said.text);
+    let stats = stats(dom0, "phoenix-trace");
+    let lives: Vec<u64> =
+        stats["guests"].as_array().unwrap().iter().map(|life| life["events"].as_u64().unwrap()).collect();
+    let told: Vec<u64> = said
+        .text
+        .lines()
+        .filter(|line| line.contains("phoenix-trace;"))
+        .map(|line| number_before(line, " events, "))
+        .collect();
+    assert_eq!((lives.len(), &lives), (2, &told), "{}", said.text);
+    assert_eq!(read_and_lost(dom0, "phoenix-trace"), (told.iter().sum(), 0), "{}", said.text);
 }
