@@ -431,9 +431,13 @@ impl Builder<'_> {
             let note = samples.map_or_else(String::new, |(last, greatest)| {
                 format!("{}, ≤ {}", format::quantity(last, unit), format::quantity(greatest, unit))
             });
+            let title = match self.trace.has_several_guests() {
+                true => self.trace.track_label(track.kind).into(),
+                false => self.names.callsite(callsite).text,
+            };
             self.list.push(Lane {
                 key: LaneKey::Counter(id),
-                title: self.names.callsite(callsite).text,
+                title,
                 note: note.into(),
                 indent: 1,
                 open: None,
