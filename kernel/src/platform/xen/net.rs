@@ -54,7 +54,7 @@ const EXTRA_INFO: u16 = 8;
 const INIT_WAIT: u32 = 2;
 const CONNECTED: u32 = 4;
 /// How long dom0 may take to offer the device, and to connect it.
-const PATIENCE_NANOS: u64 = 10_000_000_000;
+const PATIENCE_NANOS: u64 = 60_000_000_000;
 const LOOK_NANOS: u64 = 5_000_000;
 
 static WAKER: WakeCell = WakeCell::new();

@@ -40,7 +40,7 @@ const ERROR: u32 = 16;
 const HEADER_BYTES: usize = 16;
 /// No message is longer (XENSTORE_PAYLOAD_MAX).
 const MAX_PAYLOAD_BYTES: usize = 4096;
-const PATIENCE_NANOS: u64 = 5_000_000_000;
+const PATIENCE_NANOS: u64 = 60_000_000_000;
 
 static STORE: Local<Option<Store>> = Local::new(None);
 /// The task that serves watches.
