@@ -18,7 +18,7 @@ use super::dom0::{Dom0, Running, dom0};
 use super::guest::Guest;
 
 /// Longer than any command here takes, with other tests beside it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// dom0, with the command `fata`, in memory since the share is slow to run from; and the right to let guests work, which one
 /// test at a time has.

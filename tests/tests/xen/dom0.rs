@@ -29,7 +29,7 @@ const QEMU: &str = "qemu-system-x86_64";
 /// Until dom0 is ready. It takes 8 s on a machine that does nothing else.
 const BOOT: Duration = Duration::from_secs(150);
 /// A script that takes longer has gone wrong.
-const SCRIPT: Duration = Duration::from_secs(90);
+const SCRIPT: Duration = Duration::from_secs(120);
 
 /// The machine. It lives as long as the test program.
 pub(crate) struct Dom0 {

@@ -16,7 +16,7 @@ use fata_tests::image;
 use super::dom0::Dom0;
 
 /// Longer than any guest here takes to say what it is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A domain.
 pub(crate) struct Guest {
@@ -85,6 +85,11 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        // `tests/run` looks for this in what a failed test has said.
+        for line in self.dom0.serial().lines().filter(|line| std::thread::panicking() && line.contains("Triple fault"))
+        {
+            println!("{line}");
+        }
         // It may have ended, and a test that fails must fail with its own words.
         let _ = std::panic::catch_unwind(|| {
             self.dom0.start(&format!("xl destroy {}", self.name)).wait(Duration::from_secs(30))
