@@ -71,6 +71,17 @@ impl Guest {
         self.command.output().unwrap()
     }
 
+    /// From now on the guest is started by the program `starter`.
+    fn start_by(&mut self, starter: &str, args: &[&str]) {
+        let mut command = Command::new(starter);
+        command.args(args).arg(self.command.get_program()).args(self.command.get_args());
+        for (key, value) in self.command.get_envs() {
+            command.env(key, value.unwrap_or_default());
+        }
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.command = command;
+    }
+
     /// Starts the guest `waits`, and returns when it does.
     fn start_waiting(&mut self) -> Child {
         let child = self.command.spawn().unwrap();
@@ -160,6 +171,8 @@ fn a_guest_that_is_asked_to_end_seals_its_ring_and_says_who_asked() {
         (1, "HUP", "SIGHUP: its terminal has gone"),
     ] {
         let mut guest = Guest::new("waits", &format!("signal={name}"));
+        // Who runs the tests in the background of a script ignores SIGINT, and so would the guest.
+        guest.start_by("env", &["--default-signal=TERM,INT,HUP"]);
         let mut child = guest.start_waiting();
         assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().signal(), Some(number), "it ends as it would without us");
@@ -172,14 +185,7 @@ fn a_guest_that_is_asked_to_end_seals_its_ring_and_says_who_asked() {
 #[test]
 fn a_guest_whose_starter_ignores_a_signal_lives_on() {
     let mut guest = Guest::new("waits", "ignored=1");
-    let mut shell = Command::new("sh");
-    let program = guest.command.get_program().to_owned();
-    shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]).arg(program).args(guest.command.get_args());
-    for (key, value) in guest.command.get_envs() {
-        shell.env(key, value.unwrap_or_default());
-    }
-    shell.stdout(Stdio::null()).stderr(Stdio::null());
-    guest.command = shell;
+    guest.start_by("sh", &["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
     let mut child = guest.start_waiting();
     assert!(Command::new("kill").args(["-s", "HUP", &child.id().to_string()]).status().unwrap().success());
     thread::sleep(Duration::from_millis(100));
