@@ -24,6 +24,7 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
 use fata_probe::{FlowId, Packet, counter, flow_begin, flow_end, flow_step, instant};
+use fata_wire::shared::WIRE_CATEGORY;
 use smoltcp::wire::TcpSeqNumber;
 
 use super::header::{Connection, Direction, Header, Segment};
@@ -200,7 +201,7 @@ impl Flows {
         }
         let packet = self.next();
         flow_begin!("net.rx", id = packet, bytes = frame.len());
-        flow_end!("wire.rx", id = FlowId(identity(frame)));
+        flow_end!(category: WIRE_CATEGORY, "wire.rx", id = FlowId(identity(frame)));
         if let Some(segment) = Segment::of_plain_ipv4(frame, Direction::In) {
             self.segment_received(packet, &segment, || deliver(frame))
         } else {
@@ -275,7 +276,7 @@ impl Flows {
         } else {
             self.other_sent(frame);
         }
-        flow_begin!("wire.tx", id = FlowId(identity(frame)));
+        flow_begin!(category: WIRE_CATEGORY, "wire.tx", id = FlowId(identity(frame)));
     }
 
     /// Whoever has a number first begins a flow, so that no arrow comes from the last packet of that number.

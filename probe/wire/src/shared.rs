@@ -114,8 +114,9 @@ pub mod control {
 }
 
 /// The category of the flows between guests. The id of such a flow is made of the packet itself and is the same in every guest:
-/// it begins where the packet is sent, and ends in the guest that received it. Off unless a host asks for it.
-pub const WIRE_CATEGORY: &str = "wire";
+/// it begins where the packet is sent, and ends in the guest that received it. Off unless a host asks for it; no event of a
+/// program gets into it by its name, whose first word has no dot.
+pub const WIRE_CATEGORY: &str = "fata.wire";
 
 /// What happens to a new event when the ring has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

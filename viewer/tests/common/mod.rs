@@ -231,8 +231,8 @@ pub(crate) fn two_guests() -> Trace {
         text += &format!(
             "/* fata guest {guest} */\n/* fata clock 1000000000 {ticks} 1000000000 0 0 */\n\
              /* fata env \"guest\" \"{name}\" */\n/* fata env \"clock.error_ns\" \"{error}\" */\n\
-             /* fata callsite 9 flow_begin info 1 \"wire\" \"wire.tx\" \"net.rs\" \"id\":flow:none */\n\
-             /* fata callsite 10 flow_end info 1 \"wire\" \"wire.rx\" \"net.rs\" \"id\":flow:none */\n\
+             /* fata callsite 9 flow_begin info 1 \"fata.wire\" \"wire.tx\" \"net.rs\" \"id\":flow:none */\n\
+             /* fata callsite 10 flow_end info 1 \"fata.wire\" \"wire.rx\" \"net.rs\" \"id\":flow:none */\n\
              /* fata callsite 11 instant info 1 \"boot\" \"boot.begin\" \"boot.rs\" */\n"
         );
     }
