@@ -188,7 +188,10 @@ macro_rules! name {
 #[macro_export]
 macro_rules! __unused {
     (level: $level:ident, $($rest:tt)+) => { $crate::__unused!($($rest)+) };
-    (category: $category:expr, $($rest:tt)+) => { $crate::__unused!($($rest)+) };
+    (category: $category:expr, $($rest:tt)+) => {
+        let _ = || -> &str { $category };
+        $crate::__unused!($($rest)+)
+    };
     ($name:expr $(, $field:ident = $value:expr)* $(,)?) => {
         let _ = || {
             let _ = $crate::__fields!($($value,)*);
