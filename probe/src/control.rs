@@ -94,14 +94,19 @@ impl Asked {
     /// Turns on what is asked for and what no request has turned off.
     fn apply(&self) {
         let requested = answer::requested(self.level);
-        let categories = (self.categories | requested.enabled) & !requested.disabled;
         let on = !self.frozen && !requested.stopped;
         crate::log::rules::freeze(!on);
         apply(|callsite| {
-            let bit = bit_of(callsite.category);
-            let is_asked = callsite.category != WIRE_CATEGORY || self.wire || requested.enabled & bit != 0;
-            on && is_asked && callsite.level as u32 <= requested.level && bit & categories != 0
+            on && callsite.level as u32 <= requested.level
+                && self.is_on(&requested, callsite.category, bit_of(callsite.category))
         });
+    }
+
+    /// Whether events of `category`, which has this bit, are asked for.
+    fn is_on(&self, requested: &answer::Requested, category: &str, bit: u64) -> bool {
+        let categories = (self.categories | requested.enabled) & !requested.disabled;
+        let is_asked = category != WIRE_CATEGORY || self.wire || requested.enabled & bit != 0;
+        is_asked && categories & bit != 0
     }
 }
 

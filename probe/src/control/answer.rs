@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::field::Level;
 use fata_wire::request::Request;
-use fata_wire::shared::{Mode, WIRE_CATEGORY};
+use fata_wire::shared::Mode;
 
 use super::mailbox::Reply;
 use super::{MAX_CATEGORIES, categories};
@@ -157,10 +157,9 @@ fn mark(text: &str, reply: &mut Reply) {
 /// What is on, and how much was recorded; a line per stream.
 fn dump(region: &Region, reply: &mut Reply) {
     let asked = super::asked(region);
-    let Requested { stopped, enabled, disabled, level } = requested(asked.level);
-    let on = (asked.categories | enabled) & !disabled;
-    let state = if stopped || asked.frozen { "stopped" } else { "recording" };
-    let level = Level::ALL.iter().rfind(|known| **known as u32 <= level).map_or("none", |level| level.text());
+    let requested = requested(asked.level);
+    let state = if requested.stopped || asked.frozen { "stopped" } else { "recording" };
+    let level = Level::ALL.iter().rfind(|known| **known as u32 <= requested.level).map_or("none", |level| level.text());
     say(reply, format_args!("ok: {state}, {}, up to {level}", mode_text(region.mode())));
     for stream in 0..region.geometry().stream_count {
         let (recorded, discarded) = region.recorded(stream);
@@ -168,8 +167,7 @@ fn dump(region: &Region, reply: &mut Reply) {
     }
     say(reply, format_args!("\ncategories:"));
     for (bit, category) in categories().enumerate() {
-        let is_off = on & 1 << bit == 0 || (category == WIRE_CATEGORY && !asked.wire && enabled & 1 << bit == 0);
-        let mark = if is_off { " -" } else { " " };
+        let mark = if asked.is_on(&requested, category, 1 << bit) { " " } else { " -" };
         say(reply, format_args!("{mark}{category}"));
     }
 }
