@@ -208,11 +208,14 @@ impl Executor {
 
     /// What a task is called that lives and is not the one being polled.
     pub(crate) fn name_of(&self, number: u16) -> Option<Name> {
+        if number == self.current.get() {
+            return None;
+        }
         let chunks = self.chunks.borrow();
+        // A number is given again: slots whose tasks have ended may still have it.
         let mut slots = chunks.iter().copied().flatten().filter(|slot| slot.number() == number);
-        let slot = slots.next().filter(|_| number != self.current.get())?;
         // SAFETY: we are the executor, and it is another task's poll that is going on, if any.
-        unsafe { slot.name_and_parent() }.map(|(name, _)| name)
+        slots.find_map(|slot| unsafe { slot.name_and_parent() }).map(|(name, _)| name)
     }
 
     /// Says again what the living tasks and objects are called: all of them when a collector has joined, and some every
