@@ -164,8 +164,8 @@ impl<'a> Header<'a> {
     }
 }
 
-const IPV4: u16 = 0x0800;
-const TCP: u8 = 6;
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const TCP: u8 = 6;
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -195,11 +195,11 @@ fn ipv4_at<const N: usize>(bytes: &[u8; N], at: usize) -> IpAddress {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// An IPv4 TCP segment from 10.0.2.2:50000 to 10.0.2.15:80 with payload "hi".
-    fn segment() -> [u8; 56] {
+    pub(in super::super) fn segment() -> [u8; 56] {
         let mut frame = [0; 56];
         frame[12..14].copy_from_slice(&[8, 0]);
         frame[14..34].copy_from_slice(&[0x45, 0, 0, 42, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 2, 2, 10, 0, 2, 15]);

@@ -10,11 +10,14 @@
 //! Computed only while a host records several guests ([`WIRE_CATEGORY`](fata_wire::shared::WIRE_CATEGORY)): it takes about 40
 //! instructions.
 
+use super::header::{IPV4, TCP};
+
 /// The identity of a frame. Never 0.
 #[inline(never)]
 pub(super) fn identity(frame: &[u8]) -> u64 {
-    let mut mix = Mix(frame.get(12..14).map_or(0, |ethertype| u64::from(ethertype[0]) << 8 | u64::from(ethertype[1])));
-    match (mix.0, frame.get(14..).unwrap_or(&[])) {
+    let ethertype = frame.get(12..14).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
+    let mut mix = Mix(ethertype.into());
+    match (ethertype, frame.get(14..).unwrap_or(&[])) {
         (IPV4, packet) => ipv4(&mut mix, packet),
         (IPV6, packet) => ipv6(&mut mix, packet),
         // Of anything else (ARP, above all) what the smallest frame holds.
@@ -23,9 +26,7 @@ pub(super) fn identity(frame: &[u8]) -> u64 {
     mix.0.max(1)
 }
 
-const IPV4: u64 = 0x0800;
-const IPV6: u64 = 0x86dd;
-const TCP: u8 = 6;
+const IPV6: u16 = 0x86dd;
 const UDP: u8 = 17;
 
 fn ipv4(mix: &mut Mix, packet: &[u8]) {
@@ -86,18 +87,9 @@ impl Mix {
 
 #[cfg(test)]
 mod tests {
+    use super::super::header::tests::segment;
     use super::*;
     use std::collections::HashSet;
-
-    /// An IPv4 TCP segment from 10.0.2.2:50000 to 10.0.2.15:80 with payload "hi".
-    fn segment() -> [u8; 56] {
-        let mut frame = [0; 56];
-        frame[12..14].copy_from_slice(&[8, 0]);
-        frame[14..34].copy_from_slice(&[0x45, 0, 0, 42, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 2, 2, 10, 0, 2, 15]);
-        frame[34..54].copy_from_slice(&[0xc3, 0x50, 0, 80, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x18, 0, 44, 0, 0, 0, 0]);
-        frame[54..].copy_from_slice(b"hi");
-        frame
-    }
 
     #[test]
     fn what_devices_and_routers_change_on_the_way_does_not_change_the_identity() {
