@@ -112,8 +112,5 @@ fn uuid() -> [u8; 16] {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         uuid = (nanos << 32 | u128::from(process::id())).to_le_bytes();
     }
-    // Version 4, variant 1, as RFC 9562 asks of random ones.
-    uuid[6] = uuid[6] & 0x0f | 0x40;
-    uuid[8] = uuid[8] & 0x3f | 0x80;
-    uuid
+    fata_wire::uuid_of_random(uuid)
 }

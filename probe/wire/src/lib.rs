@@ -81,3 +81,11 @@ pub fn put_u32(bytes: &mut [u8], offset: usize, value: u32) {
         *chunk = value.to_le_bytes();
     }
 }
+
+/// A trace's number, of 16 random bytes: version 4, variant 1, as RFC 9562 asks of random ones.
+#[must_use]
+pub const fn uuid_of_random(mut random: [u8; 16]) -> [u8; 16] {
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    random
+}

@@ -114,8 +114,5 @@ fn uuid() -> [u8; 16] {
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&next());
     uuid[8..].copy_from_slice(&next());
-    // Version 4, variant 1, as RFC 9562 asks of random ones.
-    uuid[6] = uuid[6] & 0x0f | 0x40;
-    uuid[8] = uuid[8] & 0x3f | 0x80;
-    uuid
+    fata_wire::uuid_of_random(uuid)
 }
