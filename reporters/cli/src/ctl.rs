@@ -17,6 +17,7 @@ use fata_collector::request::{self, PATIENCE};
 use fata_collector::source;
 use fata_wire::request::REQUESTS;
 
+use crate::output::say;
 use crate::{completions, human, output};
 
 /// Arguments of `fata ctl`.
@@ -37,6 +38,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let guest = source::find(&args.guest)?;
     let answer = request::ask(&guest, &args.request.join(" "), args.timeout.unwrap_or(PATIENCE))?;
+    if let Some(remark) = &answer.remark {
+        say!("{remark}.");
+    }
+    let answer = answer.text;
     if let Some(refused) = answer.strip_prefix("error:") {
         bail!("{}: {}", guest.label(), refused.trim_start());
     }

@@ -196,9 +196,12 @@ fn ask(inputs: &[Input], rules: &str) -> anyhow::Result<()> {
     }
     for guest in guests {
         let answer = request::ask(guest, &format!("level {rules}"), PATIENCE)?;
-        match answer.strip_prefix("error:") {
+        if let Some(remark) = &answer.remark {
+            say!("{remark}.");
+        }
+        match answer.text.strip_prefix("error:") {
             Some(refused) => bail!("{}: {}", guest.label(), refused.trim_start()),
-            None => say!("{}: {answer}", guest.label()),
+            None => say!("{}: {}", guest.label(), answer.text),
         }
     }
     Ok(())

@@ -1,16 +1,19 @@
-//! Asking a guest for something: a line of text into its control page, and the reply out of its reply page.
+//! Asking a guest for something: a line of text into its control page, and the reply out of its reply page; or, of a domain of
+//! Xen, both over its control channel (`channel`).
 //!
-//! Invariant: one program asks at a time, whose process id stands in [`OWNER`]; one that has died is replaced. The reply is
-//! the guest's word and nothing more: its length is checked, what is no UTF-8 and what would move a terminal's cursor is
-//! replaced, and a guest that never answers costs the time that the caller gives.
+//! Invariant: one program asks at a time, whose process id stands in [`OWNER`], or which has bound to the channel; one that has
+//! died is replaced. The reply is the guest's word and nothing more: its length is checked, what is no UTF-8 and what would
+//! move a terminal's cursor is replaced, and a guest that never answers costs the time that the caller gives.
 //!
 //! ```no_run
 //! use fata_collector::{request, source};
 //! # fn f() -> Result<(), Box<dyn std::error::Error>> {
 //! let guest = source::find("http")?;
-//! println!("{}", request::ask(&guest, "ping", request::PATIENCE)?);
+//! println!("{}", request::ask(&guest, "ping", request::PATIENCE)?.text);
 //! # Ok(()) }
 //! ```
+
+mod channel;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +21,8 @@ use fata_wire::request::{MAX_TEXT_BYTES, OWNER, REQUEST, Slip, TEXT};
 use fata_wire::shared::{MESSAGE_BYTES, State, Status, at, text_at};
 
 use crate::shared::SharedMemory;
-use crate::source::{Guest, SourceError};
+use crate::source::{Guest, Source, SourceError};
+use crate::xen::vchan::ChannelError;
 
 /// How long a guest may take where nobody says otherwise: it looks at least 20 times a second.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -72,6 +76,14 @@ pub enum RequestError {
         /// Its length.
         len_bytes: usize,
     },
+    /// The domain's control channel does not do as it should.
+    #[error("{guest}: {source}; `fata collect {guest} -o DIR` needs no channel")]
+    Channel {
+        /// The guest.
+        guest: String,
+        /// What is wrong with it.
+        source: ChannelError,
+    },
     /// The guest's memory holds what no guest writes.
     #[error("{guest} has answered with what is no text: its memory is damaged")]
     Damaged {
@@ -80,15 +92,42 @@ pub enum RequestError {
     },
 }
 
-/// Sends `line` to `guest` and returns what it replies within `patience`: lines that begin with `ok` or with `error:`.
+/// What a guest has replied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Lines that begin with `ok` or with `error:`.
+    pub text: String,
+    /// What was not as it should be on the way there, as a sentence.
+    pub remark: Option<String>,
+}
+
+/// Sends `line` to `guest` and returns what it replies within `patience`. A domain of Xen is asked over its control channel, and
+/// through its control page where it offers none or somebody else has it.
 ///
 /// # Errors
 /// See [`RequestError`].
-pub fn ask(guest: &Guest, line: &str, patience: Duration) -> Result<String, RequestError> {
+pub fn ask(guest: &Guest, line: &str, patience: Duration) -> Result<Answer, RequestError> {
     let started = Instant::now();
     if line.len() > MAX_TEXT_BYTES {
         return Err(RequestError::TooLong { len_bytes: line.len() });
     }
+    let mut remark = None;
+    if guest.source == Source::Xen {
+        match channel::ask(guest, line, started, patience) {
+            Ok(text) => return Ok(Answer { text, remark }),
+            Err(RequestError::Channel { source: ChannelError::None, .. }) => {}
+            Err(RequestError::Channel { source: source @ ChannelError::Taken, .. }) => {
+                remark = Some(format!("{}: {source}; it was asked through its control page", guest.label()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let text = ask_in_page(guest, line, started, patience)?;
+    Ok(Answer { text, remark })
+}
+
+/// Asks through the control page.
+fn ask_in_page(guest: &Guest, line: &str, started: Instant, patience: Duration) -> Result<String, RequestError> {
     let (memory, reply_at) = open(guest, started + patience)?;
     let _turn = Turn::take(guest, &memory, started + patience)?;
     let mut pause = PAUSE.0;

@@ -16,7 +16,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::truncated::Guarded;
@@ -59,6 +59,85 @@ impl Mapping {
             *chunk = unsafe { (*first.wrapping_add(i)).load(Ordering::Acquire) }.to_le_bytes();
         }
         page
+    }
+}
+
+/// One page that someone else writes, and we too. Every access is atomic, as with [`Mapping`].
+#[derive(Debug)]
+pub(crate) struct WritablePage(Mapping);
+
+impl WritablePage {
+    /// Maps the page of `file` at `offset`.
+    pub(crate) fn new(file: &File, offset: u64) -> io::Result<Self> {
+        Mapping::new(file, offset, PAGE_BYTES, true).map(WritablePage)
+    }
+
+    /// Where a value of this type lies.
+    fn place<T>(&self, offset: usize) -> *const T {
+        let size = size_of::<T>();
+        assert!(offset.is_multiple_of(size) && offset + size <= PAGE_BYTES, "offsets are constants or checked");
+        self.0.map.as_ptr().wrapping_add(offset).cast()
+    }
+
+    /// Half a word.
+    pub(crate) fn load_u32(&self, offset: usize) -> u32 {
+        // SAFETY: `place` asserts alignment and bounds inside the mapping, which lives as long as `self`; the load is atomic,
+        // so a concurrent writer is no data race.
+        // Acquire: pairs with the other side's Release of what the value says is there.
+        unsafe { (*self.place::<AtomicU32>(offset)).load(Ordering::Acquire) }
+    }
+
+    /// Stores half a word.
+    pub(crate) fn store_u32(&self, offset: usize, value: u32) {
+        // SAFETY: as in `load_u32`, and the mapping is writable.
+        // Release: pairs with the other side's Acquire: what the value says is there is there before.
+        unsafe { (*self.place::<AtomicU32>(offset)).store(value, Ordering::Release) }
+    }
+
+    /// The byte, for changes that the other side must see in their order.
+    pub(crate) fn load_u8(&self, offset: usize) -> u8 {
+        // SAFETY: as in `load_u32`.
+        // Acquire: pairs with the other side's Release, as there.
+        unsafe { (*self.place::<AtomicU8>(offset)).load(Ordering::Acquire) }
+    }
+
+    /// Stores a byte.
+    pub(crate) fn store_u8(&self, offset: usize, value: u8) {
+        // SAFETY: as in `store_u32`.
+        // Release: pairs with the other side's Acquire, as there.
+        unsafe { (*self.place::<AtomicU8>(offset)).store(value, Ordering::Release) }
+    }
+
+    /// Sets bits of a byte; every later look at the page comes after that.
+    pub(crate) fn set_bits(&self, offset: usize, bits: u8) {
+        // SAFETY: as in `store_u32`.
+        // SeqCst: pairs with the other side's `take_bits`: either it sees the bits, or we see what it did before.
+        unsafe { (*self.place::<AtomicU8>(offset)).fetch_or(bits, Ordering::SeqCst) };
+        fence(Ordering::SeqCst);
+    }
+
+    /// Clears bits of a byte, after everything that was stored before, and says which of them were set.
+    pub(crate) fn take_bits(&self, offset: usize, bits: u8) -> u8 {
+        fence(Ordering::SeqCst);
+        // SAFETY: as in `store_u32`.
+        // SeqCst: pairs with the other side's `set_bits`.
+        unsafe { (*self.place::<AtomicU8>(offset)).fetch_and(!bits, Ordering::SeqCst) & bits }
+    }
+
+    /// Copies bytes out of the page, each read once.
+    pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
+        for (place, byte) in (offset..).zip(bytes) {
+            // SAFETY: as in `load_u32`.
+            *byte = unsafe { (*self.place::<AtomicU8>(place)).load(Ordering::Relaxed) };
+        }
+    }
+
+    /// Copies bytes into the page.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        for (place, byte) in (offset..).zip(bytes) {
+            // SAFETY: as in `store_u32`.
+            unsafe { (*self.place::<AtomicU8>(place)).store(*byte, Ordering::Relaxed) };
+        }
     }
 }
 

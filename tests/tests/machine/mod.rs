@@ -139,7 +139,7 @@ impl Machine {
 
     /// What the guest answers to a request.
     pub(crate) fn ask(&self, line: &str) -> String {
-        request::ask(&self.guest(), line, request::PATIENCE).unwrap()
+        request::ask(&self.guest(), line, request::PATIENCE).unwrap().text
     }
 
     /// The guest, as a collector finds it.

@@ -6,6 +6,7 @@
 
 mod collect;
 mod command;
+mod control;
 mod cpio;
 mod dom0;
 mod guest;

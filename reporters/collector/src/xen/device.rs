@@ -14,7 +14,7 @@ use fata_wire::shared::PAGE_BYTES;
 use fata_wire::{put_u32, u32_at};
 
 use super::XenError;
-use crate::shared::Mapping;
+use crate::shared::{Mapping, WritablePage};
 
 /// The number of an ioctl without a direction: `_IOC(_IOC_NONE, group, number, len)`.
 const fn ioctl_number(group: u8, number: u8, len_bytes: usize) -> libc::c_ulong {
@@ -41,16 +41,30 @@ pub(crate) const GNTDEV: &str = "/dev/xen/gntdev";
 /// # Errors
 /// [`XenError::NoPermission`], and [`XenError::Device`] where one of the grants is none.
 pub(crate) fn map_grants(domid: u16, refs: &[u32], writable: bool) -> Result<Mapping, XenError> {
+    let (file, offset) = take_grants(domid, refs)?;
+    // What was mapped stays so when the file is closed, and is given back when the mapping goes.
+    Mapping::new(&file, offset, refs.len() * PAGE_BYTES, writable)
+        .map_err(|source| XenError::Device { path: GNTDEV, source })
+}
+
+/// Maps one page that domain `domid` has granted to this one, to be written by both.
+///
+/// # Errors
+/// As [`map_grants`].
+pub(crate) fn map_writable_page(domid: u16, grant: u32) -> Result<WritablePage, XenError> {
+    let (file, offset) = take_grants(domid, &[grant])?;
+    WritablePage::new(&file, offset).map_err(|source| XenError::Device { path: GNTDEV, source })
+}
+
+/// The device, and where in it the pages behind these grants lie.
+fn take_grants(domid: u16, refs: &[u32]) -> Result<(File, u64), XenError> {
     // The number always has the length of the structure for one grant: a count, an index, and a pair of words.
     const MAP_GRANT_REF: libc::c_ulong = ioctl_number(b'G', 0, 24);
     let file = open(GNTDEV)?;
-    let failed = |error| XenError::Device { path: GNTDEV, source: error };
     let mut argument = vec![refs.len() as u64, 0];
     argument.extend(refs.iter().map(|&grant| u64::from(domid) | u64::from(grant) << 32));
-    ioctl(&file, MAP_GRANT_REF, &mut argument).map_err(failed)?;
-    let index = argument.get(1).copied().unwrap_or(0);
-    // What was mapped stays so when the file is closed, and is given back when the mapping goes.
-    Mapping::new(&file, index, refs.len() * PAGE_BYTES, writable).map_err(failed)
+    ioctl(&file, MAP_GRANT_REF, &mut argument).map_err(|source| XenError::Device { path: GNTDEV, source })?;
+    Ok((file, argument.get(1).copied().unwrap_or(0)))
 }
 
 /// An event channel to a domain: a bell without content.

@@ -11,6 +11,7 @@
 
 pub mod device;
 pub mod store;
+pub mod vchan;
 pub mod wire;
 
 use std::io;
