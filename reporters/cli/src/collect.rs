@@ -128,6 +128,9 @@ fn finish(
     for warning in collector.warnings() {
         say!("Warning: {warning}.");
     }
+    if let Some(remark) = collector.remark() {
+        say!("{}: {remark}.", collector.guest().label());
+    }
     let totals = collector.totals();
     let written = format!(
         "{} events, {} in {target}; discarded {}",

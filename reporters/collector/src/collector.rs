@@ -341,8 +341,8 @@ impl Collector {
                 },
                 State::Panicked => End::Panicked(last_words(&page)),
                 state if self.guest.source == Source::Memory => End::Image(state, self.totals().unfinished),
-                _ if self.options.snapshot => End::Copied,
                 _ if self.guest.has_crashed() => End::Crashed(self.totals().unfinished),
+                _ if self.options.snapshot => End::Copied,
                 _ => End::Killed(self.totals().unfinished),
             }));
         }
@@ -512,6 +512,12 @@ impl Collector {
                 .push(format!("{unnamed} callsites and names found no room in the guest: they are shown by number"));
         }
         warnings
+    }
+
+    /// How the guest's memory was to be had, where that was not as usual: a sentence.
+    #[must_use]
+    pub fn remark(&self) -> Option<&str> {
+        self.memory.remark()
     }
 
     /// The accounts of the guest's log streams, by stream: what was made, and what was lost of it.

@@ -45,6 +45,23 @@ impl Mapping {
         Ok(Mapping { _guarded: Guarded::new(map.as_ptr(), len_bytes), map })
     }
 
+    /// Where it begins, for the system to fill it.
+    pub(crate) fn address(&self) -> usize {
+        self.map.as_ptr().expose_provenance()
+    }
+
+    /// The word at `offset`.
+    ///
+    /// # Panics
+    /// Where there is no such word.
+    pub(crate) fn load(&self, offset: usize) -> u64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.map.len(), "a word of the mapping");
+        let word = self.map.as_ptr().wrapping_add(offset).cast::<AtomicU64>();
+        // SAFETY: the assertion puts the word inside the mapping, aligned; atomic, so a concurrent writer is no data race.
+        // Acquire: pairs with the Release of whoever publishes what lies behind the word.
+        unsafe { (*word).load(Ordering::Acquire) }
+    }
+
     /// A copy of the page at `offset`, which must be a multiple of [`PAGE_BYTES`].
     ///
     /// # Panics
@@ -150,6 +167,7 @@ pub struct SharedMemory {
     control: Option<Mapping>,
     is_granted: bool,
     bell: Option<EventChannel>,
+    remark: Option<String>,
 }
 
 impl SharedMemory {
@@ -162,7 +180,7 @@ impl SharedMemory {
         let ring = Mapping::new(file, offset, len_bytes, false)?;
         let control =
             if writable { Some(Mapping::new(file, offset + geometry.control_offset, PAGE_BYTES, true)?) } else { None };
-        Ok(SharedMemory { geometry, len_bytes, ring, control, is_granted: false, bell: None })
+        Ok(SharedMemory { geometry, len_bytes, ring, control, is_granted: false, bell: None, remark: None })
     }
 
     /// The region of `geometry` in memory that is mapped already, with a bell by which either side can call the other.
@@ -179,7 +197,18 @@ impl SharedMemory {
         if len_bytes > ring.map.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(SharedMemory { geometry, len_bytes, ring, control, is_granted: true, bell })
+        Ok(SharedMemory { geometry, len_bytes, ring, control, is_granted: true, bell, remark: None })
+    }
+
+    /// The same, with a sentence on how it was to be had where that is not as usual.
+    pub(crate) fn with_remark(self, remark: String) -> Self {
+        SharedMemory { remark: Some(remark), ..self }
+    }
+
+    /// How the memory was to be had, where that was not as usual: a sentence.
+    #[must_use]
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
     }
 
     /// Asks the guest to look at what was written, where there is a way to do so.

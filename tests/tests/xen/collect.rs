@@ -52,7 +52,7 @@ fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_not
 }
 
 /// Crashes a domain from without: not one instruction of it runs any more, and nothing is sealed.
-fn crash(dom0: &Dom0, name: &str) {
+pub(crate) fn crash(dom0: &Dom0, name: &str) {
     static SHARED: Once = Once::new();
     SHARED.call_once(|| {
         fs::copy(std::env::current_exe().unwrap(), dom0.share().join("these-tests")).unwrap();

@@ -8,6 +8,7 @@ mod collect;
 mod command;
 mod control;
 mod cpio;
+mod dead;
 mod dom0;
 mod guest;
 mod hard;

@@ -115,7 +115,9 @@ impl Recording<'_> {
         let mut collector = Collector::attach(guest, &options, &[])?;
         let end = collector.run(&mut sink, &mut |_status| !self.stop.is_asked())?;
         let totals = collector.totals();
-        let warnings: String = collector.warnings().iter().map(|warning| format!("; {warning}")).collect();
+        let remark = collector.remark().map(str::to_owned);
+        let warnings: String =
+            remark.iter().chain(&collector.warnings()).map(|warning| format!("; {warning}")).collect();
         Ok(format!(
             "{} events, {} in {}; discarded {}; {about_clock}; {end}{warnings}",
             totals.events,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fata_wire::shared::PAGE_BYTES;
-use fata_wire::{put_u32, u32_at};
+use fata_wire::{put_u32, u32_at, u64_at};
 
 use super::XenError;
 use crate::shared::{Mapping, WritablePage};
@@ -65,6 +65,35 @@ fn take_grants(domid: u16, refs: &[u32]) -> Result<(File, u64), XenError> {
     argument.extend(refs.iter().map(|&grant| u64::from(domid) | u64::from(grant) << 32));
     ioctl(&file, MAP_GRANT_REF, &mut argument).map_err(|source| XenError::Device { path: GNTDEV, source })?;
     Ok((file, argument.get(1).copied().unwrap_or(0)))
+}
+
+/// The device that asks Xen, and maps the memory of other domains.
+const PRIVCMD: &str = "/dev/xen/privcmd";
+
+/// Maps `count` frames of domain `domid` from number `first` on, read-only, and says which of them there are. Of a domain that
+/// is dead and kept: whoever lives advertises what may be read.
+///
+/// # Errors
+/// [`XenError::NoPermission`], and [`XenError::Device`] where there is no such domain.
+pub(crate) fn map_frames(domid: u16, first: u64, count: usize) -> Result<(Mapping, Vec<bool>), XenError> {
+    /// Count and domain, the address, the frames' numbers, and room for what is wrong with each.
+    const MMAP_BATCH_V2: libc::c_ulong = ioctl_number(b'P', 4, 32);
+    let failed = |source| XenError::Device { path: PRIVCMD, source };
+    let file = open(PRIVCMD)?;
+    let mapping = Mapping::new(&file, 0, count * PAGE_BYTES, false).map_err(failed)?;
+    let frames: Vec<u64> = (first..).take(count).collect();
+    let mut errors = vec![0i32; count];
+    let words = [
+        count as u64 | u64::from(domid) << 32,
+        mapping.address() as u64,
+        frames.as_ptr().expose_provenance() as u64,
+        errors.as_mut_ptr().expose_provenance() as u64,
+    ];
+    match ioctl(&file, MMAP_BATCH_V2, &mut words.clone()) {
+        // Some frames have been put aside, which the errors say too.
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(failed(error)),
+        _ => Ok((mapping, errors.iter().map(|&error| error == 0).collect())),
+    }
 }
 
 /// An event channel to a domain: a bell without content.
@@ -168,32 +197,51 @@ impl Life {
 /// # Errors
 /// [`XenError::NoPermission`], and [`XenError::Device`] where Xen speaks a version that this program does not.
 pub fn life(domid: u16) -> Result<Life, XenError> {
+    Ok(info(domid)?.map_or(Life::Gone, |info| Life::from_flags(info.flags)))
+}
+
+/// How many frames of memory domain `domid` has; 0 where there is none.
+///
+/// # Errors
+/// As [`life`].
+pub(crate) fn frames(domid: u16) -> Result<u64, XenError> {
+    Ok(info(domid)?.map_or(0, |info| info.frames))
+}
+
+/// What is read of `xen_domctl_getdomaininfo`.
+#[derive(Clone, Copy, Debug)]
+struct Info {
+    flags: u32,
+    frames: u64,
+}
+
+/// What Xen says of domain `domid`, if there is one.
+fn info(domid: u16) -> Result<Option<Info>, XenError> {
     /// Which versions of the structure are tried: those of Xen 4.6 to well after 4.19. The first words are the same in all.
     const VERSIONS: std::ops::RangeInclusive<u32> = 0xb..=0x20;
     /// The version that Xen was found to speak.
     static SPOKEN: AtomicU32 = AtomicU32::new(0x15);
-    const PATH: &str = "/dev/xen/privcmd";
-    let file = open(PATH)?;
+    let file = open(PRIVCMD)?;
     let spoken = SPOKEN.load(Ordering::Relaxed);
     for version in std::iter::once(spoken).chain(VERSIONS.filter(|&version| version != spoken)) {
-        match domain_flags(&file, domid, version) {
-            Ok(flags) => {
+        match info_in_version(&file, domid, version) {
+            Ok(info) => {
                 SPOKEN.store(version, Ordering::Relaxed);
-                return Ok(flags.map_or(Life::Gone, Life::from_flags));
+                return Ok(info);
             }
             // So Xen says that it does not speak this version.
             Err(error) if error.raw_os_error() == Some(libc::EACCES) => {}
-            Err(source) => return Err(XenError::Device { path: PATH, source }),
+            Err(source) => return Err(XenError::Device { path: PRIVCMD, source }),
         }
     }
     Err(XenError::Device {
-        path: PATH,
+        path: PRIVCMD,
         source: io::Error::other("this Xen speaks no version of domctl that fata knows"),
     })
 }
 
-/// The flags of domain `domid`, if there is one.
-fn domain_flags(privcmd: &File, domid: u16, version: u32) -> io::Result<Option<u32>> {
+/// The same, in this version of the question.
+fn info_in_version(privcmd: &File, domid: u16, version: u32) -> io::Result<Option<Info>> {
     /// The hypercall `domctl`, and its operation `getdomaininfo`.
     const HYPERCALL: libc::c_ulong = ioctl_number(b'P', 0, 48);
     const DOMCTL: u64 = 36;
@@ -213,10 +261,10 @@ fn domain_flags(privcmd: &File, domid: u16, version: u32) -> io::Result<Option<u
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
         Err(error) => return Err(error),
     }
-    let answer = buffer.read::<8>(ANSWER);
+    let answer = buffer.read::<16>(ANSWER);
     // Asked for one that is not there, Xen may tell of the next.
     let found = u32_at(&answer, 0) & 0xffff;
-    Ok((found == u32::from(domid)).then(|| u32_at(&answer, 4)))
+    Ok((found == u32::from(domid)).then(|| Info { flags: u32_at(&answer, 4), frames: u64_at(&answer, 8) }))
 }
 
 /// A page for Xen to read and write: it must not move, and the kernel must not have put it aside.
@@ -262,6 +310,7 @@ mod tests {
         assert_eq!(ioctl_number(b'G', 0, 24), 0x0018_4700);
         assert_eq!(ioctl_number(b'E', 1, 8), 0x0008_4501);
         assert_eq!(ioctl_number(b'P', 0, 48), 0x0030_5000);
+        assert_eq!(ioctl_number(b'P', 4, 32), 0x0020_5004);
     }
 
     #[test]

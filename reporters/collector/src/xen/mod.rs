@@ -6,10 +6,13 @@
 //!    grants are copied before they are read and bounded by what they claim and by [`MAX_PAGES`], and the memory behind them
 //!    is checked like every other guest's.
 //! 3. **What is mapped stays readable** when the domain is destroyed: its last packets are read after its death.
+//! 4. **A dead domain needs no words.** One that is kept (`on_crash="preserve"`) and cannot be read through its grants is
+//!    searched, frame by frame, for its ring (`frames`).
 //!
 //! A domain whose ring has more than [`MAX_PAGES`] pages is refused with a sentence: dom0 pays for each page that it maps.
 
 pub mod device;
+mod frames;
 pub mod store;
 pub mod vchan;
 pub mod wire;
@@ -84,6 +87,16 @@ pub enum XenError {
         domain: String,
         /// What it says.
         version: String,
+    },
+    /// The domain is dead, and there is no way to anything that it may have recorded.
+    #[error("domain {domain} is dead; {why}, and of its memory: {what}")]
+    NothingLeft {
+        /// Its name and id.
+        domain: String,
+        /// Why its grants are no way.
+        why: String,
+        /// Why its memory is none.
+        what: SharedError,
     },
     /// What the domain advertises cannot be.
     #[error("domain {domain} advertises a ring that cannot be: {what}")]
@@ -207,8 +220,26 @@ fn advertised(domain: &Domain) -> Result<Advertised, OpenError> {
     }
 }
 
-/// Maps the ring of `domain`; with `writable` also its control page, and binds to its bell if nobody else has.
+/// Maps the ring of `domain`: through its grants, with `writable` also its control page; and where a domain that is dead and
+/// kept cannot be read so, through its memory.
 pub(crate) fn open(domain: &Domain, writable: bool) -> Result<SharedMemory, OpenError> {
+    let why = match granted(domain, writable) {
+        Err(why) if matches!(device::life(domain.id), Ok(Life::Ended(_))) => match why {
+            OpenError::Xen(XenError::NoRing { .. }) => "it advertises no ring in XenStore".to_owned(),
+            OpenError::Xen(XenError::Lie { what, .. }) => format!("it advertises one that cannot be ({what})"),
+            OpenError::Xen(why) => why.to_string(),
+            OpenError::Ring(why) => why.to_string(),
+        },
+        result => return result,
+    };
+    match frames::find(domain.id)? {
+        Ok(memory) => Ok(memory.with_remark(format!("the domain is dead, and this was read from its memory: {why}"))),
+        Err(what) => Err(XenError::NothingLeft { domain: domain.label(), why, what }.into()),
+    }
+}
+
+/// Maps the granted pages, and binds to the domain's bell if nobody else has.
+fn granted(domain: &Domain, writable: bool) -> Result<SharedMemory, OpenError> {
     let lie = |what: String| OpenError::Xen(XenError::Lie { domain: domain.label(), what });
     let advertised = advertised(domain)?;
     let refs = listed(domain, &advertised)?;
