@@ -217,6 +217,14 @@ fn keep(mut from: impl Read, serial: &Mutex<Vec<u8>>) {
 
 /// The measured command line: of all that QEMU emulates, the part that Xen and a PVH guest run on. (`+npt`: Debian's Xen has no
 /// shadow paging; `+rdrand`: dom0 would wait seconds for chance; no processor with `smap` or `mwait`, which break on it.)
+///
+/// Guests run on processor 1, and dom0 on processor 0. Where a guest runs on processor 0, QEMU (7.2, and later ones too) kills
+/// it now and then: every `fxrstor`, on whichever processor, clears a bit in the `hflags2` of the *first* one
+/// (`cpu_clear_ignne`), by a load and a store and without a lock. If the first processor enters or leaves a guest in between,
+/// what it noted there is undone. After VMRUN the bit for nested paging is then missing, so that the guest's page tables are
+/// looked for at wrong addresses, and the first instruction, behind `vmmcall` or `hlt`, is a triple fault; after #VMEXIT it is
+/// still set, Xen itself faults by the guest's tables, and its own registers are written over the guest's. (Seen by a
+/// watchpoint on `hflags2`. With four busy guests on both processors it takes a minute or two.)
 fn start(image: &Image, share: &Path, socket: &Path) -> std::io::Result<Child> {
     let Image { xen, kernel, initramfs } = image;
     let modules = format!("{} console=hvc0 quiet panic=-1,{}", kernel.display(), initramfs.display());
@@ -226,7 +234,7 @@ fn start(image: &Image, share: &Path, socket: &Path) -> std::io::Result<Child> {
         .args(["-serial", "stdio"])
         .arg("-kernel")
         .arg(xen)
-        .args(["-append", "console=com1 com1=115200,8n1 dom0_mem=384M,max:384M dom0_max_vcpus=1 ucode=no loglvl=warning guest_loglvl=all"])
+        .args(["-append", "console=com1 com1=115200,8n1 dom0_mem=384M,max:384M dom0_max_vcpus=1 dom0_vcpus_pin ucode=no loglvl=warning guest_loglvl=all"])
         .args(["-initrd", &modules])
         .args(["-virtfs", &format!("local,path={},mount_tag=share,security_model=none,id=share", share.display())])
         .args(["-device", "virtio-serial-pci", "-chardev", &format!("socket,id=agent,path={}", socket.display())])

@@ -85,7 +85,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // `tests/run` looks for this in what a failed test has said.
+        // Of no test here does a guest end like this.
         for line in self.dom0.serial().lines().filter(|line| std::thread::panicking() && line.contains("Triple fault"))
         {
             println!("{line}");

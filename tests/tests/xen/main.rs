@@ -90,6 +90,9 @@ fn the_toolstack_ends_a_guest_and_starts_it_anew() {
     let again = "until d=$(xl domid http-4 2>/dev/null) && [ $d != FIRST ] && xenstore-exists /local/domain/$d/data/fata/state; do sleep 0.2; done";
     dom0.sh(&again.replace("FIRST", &first.to_string()));
     assert_ne!(guest.domid(), first);
+    // Its processor, and those that it may have: not the first, on which QEMU would kill it (`dom0`).
+    let processors = dom0.sh("xl vcpu-list http-4 | tail -n 1");
+    assert_eq!(processors.split_ascii_whitespace().nth(6), Some("1"), "{processors}");
     dom0.sh("until curl -sS -m 1 http://10.0.2.24/health; do sleep 0.2; done");
     dom0.sh("xl shutdown -w http-4");
     guest.wait_until_gone();
