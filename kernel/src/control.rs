@@ -49,8 +49,14 @@ pub(crate) fn answer(line: &str, reply: &mut Reply) {
     let up = format_args!("up {}.{:03} s", up_millis / 1000, up_millis % 1000);
     // A reply takes what fits.
     let _ = match (line.trim(), reply.text().starts_with("ok")) {
-        // The clock last: a host takes it for that of its answer.
-        ("ping", true) => write!(reply, ": {up}, tick {}", fata_probe::ticks()),
+        // What a host puts its clock in order by: ours, and that of all guests at the same moment.
+        ("ping", true) => {
+            let ticks = fata_probe::ticks();
+            match clock::shared_nanos_at(ticks) {
+                None => write!(reply, ": {up}, tick {ticks}"),
+                Some(nanos) => write!(reply, ": {up}, tick {ticks}, shared {nanos}"),
+            }
+        }
         ("dump", true) => write!(reply, "\n{up}, {} bytes on the heap", heap::levels().live_bytes),
         _ => Ok(()),
     };

@@ -5,7 +5,7 @@
 //! | file | what the kernel asks of it |
 //! |---|---|
 //! | `boot` | the entry: lays out the trace ring, then calls [`crate::run`] |
-//! | `clock` | `now() -> u64`: nanoseconds since boot, never backwards |
+//! | `clock` | `now() -> u64`: nanoseconds since boot, never backwards; `shared_nanos_at(ticks)`: what the clock of all guests reads |
 //! | `cpu` | `current() -> usize`: which execution context this is; 1 on bare metal, where there is one |
 //! | `idle` | `wait(deadline) -> bool`: until a kick (`true`) or the deadline, `kick()` from anywhere; no kick is lost; `look()`: takes notice of what no interrupt announces |
 //! | `console` | `write(&str)`: text for the person in front of the machine; `try_write(&[u8]) -> usize`: what it takes at once |
@@ -129,6 +129,11 @@ mod chosen {
         #[must_use]
         pub fn now() -> u64 {
             on_platform!(clock::now())
+        }
+
+        /// What the clock that all guests of the hypervisor share reads at this value of ours, where there is one.
+        pub(crate) fn shared_nanos_at(ticks: u64) -> Option<u64> {
+            on_platform!(clock::shared_nanos_at(ticks))
         }
 
         /// Nanoseconds since 1970, where the machine knows.

@@ -64,6 +64,11 @@ pub(crate) fn now() -> u64 {
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }
 
+/// QEMU has no clock of its own that a guest could read.
+pub(in crate::platform) fn shared_nanos_at(_ticks: u64) -> Option<u64> {
+    None
+}
+
 /// What KVM and VMware say of the TSC, in kHz.
 fn hypervisor_hz() -> Option<u64> {
     let khz = cpu::cpuid(0x4000_0010)?.eax;

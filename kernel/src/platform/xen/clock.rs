@@ -106,6 +106,11 @@ pub(super) fn system_nanos() -> u64 {
     shared_page().map_or(0, |page| Sample::read(page).nanos_at(cpu::ticks()))
 }
 
+/// Xen's clock, which is that of all domains, at this value of the TSC; `None` before [`start`].
+pub(in crate::platform) fn shared_nanos_at(ticks: u64) -> Option<u64> {
+    shared_page().map(|page| Sample::read(page).nanos_at(ticks))
+}
+
 /// What Xen's clock reads when [`now`] is `nanos`.
 pub(super) fn system_nanos_from_now(nanos: u64) -> u64 {
     ENTRY_NANOS.load(Ordering::Relaxed).saturating_add(nanos)
