@@ -6,7 +6,8 @@
 //! | the guest | its clock | the error |
 //! |---|---|---|
 //! | a process of this machine | the same counter, which its own word on it must agree with | how far the processors' counters differ at most |
-//! | QEMU, Xen | the same counter less a constant, found by asking the guest what its clock reads | half of what the answers leave open |
+//! | QEMU | the same counter less a constant, found by asking the guest what its clock reads | half of what the answers leave open |
+//! | Xen | the same, and what Xen's system time reads then, which dom0 reads too (`shared`) | how far the answers disagree, and what reading it takes |
 //! | does not answer, or is dead | its own word on the time of day | that of the clock it has it from |
 //!
 //! Invariant: an error is a bound as long as the counter runs at one rate, which kernel and hypervisor see to; the errors of
@@ -16,6 +17,7 @@
 //! narrows that. A guest that idles looks at its control page at a tick, so the next question is sent just before that one.
 
 mod axis;
+mod shared;
 
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ use crate::source::Guest;
 
 pub use axis::Axis;
 use axis::ticks;
+use shared::{Readings, Shared};
 
 /// How often a guest is asked, and for how long at most.
 const TRIES: u32 = 24;
@@ -39,6 +42,8 @@ const DOUBT_NANOS: u64 = 100_000_000;
 const DOUBT_PPM: u64 = 100;
 /// Rates nearer to each other than this, in millionths, are measurements of the same one.
 const SAME_RATE_PPM: u64 = 1000;
+/// Rates nearer than one part in this may be, where the answers say so: an emulated machine's are measured badly.
+const NEAR_RATE: u64 = 8;
 /// The error of a real-time clock that counts seconds.
 const SECONDS_NANOS: u64 = 1_000_000_000;
 /// What Xen may have corrected of its clock between the starts of two domains.
@@ -64,6 +69,8 @@ pub enum How {
     SameCounter,
     /// It was asked so often.
     Asked(u32),
+    /// It was asked so often, and said what Xen's system time was, which is known here too.
+    SystemTime(u32),
     /// It says what time of day it was at some tick, and nobody can ask it.
     OwnWord,
 }
@@ -75,6 +82,7 @@ impl How {
         match self {
             How::SameCounter => "same counter",
             How::Asked(_) => "asked",
+            How::SystemTime(_) => "Xen's system time",
             How::OwnWord => "own word",
         }
     }
@@ -91,6 +99,7 @@ impl std::fmt::Display for Alignment {
         write!(f, "its clock is right to {size} {unit} (")?;
         match self.how {
             How::Asked(times) => write!(f, "asked {times} times)"),
+            How::SystemTime(times) => write!(f, "by Xen's system time, asked {times} times)"),
             how => write!(f, "{})", how.text()),
         }
     }
@@ -130,33 +139,56 @@ impl Alignment {
 
     /// Asks the guest what its clock reads; `None` where it does not say.
     fn asked(guest: &Guest, own: &Clock, axis: &Axis) -> Option<Self> {
-        let same_rate = own.hz.abs_diff(axis.hz()) <= axis.hz() / 1_000_000 * SAME_RATE_PPM;
         let until = Instant::now() + PATIENCE;
         let talk = Talk::begin(guest, until).ok()?;
-        let mut bounds = Bounds::default();
+        let mut bounds = Bounds { slack: axis.skew_ticks(), ..Bounds::default() };
+        let mut shared = Shared::open(guest);
+        let mut readings = Readings::default();
         let mut lead = Duration::from_millis(2);
         for _ in 0..TRIES {
+            let before = shared.as_mut().and_then(Shared::read);
+            let asked = Instant::now();
             let sent = ticks();
             let Ok(reply) = talk.ask("ping", until) else { break };
             let received = ticks();
             let answered = Instant::now();
-            bounds.narrow(tick_in(&reply)?, sent, received, same_rate);
+            let tick = number_in(&reply, "tick ")?;
+            bounds.narrow(tick, sent, received);
+            if let (Some(before), Some(nanos)) = (before, number_in(&reply, "shared "))
+                && let Some(after) = shared.as_mut().and_then(Shared::read)
+            {
+                readings.add(tick, nanos, before, after);
+            }
             // An answer that took a tick says that the question came after the guest's look.
-            let took = axis.nanos_from_ticks(received.wrapping_sub(sent));
-            let late = Duration::from_nanos(took) > TICK / 2;
+            let late = answered.duration_since(asked) > TICK / 2;
             lead = if late { (lead * 2).min(TICK / 4) } else { (lead * 3 / 4).max(Duration::from_micros(200)) };
             std::thread::sleep((answered + TICK - lead).saturating_duration_since(Instant::now()).min(TICK));
             if Instant::now() >= until {
                 break;
             }
         }
-        let (ahead, open_ticks, host) = bounds.best()?;
-        let (hz, host) = if same_rate { (axis.hz(), axis.anchor().0) } else { (own.hz, host) };
+        let error_nanos = |ticks| axis.nanos_from_ticks(ticks) + axis.skew_nanos();
+        let is_near = own.hz.abs_diff(axis.hz()) <= axis.hz() / NEAR_RATE;
+        let Some((ahead, error_ticks)) = bounds.of_one_rate().filter(|_| is_near) else {
+            let (ahead, error_ticks, host) = bounds.narrowest()?;
+            return Some(Alignment {
+                hz: Some(own.hz),
+                anchor: Some((host.wrapping_add(ahead), axis.unix_nanos_at(host))),
+                error_nanos: error_nanos(error_ticks),
+                how: How::Asked(bounds.answers),
+            });
+        };
+        // What question and answer exclude cannot be, whatever a clock says.
+        let (ahead, error_ticks, how) = match readings.within(ahead, error_ticks, axis.hz()) {
+            Some((ahead, error_ticks)) => (ahead, error_ticks, How::SystemTime(bounds.answers)),
+            None => (ahead, error_ticks, How::Asked(bounds.answers)),
+        };
+        let (host, unix_nanos) = axis.anchor();
         Some(Alignment {
-            hz: Some(hz),
-            anchor: Some((host.wrapping_add(ahead), axis.unix_nanos_at(host))),
-            error_nanos: axis.nanos_from_ticks(open_ticks) + axis.skew_nanos(),
-            how: How::Asked(bounds.answers),
+            hz: Some(axis.hz()),
+            anchor: Some((host.wrapping_add(ahead), unix_nanos)),
+            error_nanos: error_nanos(error_ticks),
+            how,
         })
     }
 
@@ -185,45 +217,56 @@ fn agrees(own: &Clock, axis: &Axis) -> bool {
     same_rate && off_nanos <= DOUBT_NANOS + age_nanos / 1_000_000 * DOUBT_PPM
 }
 
-/// The clock's value in the answer to a ping.
-fn tick_in(reply: &str) -> Option<u64> {
-    reply.strip_prefix("ok")?.split_once("tick ")?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+/// The number behind `what` in the answer to a ping.
+fn number_in(reply: &str, what: &str) -> Option<u64> {
+    reply.strip_prefix("ok")?.split_once(what)?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// How far the guest's clock is ahead of the counter, as far as the answers tell. All of it wraps, as clocks do.
+///
+/// Answers of a clock that runs as fast as the counter hold at all times, and narrow one another. That they do so is what tells
+/// that it does: a frequency that somebody has measured may be wrong by more than what a guest's differs.
 #[derive(Debug, Default)]
 struct Bounds {
-    /// The best answer so far: the least that the guest is ahead, by how much it may be more, and when on the counter.
-    best: Option<(u64, u64, u64)>,
+    /// How far the counter may differ from one processor to another.
+    slack: u64,
+    /// The least that the guest is ahead, and by how much it may be more, if its clock runs as fast as the counter.
+    common: Option<(u64, u64)>,
+    /// It does not.
+    disagree: bool,
+    /// The same by the narrowest answer alone, and when on the counter.
+    narrowest: Option<(u64, u64, u64)>,
     answers: u32,
 }
 
 impl Bounds {
-    /// Takes the answer `guest` to a question of `sent` to `received`. Answers of one rate hold at all times, and narrow one
-    /// another; of another rate each holds for its own time.
-    fn narrow(&mut self, guest: u64, sent: u64, received: u64, same_rate: bool) {
+    /// Takes the answer `guest` to a question of `sent` to `received`.
+    fn narrow(&mut self, guest: u64, sent: u64, received: u64) {
         self.answers += 1;
         let (least, open) = (guest.wrapping_sub(received), received.wrapping_sub(sent));
-        self.best = Some(match self.best {
-            None => (least, open, received),
-            Some((known, known_open, at)) => {
-                let later = least.wrapping_sub(known).cast_signed();
-                let from = later.max(0);
-                let to = later.saturating_add_unsigned(open).min(known_open.cast_signed());
-                if same_rate && from <= to {
-                    (known.wrapping_add(from.cast_unsigned()), from.abs_diff(to), received)
-                } else if open < known_open {
-                    (least, open, received)
-                } else {
-                    (known, known_open, at)
-                }
-            }
-        });
+        if self.narrowest.is_none_or(|(_, narrowest, _)| open < narrowest) {
+            self.narrowest = Some((least, open, received));
+        }
+        let (least, open) = (least.wrapping_sub(self.slack), open.saturating_add(2 * self.slack));
+        let (known, known_open) = *self.common.get_or_insert((least, open));
+        let later = least.wrapping_sub(known).cast_signed();
+        let from = later.max(0);
+        let to = later.saturating_add_unsigned(open).min(known_open.cast_signed());
+        match to.checked_sub(from).map(u64::try_from) {
+            Some(Ok(open)) => self.common = Some((known.wrapping_add_signed(from), open)),
+            _ => self.disagree = true,
+        }
     }
 
-    /// How far it is ahead, by how much that may be wrong either way, and when on the counter that held.
-    fn best(&self) -> Option<(u64, u64, u64)> {
-        self.best.map(|(least, open, at)| (least.wrapping_add(open / 2), open.div_ceil(2), at))
+    /// How far it is ahead, and by how much that may be wrong either way, if its clock runs as fast as the counter.
+    fn of_one_rate(&self) -> Option<(u64, u64)> {
+        let (least, open) = self.common.filter(|_| !self.disagree)?;
+        Some((least.wrapping_add(open / 2), open.div_ceil(2)))
+    }
+
+    /// How far it was ahead, by how much that may be wrong either way, and when on the counter that held.
+    fn narrowest(&self) -> Option<(u64, u64, u64)> {
+        self.narrowest.map(|(least, open, at)| (least.wrapping_add(open / 2), open.div_ceil(2), at))
     }
 }
 
@@ -239,8 +282,8 @@ mod tests {
             let mut open = u64::MAX;
             for (sent, delay, back) in [(0u64, 900u64, 10u64), (5_000, 30, 700), (9_000, 400, 5), (20_000, 3, 8)] {
                 let answered = sent + delay;
-                bounds.narrow(answered.wrapping_add(ahead), sent, answered + back, true);
-                let (middle, error, _) = bounds.best().unwrap();
+                bounds.narrow(answered.wrapping_add(ahead), sent, answered + back);
+                let (middle, error) = bounds.of_one_rate().unwrap();
                 assert!(
                     middle.wrapping_sub(ahead).cast_signed().unsigned_abs() <= error,
                     "{ahead}: {middle} ± {error}"
@@ -253,20 +296,33 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_of_another_rate_keeps_its_narrowest_answer() {
+    fn a_clock_of_another_rate_is_known_by_its_answers_and_keeps_the_narrowest() {
         let mut bounds = Bounds::default();
-        bounds.narrow(100, 0, 50, false);
-        bounds.narrow(5_000, 1000, 1010, false);
-        bounds.narrow(9_000, 2000, 2100, false);
-        assert_eq!(bounds.best(), Some((3_995, 5, 1010)));
+        bounds.narrow(100, 0, 50);
+        assert_eq!(bounds.of_one_rate(), Some((75, 25)));
+        bounds.narrow(5_000, 1000, 1010);
+        bounds.narrow(9_000, 2000, 2100);
+        assert_eq!((bounds.of_one_rate(), bounds.narrowest()), (None, Some((3_995, 5, 1010))));
     }
 
     #[test]
-    fn the_tick_of_an_answer_is_read_and_no_other_number() {
-        assert_eq!(tick_in("ok: up 1.234 s, tick 5678"), Some(5678));
-        assert_eq!(tick_in("ok: up 1.234 s"), None);
-        assert_eq!(tick_in("error: tick 7"), None);
-        assert_eq!(tick_in("ok: tick 99999999999999999999999"), None);
+    fn what_processors_differ_by_does_not_make_another_rate() {
+        let mut bounds = Bounds { slack: 3, ..Bounds::default() };
+        // 100 ahead, by a processor whose counter is 2 behind, then by one that is 2 before.
+        bounds.narrow(108, 9, 11);
+        bounds.narrow(1112, 1009, 1011);
+        let (ahead, error) = bounds.of_one_rate().unwrap();
+        assert!(ahead.abs_diff(100) <= error, "{ahead} ± {error}");
+    }
+
+    #[test]
+    fn the_numbers_of_an_answer_are_read_by_their_names() {
+        assert_eq!(number_in("ok: up 1.234 s, tick 5678", "tick "), Some(5678));
+        assert_eq!(number_in("ok: up 1.234 s, tick 5678", "shared "), None);
+        assert_eq!(number_in("ok: up 1.234 s, tick 5678, shared 91", "tick "), Some(5678));
+        assert_eq!(number_in("ok: up 1.234 s, tick 5678, shared 91", "shared "), Some(91));
+        assert_eq!(number_in("error: tick 7", "tick "), None);
+        assert_eq!(number_in("ok: tick 99999999999999999999999", "tick "), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! own name. Nothing is skipped: where the machine cannot be made, all of them fail and say why.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+mod axis;
 mod collect;
 mod command;
 mod control;

@@ -3,13 +3,16 @@
 //! Invariant: two processors' counters, read at the same moment, differ by [`Axis::skew_nanos`] at most from that of the
 //! first. That is measured, not believed: two threads, each held on a processor, throw a ball to and fro, and a stamp lies
 //! between the stamps of the throw and of the catch.
+//!
+//! What a tick is worth is settled when it is first asked for, once for all guests: the longer that takes, the better it is known.
 #![expect(unsafe_code, reason = "reading a processor's counter is an intrinsic, holding a thread on it a system call")]
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The counter is compared with the operating system's clock for so long.
+/// The counter is compared with the operating system's clock for so long, at least.
 const CALIBRATION: Duration = Duration::from_millis(50);
 /// How long a pair of processors is looked at, and how many pairs.
 const BALL_TIME: Duration = Duration::from_millis(5);
@@ -18,12 +21,14 @@ const MAX_PAIRS: usize = 32;
 const UNKNOWN_SKEW_NANOS: u64 = 1000;
 
 /// The counter of this machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Axis {
-    hz: u64,
+    /// The counter, and the operating system's clock then.
+    begun: (u64, Instant),
+    hz: OnceLock<u64>,
     ticks: u64,
     unix_nanos: u64,
-    skew_nanos: u64,
+    skew_ticks: Option<u64>,
 }
 
 /// The counter now, after all that was done before.
@@ -47,20 +52,21 @@ impl Axis {
     /// Compares the counter with the operating system's clocks, and with itself on the other processors.
     #[must_use]
     pub fn measure() -> Self {
-        let (ticks_begin, time_begin) = at_once(Instant::now);
-        thread::sleep(CALIBRATION);
-        let (ticks_end, time_end) = at_once(Instant::now);
-        let nanos = time_end.duration_since(time_begin).as_nanos().max(1);
-        let hz = u64::try_from(u128::from(ticks_end - ticks_begin) * 1_000_000_000 / nanos).unwrap_or(0).max(1);
+        let begun = at_once(Instant::now);
         let (ticks, now) = at_once(SystemTime::now);
         let unix_nanos = u64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(0);
-        let mut axis = Axis { hz, ticks, unix_nanos, skew_nanos: 0 };
-        axis.skew_nanos = skew_ticks().map_or(UNKNOWN_SKEW_NANOS, |ticks| axis.nanos_from_ticks(ticks) + 1);
-        axis
+        Axis { begun, hz: OnceLock::new(), ticks, unix_nanos, skew_ticks: skew_ticks() }
     }
 
+    /// Ticks per second, for all guests the same; may take a moment.
     pub(super) fn hz(&self) -> u64 {
-        self.hz
+        *self.hz.get_or_init(|| {
+            let (ticks_begin, time_begin) = self.begun;
+            thread::sleep(CALIBRATION.saturating_sub(time_begin.elapsed()));
+            let (ticks_end, time_end) = at_once(Instant::now);
+            let nanos = time_end.duration_since(time_begin).as_nanos().max(1);
+            u64::try_from(u128::from(ticks_end - ticks_begin) * 1_000_000_000 / nanos).unwrap_or(0).max(1)
+        })
     }
 
     /// A value of the counter, and the time of day then.
@@ -71,12 +77,17 @@ impl Axis {
     /// How far the counter of any processor may be from that of the first.
     #[must_use]
     pub fn skew_nanos(&self) -> u64 {
-        self.skew_nanos
+        self.skew_ticks.map_or(UNKNOWN_SKEW_NANOS, |ticks| self.nanos_from_ticks(ticks) + 1)
+    }
+
+    /// The same in ticks; 0 where it is not known.
+    pub(super) fn skew_ticks(&self) -> u64 {
+        self.skew_ticks.unwrap_or(0)
     }
 
     /// So many ticks as a duration.
     pub(super) fn nanos_from_ticks(&self, ticks: u64) -> u64 {
-        u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(self.hz)).unwrap_or(u64::MAX)
+        u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(self.hz())).unwrap_or(u64::MAX)
     }
 
     /// The time of day at a value of the counter.

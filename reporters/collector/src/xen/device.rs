@@ -69,6 +69,8 @@ fn take_grants(domid: u16, refs: &[u32]) -> Result<(File, u64), XenError> {
 
 /// The device that asks Xen, and maps the memory of other domains.
 const PRIVCMD: &str = "/dev/xen/privcmd";
+/// A hypercall: its number, and five arguments.
+const HYPERCALL: libc::c_ulong = ioctl_number(b'P', 0, 48);
 
 /// Maps `count` frames of domain `domid` from number `first` on, read-only, and says which of them there are. Of a domain that
 /// is dead and kept: whoever lives advertises what may be read.
@@ -243,7 +245,6 @@ fn info(domid: u16) -> Result<Option<Info>, XenError> {
 /// The same, in this version of the question.
 fn info_in_version(privcmd: &File, domid: u16, version: u32) -> io::Result<Option<Info>> {
     /// The hypercall `domctl`, and its operation `getdomaininfo`.
-    const HYPERCALL: libc::c_ulong = ioctl_number(b'P', 0, 48);
     const DOMCTL: u64 = 36;
     const GET_DOMAIN_INFO: u32 = 5;
     /// Where the answer begins in the structure.
@@ -265,6 +266,30 @@ fn info_in_version(privcmd: &File, domid: u16, version: u32) -> io::Result<Optio
     // Asked for one that is not there, Xen may tell of the next.
     let found = u32_at(&answer, 0) & 0xffff;
     Ok((found == u32::from(domid)).then(|| Info { flags: u32_at(&answer, 4), frames: u64_at(&answer, 8) }))
+}
+
+/// Xen's system time, which is the same for dom0 and for every domain: nanoseconds since the machine was started.
+pub(crate) struct SystemClock {
+    privcmd: File,
+    answer: Locked,
+}
+
+impl SystemClock {
+    /// # Errors
+    /// [`XenError::NoXen`], [`XenError::NoPermission`] and [`XenError::Device`].
+    pub(crate) fn open() -> Result<Self, XenError> {
+        let answer = Locked::new().map_err(|source| XenError::Device { path: PRIVCMD, source })?;
+        Ok(SystemClock { privcmd: open(PRIVCMD)?, answer })
+    }
+
+    /// What it reads; `None` where this Xen does not tell.
+    pub(crate) fn nanos(&self) -> Option<u64> {
+        /// The hypercall `hvm_op`, and its operation `get_time` (`xen/include/public/hvm/hvm_op.h`).
+        const HVM_OP: u64 = 34;
+        const GET_TIME: u64 = 10;
+        ioctl(&self.privcmd, HYPERCALL, &mut [HVM_OP, GET_TIME, self.answer.address(), 0, 0, 0]).ok()?;
+        Some(u64::from_le_bytes(self.answer.read(0)))
+    }
 }
 
 /// A page for Xen to read and write: it must not move, and the kernel must not have put it aside.
