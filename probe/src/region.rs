@@ -468,6 +468,11 @@ impl Region {
         if self.mode.load(Ordering::Relaxed) == Mode::Discard as u32 { Mode::Discard } else { Mode::Overwrite }
     }
 
+    /// The log rings of all streams, of which not all are in use.
+    pub(crate) fn slots(&self) -> core::slice::Iter<'_, Slot> {
+        self.logs.iter()
+    }
+
     pub(crate) fn set_mode(&self, mode: Mode) {
         self.mode.store(mode as u32, Ordering::Relaxed);
     }

@@ -1,8 +1,14 @@
 //! A flood: ten million records a second are offered to rings of 64 KiB, whose reader takes a hundred a second.
 //!
 //! What must hold: not a byte is allocated, every WARN and ERROR arrives, every record is accounted for, and the program's
-//! own work is hardly slowed: by `log!` about 5 %, by the macros of `tracing` 15 to 18 %. The last is asserted in optimised builds alone: `cargo test --release -p fata-probe --test flood
-//! -- --nocapture` prints what it measured. `FATA_FLOOD_SECONDS` makes it longer.
+//! own work takes less than 5 % longer. What is asserted of time is asserted in optimised builds alone:
+//! `cargo test --release -p fata-probe --test flood -- --nocapture` prints what it measured. `FATA_FLOOD_SECONDS` makes it
+//! longer.
+//!
+//! The work and the record of each iteration are on one thread, ten million times a second; what a record costs there depends
+//! on what the processor finds to do beside it. Two kinds of work are measured: what a guest does most, adding up a packet's
+//! bytes, which leaves it room; and the least favourable that we found, steps that wait for one another within an iteration
+//! and for nothing between two of them, where each instruction more costs as much as one of the work's own.
 #![cfg(all(feature = "tracing", feature = "std"))]
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
@@ -128,9 +134,19 @@ fn levels(region: &Region) -> Vec<Option<Level>> {
     levels
 }
 
-/// The program's own work: about 90 ns.
+/// The program's own work: the checksum of `len` bytes of a packet, as TCP has it.
 #[inline(never)]
-fn work(seed: u64, steps: u64) -> u64 {
+fn checksum(seed: u64, len: usize) -> u64 {
+    static PACKET: [u16; 2048] = [0x4500; 2048];
+    let words = black_box(&PACKET).get(..len / 2).unwrap_or(&PACKET);
+    let sum = words.iter().fold(seed & 0xffff, |sum, &word| sum + u64::from(word.to_be()));
+    let sum = (sum & 0xffff) + (sum >> 16);
+    black_box(!((sum & 0xffff) + (sum >> 16)) & 0xffff)
+}
+
+/// Work that shows most of what a record costs: `steps` that wait for one another.
+#[inline(never)]
+fn chain(seed: u64, steps: usize) -> u64 {
     let mut x = seed | 1;
     for _ in 0..steps {
         x ^= x << 13;
@@ -140,49 +156,137 @@ fn work(seed: u64, steps: u64) -> u64 {
     black_box(x)
 }
 
+/// `BATCH` iterations of some work of this length, from this number on: nanoseconds for each.
+type Batch = fn(usize, u64) -> f64;
+
+/// Some work, with and without a record.
+struct Work {
+    name: &'static str,
+    /// Its length grows by so much until it takes long enough.
+    unit: usize,
+    plain: Batch,
+    flooded: Batch,
+    /// By how much it may slow down.
+    most_percent: f64,
+}
+
 /// How a program says it: each a callsite of its own.
 struct Macros {
     name: &'static str,
     debug: fn(u64, u64),
     warn: fn(u64),
     error: fn(u64),
-    /// By how much the work may slow down.
-    most_percent: f64,
-    /// `BATCH` iterations of the work, each with a record at DEBUG.
-    flooded: fn(u64, u64) -> f64,
+    /// Each iteration has a record at DEBUG.
+    works: [Work; 2],
 }
 
 const LOG: Macros = Macros {
     name: "log!",
-    // Measured: 4 to 6, by how the compiler lays out the loop.
-    most_percent: 8.0,
     debug: |i, x| log!(Debug, "flood", i = i, x = x),
     warn: |number| log!(Warn, "seldom", number = number),
     error: |number| log!(Error, "seldom, and worse", number = number),
-    flooded: |steps, start| batch(steps, start, |i, x| log!(Debug, "flood", i = i, x = x)),
+    works: [
+        Work {
+            name: "a checksum",
+            unit: 32,
+            plain: |len, start| batch(start, |i| checksum(i, len), |_, _| ()),
+            flooded: |len, start| batch(start, |i| checksum(i, len), |i, x| log!(Debug, "flood", i = i, x = x)),
+            most_percent: 5.0,
+        },
+        Work {
+            name: "a chain",
+            unit: 2,
+            plain: |steps, start| batch(start, |i| chain(i, steps), |_, _| ()),
+            flooded: |steps, start| batch(start, |i| chain(i, steps), |i, x| log!(Debug, "flood", i = i, x = x)),
+            // Measured: 4 to 6.
+            most_percent: 9.0,
+        },
+    ],
 };
 
 const TRACING: Macros = Macros {
     name: "tracing",
-    // Half of it is the way of `tracing` to a subscriber, four calls for each record that it does not know to be off.
-    most_percent: 25.0,
     debug: |i, x| tracing::debug!(i, x, "flood"),
     warn: |number| tracing::warn!(number, "seldom"),
     error: |number| tracing::error!(number, "seldom, and worse"),
-    flooded: |steps, start| batch(steps, start, |i, x| tracing::debug!(i, x, "flood")),
+    works: [
+        Work {
+            name: "a checksum",
+            unit: 32,
+            plain: |len, start| batch(start, |i| checksum(i, len), |_, _| ()),
+            flooded: |len, start| batch(start, |i| checksum(i, len), |i, x| tracing::debug!(i, x, "flood")),
+            most_percent: 5.0,
+        },
+        Work {
+            name: "a chain",
+            unit: 2,
+            plain: |steps, start| batch(start, |i| chain(i, steps), |_, _| ()),
+            flooded: |steps, start| batch(start, |i| chain(i, steps), |i, x| tracing::debug!(i, x, "flood")),
+            // Measured: 10 to 11. Two thirds of it is the way of `tracing` to a subscriber.
+            most_percent: 15.0,
+        },
+    ],
 };
 
 /// Nanoseconds per iteration of `BATCH` iterations.
 #[inline(always)]
-fn batch(steps: u64, start: u64, say: impl Fn(u64, u64)) -> f64 {
+fn batch(start: u64, work: impl Fn(u64) -> u64, say: impl Fn(u64, u64)) -> f64 {
     let begun = Instant::now();
     for i in start..start + BATCH {
-        let x = work(i, steps);
+        let x = work(i);
         say(i, x);
     }
     #[expect(clippy::cast_precision_loss, reason = "for a ratio")]
     let nanos = begun.elapsed().as_nanos() as f64 / BATCH as f64;
     nanos
+}
+
+impl Work {
+    /// The length at which there are ten million iterations a second. The fastest of several batches decides, since one that
+    /// is interrupted would make the work too short.
+    fn length(&self) -> usize {
+        let quickest = |len| (0..40).map(|_| (self.plain)(len, 0)).fold(f64::MAX, f64::min);
+        (1..).map(|n| n * self.unit).find(|&len| quickest(len) >= 88.0).unwrap()
+    }
+}
+
+/// What the batches of one kind of work took, with and without records.
+struct Measured {
+    plain: Vec<f64>,
+    flooded: Vec<f64>,
+}
+
+impl Measured {
+    fn new() -> Self {
+        Measured { plain: Vec::with_capacity(1 << 16), flooded: Vec::with_capacity(1 << 16) }
+    }
+
+    /// This test's own memory.
+    fn make_room(&mut self) {
+        if self.plain.len() == self.plain.capacity() {
+            COUNTED.set(false);
+            self.plain.reserve(1 << 16);
+            self.flooded.reserve(1 << 16);
+            COUNTED.set(true);
+        }
+    }
+
+    fn judge(&mut self, say: &str, work: &Work) {
+        let median = |list: &mut Vec<f64>| {
+            list.sort_by(f64::total_cmp);
+            list[list.len() / 2]
+        };
+        let (plain, flooded) = (median(&mut self.plain), median(&mut self.flooded));
+        let slower = (flooded / plain - 1.0) * 100.0;
+        println!(
+            "measured: by {say}, {:.1} million records a second offered; {} of {plain:.1} ns takes {slower:.1} % longer",
+            1000.0 / flooded,
+            work.name,
+        );
+        if !cfg!(debug_assertions) {
+            assert!(slower < work.most_percent, "{} takes {slower:.1} % longer", work.name);
+        }
+    }
 }
 
 /// Ends the reader, also where the test fails.
@@ -203,7 +307,7 @@ fn ten_million_records_a_second_cost_no_memory_no_warning_and_hardly_any_time() 
 }
 
 #[test]
-fn ten_million_records_a_second_by_the_macros_of_tracing_cost_time_alone() {
+fn ten_million_records_a_second_by_the_macros_of_tracing_cost_no_more() {
     log::install().unwrap();
     flood(&TRACING);
 }
@@ -224,9 +328,9 @@ fn flood(say: &Macros) {
     word(region, PAGE_BYTES).store(1 | (Mode::Discard as u64) << 32, Ordering::Release);
     fata_probe::control::poll();
     // Every callsite described, so that the reader knows their levels.
-    (say.flooded)(1, 0);
+    say.works.iter().for_each(|work| _ = (work.flooded)(1, 0));
     (say.debug)(0, 0);
-    let (mut made_debug, mut made_warn, mut made_error) = (BATCH + 1, 0u64, 0u64);
+    let (mut made_debug, mut made_warn, mut made_error) = (2 * BATCH + 1, 0u64, 0u64);
 
     let over = AtomicBool::new(false);
     let read = std::thread::scope(|scope| {
@@ -256,29 +360,19 @@ fn flood(say: &Macros) {
             }
             read
         });
-        // As much work as makes the whole ten million iterations a second.
-        // The fastest of several, since one that is interrupted would make the work too short.
-        let quickest = |steps| (0..20).map(|_| batch(steps, 0, |_, _| ())).fold(f64::MAX, f64::min);
-        let mut steps = 10;
-        while quickest(steps) < 88.0 {
-            steps += 2;
-        }
-        let (mut plain, mut flooded) = (Vec::with_capacity(1 << 16), Vec::with_capacity(1 << 16));
+        let lengths = say.works.each_ref().map(Work::length);
+        let mut measured = [Measured::new(), Measured::new()];
         let begun = Instant::now();
         let mut next_warning = begun;
         COUNTED.set(true);
         while begun.elapsed() < Duration::from_secs(seconds) {
-            // Turns short enough that whatever else the machine does meets both.
-            for _ in 0..20 {
-                plain.push(batch(steps, made_debug, |_, _| ()));
-                flooded.push((say.flooded)(steps, made_debug));
-                made_debug += BATCH;
-                // This test's own memory.
-                if plain.len() == plain.capacity() {
-                    COUNTED.set(false);
-                    plain.reserve(1 << 16);
-                    flooded.reserve(1 << 16);
-                    COUNTED.set(true);
+            for ((work, len), measured) in say.works.iter().zip(lengths).zip(&mut measured) {
+                // Turns short enough that whatever else the machine does meets both.
+                for _ in 0..10 {
+                    measured.plain.push((work.plain)(len, made_debug));
+                    measured.flooded.push((work.flooded)(len, made_debug));
+                    made_debug += BATCH;
+                    measured.make_room();
                 }
             }
             if Instant::now() >= next_warning {
@@ -292,20 +386,7 @@ fn flood(say: &Macros) {
             }
         }
         COUNTED.set(false);
-        let median = |list: &mut Vec<f64>| {
-            list.sort_by(f64::total_cmp);
-            list[list.len() / 2]
-        };
-        let (plain, flooded) = (median(&mut plain), median(&mut flooded));
-        let slower = (flooded / plain - 1.0) * 100.0;
-        println!(
-            "measured: by {}, {:.1} million records a second offered; the work of {plain:.1} ns takes {slower:.1} % longer",
-            say.name,
-            1000.0 / flooded
-        );
-        if !cfg!(debug_assertions) {
-            assert!(slower < say.most_percent, "{slower:.1} % slower");
-        }
+        measured.iter_mut().zip(&say.works).for_each(|(measured, work)| measured.judge(say.name, work));
         region.finish(fata_wire::shared::State::Exited, "");
         drop(ending);
         reader.join().unwrap()

@@ -1,11 +1,16 @@
-//! The rate limit: a token bucket per callsite, which costs one instruction while there are tokens, and no reading of the clock
-//! while there are none.
+//! The rate limit: a token bucket per callsite, which costs one instruction while there are tokens, and two additions while
+//! there are none ([`Floods`](super::flood::Floods)).
 //!
-//! When a bucket is empty the record is counted instead of made; every 64th look reads the clock, and after a second the
+//! When a bucket is empty the record is counted instead of made; every 128th one reads the clock, and after a second the
 //! bucket is full again and one record says how many were suppressed, and within what time. Buckets that have suppressed
 //! something are in one list, so that [`tick`] can say so although the callsite is silent now.
 //!
-//! In a program whose threads share a region ([`crate::threads`]) they share the buckets too, by locked instructions.
+//! In a program whose threads share a region ([`crate::threads`]) they share the tokens too, by locked instructions; but what
+//! is suppressed each counts beside its own rings, in the *tally* of the bucket there, so that a flood of several threads is
+//! no contest for one counter.
+//!
+//! Invariant: `said` is at most the sum of a bucket's tallies, which only grow; what lies between is said in one record, by
+//! whoever began a new period.
 #![expect(unsafe_code, reason = "a list of statics")]
 
 use core::ptr;
@@ -16,6 +21,7 @@ use fata_wire::log::{Count, class_of};
 
 use super::slot::Slot;
 use super::summary;
+use crate::region::{self, Region};
 use crate::ring::add_local;
 
 /// Records per second of one callsite, unless [`set_rate`] says otherwise.
@@ -28,17 +34,41 @@ static SHARED: AtomicBool = AtomicBool::new(false);
 static HZ: AtomicU64 = AtomicU64::new(2_000_000_000);
 /// The youngest bucket in the list.
 static LISTED: AtomicPtr<Bucket> = AtomicPtr::new(ptr::null_mut());
+/// How many buckets have asked for tallies.
+static NUMBERED: AtomicU32 = AtomicU32::new(0);
 
-/// So many suppressed records between two readings of the clock, less one.
-const LOOK_MASK: i64 = 63;
+/// So many buckets have tallies beside the rings, from number 1 on; those that come to suppress something later than these
+/// count in one place.
+const TALLIES: u32 = 64;
+
+/// What was suppressed beside one vCPU's, or thread's, rings: by the buckets' numbers.
+#[derive(Debug)]
+pub(crate) struct Tallies([AtomicU64; TALLIES as usize]);
+
+impl Tallies {
+    pub(crate) const fn new() -> Self {
+        Tallies([const { AtomicU64::new(0) }; TALLIES as usize])
+    }
+
+    #[inline(always)]
+    fn of(&self, number: u32) -> &AtomicU64 {
+        &self.0[(number % TALLIES) as usize]
+    }
+}
 
 /// How many records a callsite may still make. A static beside the callsite.
 #[derive(Debug)]
 pub struct Bucket {
-    /// Tokens; from 0 downwards, as a signed number, the records that were suppressed.
+    /// Tokens, as a signed number: there are none from 0 downwards.
     left: AtomicU64,
+    /// Which tally is its own; 0 while it has none.
+    number: AtomicU32,
     /// The callsite's id and the class of its records, once in the list.
     of: AtomicU32,
+    /// What was suppressed while it had no tally.
+    others: AtomicU64,
+    /// How many of the suppressed were told.
+    said: AtomicU64,
     /// The ticks when it was last filled; 0 before the first time.
     since: AtomicU64,
     listed: AtomicBool,
@@ -57,71 +87,99 @@ impl Bucket {
     pub const fn new() -> Self {
         Bucket {
             left: AtomicU64::new(0),
+            number: AtomicU32::new(0),
             of: AtomicU32::new(0),
+            others: AtomicU64::new(0),
+            said: AtomicU64::new(0),
             since: AtomicU64::new(0),
             listed: AtomicBool::new(false),
             next: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
-    /// Whether a record may be made: takes a token, or else counts the record as suppressed. `id` is its callsite's.
+    /// Whether a record may be made: takes a token, or else counts the record as suppressed. `id` is its callsite's, `key` the
+    /// address by which it is known.
     #[inline(always)]
-    pub(crate) fn allows(&'static self, slot: &Slot, level: Level, id: impl FnOnce() -> u16) -> bool {
-        let left = add(&self.left, u64::MAX).cast_signed();
-        if left > 0 {
+    pub(crate) fn allows(
+        &'static self,
+        slot: &'static Slot,
+        level: Level,
+        id: impl FnOnce() -> u16,
+        key: usize,
+    ) -> bool {
+        self.take() || self.allows_late(slot, level, id(), key)
+    }
+
+    /// Takes a token, if there is one.
+    #[inline(always)]
+    fn take(&self) -> bool {
+        !self.is_empty() && subtract_one(&self.left) > 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left.load(Ordering::Relaxed).cast_signed() <= 0
+    }
+
+    /// Fills the bucket if it is time; else counts the record as suppressed.
+    #[cold]
+    #[inline(never)]
+    fn allows_late(&'static self, slot: &'static Slot, level: Level, id: u16, key: usize) -> bool {
+        if self.is_refilled(slot) || self.take() {
             return true;
         }
-        if left & LOOK_MASK == 0 && self.look(slot, level, id()) {
-            return true;
+        let of = class_of(level);
+        self.list(id, of.0);
+        slot.count(Count::Suppressed, of);
+        match self.number.load(Ordering::Relaxed) {
+            0 => _ = self.others.fetch_add(1, Ordering::Relaxed),
+            number => {
+                let tally = slot.tallies.of(number);
+                add_local(tally, 1);
+                slot.flooded(key, Count::Suppressed, of, tally);
+            }
         }
-        let (class, place) = class_of(level);
-        slot.class(class).count(Count::Suppressed, place);
         false
     }
 
-    /// Fills the bucket if it is time; whether the record, which was taken for suppressed, may be made after all.
-    #[cold]
-    fn look(&'static self, slot: &Slot, level: Level, id: u16) -> bool {
+    /// Fills the bucket if its period is over, and takes the first token.
+    fn is_refilled(&self, slot: &Slot) -> bool {
         let now = crate::clock::ticks();
         let since = self.since.load(Ordering::Relaxed);
         let is_over = since == 0 || now.wrapping_sub(since) >= HZ.load(Ordering::Relaxed);
-        if is_over && self.begin_period(since, now) {
-            let tokens = u64::from(RATE.load(Ordering::Relaxed)).saturating_sub(1);
-            // What is exchanged is counted once, whoever else counts meanwhile; our own record was not suppressed.
-            let left = self.left.swap(tokens, Ordering::Relaxed).cast_signed() + 1;
-            self.say(slot, left.min(0).unsigned_abs(), now.wrapping_sub(since));
-            return true;
+        is_over && self.begin_period(slot, since, now) && {
+            self.left.store(u64::from(RATE.load(Ordering::Relaxed)).saturating_sub(1), Ordering::Relaxed);
+            true
         }
-        self.list(id, class_of(level).0);
-        false
     }
 
-    /// Whether the caller, of several that find the period over at the same time, is the one to say what was suppressed.
-    fn begin_period(&self, since: u64, now: u64) -> bool {
-        self.since.compare_exchange(since, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// Says what was suppressed in the period that began at `since`; unless another thread, which finds the period over at the
+    /// same time, is the one to say it.
+    fn begin_period(&self, slot: &Slot, since: u64, now: u64) -> bool {
+        let is_ours = self.since.compare_exchange(since, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_ours {
+            let suppressed = self.suppressed();
+            let unsaid = suppressed.saturating_sub(self.said.fetch_max(suppressed, Ordering::Relaxed));
+            region::all().flat_map(Region::slots).for_each(|slot| slot.floods.clear());
+            if unsaid > 0 {
+                let of = self.of.load(Ordering::Relaxed);
+                summary::suppressed(slot, of >> 16, of & 0xffff, unsaid, now.wrapping_sub(since));
+            }
+        }
+        is_ours
     }
 
-    /// How many records were suppressed since the bucket was filled.
+    /// How many records were ever suppressed.
     fn suppressed(&self) -> u64 {
-        self.left.load(Ordering::Relaxed).cast_signed().min(0).unsigned_abs()
+        let number = self.number.load(Ordering::Relaxed);
+        let tally = |slot: &Slot| slot.tallies.of(number).load(Ordering::Relaxed);
+        let tallies = region::all().filter(|_| number > 0).flat_map(Region::slots).map(tally);
+        tallies.fold(self.others.load(Ordering::Relaxed), u64::wrapping_add)
     }
 
-    /// Says how many records were suppressed in the period that began at `since`, and begins a new one.
-    fn summarise(&self, slot: &Slot, since: u64, now: u64) {
-        if !self.begin_period(since, now) {
-            return;
-        }
-        let empty = |left: u64| (left.cast_signed() < 0).then_some(0);
-        if let Ok(left) = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, empty) {
-            self.say(slot, left.cast_signed().unsigned_abs(), now.wrapping_sub(since));
-        }
-    }
-
-    fn say(&self, slot: &Slot, suppressed: u64, ticks: u64) {
-        if suppressed > 0 {
-            let of = self.of.load(Ordering::Relaxed);
-            summary::suppressed(slot, of >> 16, of & 0xffff, suppressed, ticks);
-        }
+    /// Whether there is something to say of it.
+    fn is_unsaid(&self) -> bool {
+        self.suppressed() > self.said.load(Ordering::Relaxed)
     }
 
     fn list(&'static self, id: u16, class: u32) {
@@ -129,6 +187,11 @@ impl Bucket {
             return;
         }
         self.of.store(u32::from(id) | class << 16, Ordering::Relaxed);
+        let number = NUMBERED.load(Ordering::Relaxed) + 1;
+        if number < TALLIES {
+            let number = NUMBERED.fetch_add(1, Ordering::Relaxed) + 1;
+            self.number.store(if number < TALLIES { number } else { 0 }, Ordering::Relaxed);
+        }
         let mut head = LISTED.load(Ordering::Relaxed);
         loop {
             self.next.store(head, Ordering::Relaxed);
@@ -172,10 +235,12 @@ pub(crate) fn flush(slot: &'static Slot, all_of_it: bool) {
     if !LISTED.load(Ordering::Relaxed).is_null() {
         let now = crate::clock::ticks();
         let hz = HZ.load(Ordering::Relaxed);
-        for bucket in all().filter(|bucket| bucket.suppressed() > 0) {
+        for bucket in all().filter(|bucket| bucket.is_unsaid()) {
             let since = bucket.since.load(Ordering::Relaxed);
-            if all_of_it || now.wrapping_sub(since) >= hz {
-                bucket.summarise(slot, since, now);
+            let is_over = now.wrapping_sub(since) >= hz;
+            let is_said = (all_of_it || is_over) && bucket.begin_period(slot, since, now);
+            if is_said && is_over {
+                bucket.left.store(u64::from(RATE.load(Ordering::Relaxed)), Ordering::Relaxed);
             }
         }
     }
@@ -195,13 +260,13 @@ pub(crate) fn share() {
     SHARED.store(true, Ordering::Relaxed);
 }
 
-/// Adds to a bucket's tokens and returns what there was.
+/// Takes one of a bucket's tokens and returns how many there were.
 #[inline(always)]
-fn add(tokens: &AtomicU64, n: u64) -> u64 {
+fn subtract_one(tokens: &AtomicU64) -> i64 {
     if cfg!(feature = "std") && SHARED.load(Ordering::Relaxed) {
-        return tokens.fetch_add(n, Ordering::Relaxed);
+        return tokens.fetch_sub(1, Ordering::Relaxed).cast_signed();
     }
-    add_local(tokens, n)
+    add_local(tokens, u64::MAX).cast_signed()
 }
 
 pub(crate) fn set_hz(hz: u64) {

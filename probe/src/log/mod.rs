@@ -32,6 +32,7 @@
 
 pub(crate) mod context;
 mod error;
+mod flood;
 pub(crate) mod limit;
 mod record;
 pub mod rules;

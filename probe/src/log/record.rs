@@ -63,11 +63,20 @@ pub fn record<F: FieldSet>(
     fields: F,
 ) {
     // What is asked of the thread-local is small, so that it is inlined and the rest is not a function of its own.
+    if bucket.is_empty() && context::with(context::Context::slot).floods.counts(key(bucket)) {
+        return;
+    }
     let (slot, task, is_due) = context::with(|context| (context.slot(), context.task(), context.is_due()));
     if is_due {
         return record_late(callsite, bucket, level, template, fields);
     }
     make(slot, task, callsite, bucket, level, template, fields);
+}
+
+/// The address by which the rate limit knows a callsite.
+#[inline(always)]
+fn key(bucket: &'static Bucket) -> usize {
+    core::ptr::from_ref(bucket).addr()
 }
 
 /// As [`record`], where the thread has to look for a stream first.
@@ -85,7 +94,7 @@ fn record_late<F: FieldSet>(
 
 #[inline(always)]
 fn make<F: FieldSet>(
-    slot: &Slot,
+    slot: &'static Slot,
     task: u16,
     callsite: &'static Callsite,
     bucket: &'static Bucket,
@@ -93,17 +102,16 @@ fn make<F: FieldSet>(
     template: u32,
     fields: F,
 ) {
-    if !bucket.allows(slot, level, || callsite.id().unwrap_or(0)) {
+    if !bucket.allows(slot, level, || callsite.id().unwrap_or(0), key(bucket)) {
         return;
     }
-    let (class, place) = class_of(level);
-    let class = slot.class(class);
-    let list = Bounded(Cons(class.number(place), Cons(TaskId(task), fields)));
+    let of = class_of(level);
+    let list = Bounded(Cons(slot.number(of), Cons(TaskId(task), fields)));
     if F::TEXT && list.text_words() > MAX_WORDS {
-        class.count_cut();
+        slot.count_cut(of.0);
     }
-    if !crate::current::record_in(&class.writer, callsite, template, list) {
-        class.count(Count::Discarded, place);
+    if !crate::current::record_in(&slot.class(of.0).writer, callsite, template, list) {
+        slot.count(Count::Discarded, of);
     }
 }
 
@@ -111,7 +119,6 @@ fn make<F: FieldSet>(
 #[inline(always)]
 pub fn filtered(level: Level) {
     if matches!(level, Level::Warn | Level::Error) {
-        let (class, place) = class_of(level);
-        context::recording(|context| context.slot().class(class).count(Count::Filtered, place));
+        context::recording(|context| context.slot().count(Count::Filtered, class_of(level)));
     }
 }

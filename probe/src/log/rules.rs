@@ -405,6 +405,8 @@ fn apply_to_callsites() {
     }
     #[cfg(feature = "tracing")]
     super::table::apply();
+    // A callsite that is off now is not one that makes too many.
+    crate::region::all().flat_map(crate::region::Region::slots).for_each(|slot| slot.floods.clear());
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use fata_wire::log::{ACCOUNT_BYTES, CLASS_LEVELS, CUT_OFFSET, Count};
 
+use super::flood::Floods;
+use super::limit::Tallies;
 use crate::region::Region;
 use crate::ring::{Writer, add_local, add_shared};
 
@@ -16,37 +18,46 @@ pub(crate) const MAX_LOGS: usize = 5;
 
 /// The log rings of one vCPU or thread.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Slot {
+    /// First, so that it is found without an addition.
+    pub(crate) floods: Floods,
+    /// The two accounts in the header page, one after the other.
+    accounts: AtomicPtr<u64>,
+    pub(crate) tallies: Tallies,
     classes: [Class; 2],
 }
 
-/// One log ring, its numbers and its account.
+/// One log ring and its numbers.
 #[derive(Debug)]
 pub(crate) struct Class {
     pub(crate) writer: Writer,
     /// The number of the next record of each level.
     numbers: [AtomicU64; CLASS_LEVELS],
-    /// The account in the header page.
-    account: AtomicPtr<u64>,
     #[cfg(feature = "tracing")]
     pub(crate) last: super::fold::Last,
 }
 
-/// The account of who has none.
-static NO_ACCOUNT: [AtomicU64; ACCOUNT_BYTES / 8] = [const { AtomicU64::new(0) }; ACCOUNT_BYTES / 8];
+/// The accounts of who has none.
+static NO_ACCOUNTS: [AtomicU64; 2 * ACCOUNT_BYTES / 8] = [const { AtomicU64::new(0) }; 2 * ACCOUNT_BYTES / 8];
 
 /// The slot of who has none: records nothing.
 pub(crate) static NOBODY: Slot = Slot::unattached();
 
 impl Slot {
     pub(crate) const fn unattached() -> Self {
-        Slot { classes: [const { Class::unattached() }; 2] }
+        Slot {
+            floods: Floods::new(),
+            accounts: AtomicPtr::new((&raw const NO_ACCOUNTS).cast::<u64>().cast_mut()),
+            tallies: Tallies::new(),
+            classes: [const { Class::unattached() }; 2],
+        }
     }
 
     /// Makes these the rings of the log streams `stream` (ordinary) and `stream + 1` (reserved).
     pub(crate) fn attach(&self, region: &'static Region, stream: u32) {
+        self.accounts.store(region.log_account(stream), Ordering::Relaxed);
         for (class, stream) in self.classes.iter().zip(stream..) {
-            class.account.store(region.log_account(stream), Ordering::Relaxed);
             class.writer.attach(region, stream);
         }
     }
@@ -69,6 +80,47 @@ impl Slot {
     pub(crate) fn class(&self, class: u32) -> &Class {
         &self.classes[(class & 1) as usize]
     }
+
+    /// The number of a new record of this class and of the level at this place in it.
+    #[inline(always)]
+    pub(crate) fn number(&self, (class, place): (u32, usize)) -> u64 {
+        self.count(Count::Offered, (class, place));
+        add_local(&self.class(class).numbers[place], 1)
+    }
+
+    /// Counts a record of this class and of the level at this place in it.
+    #[inline(always)]
+    pub(crate) fn count(&self, count: Count, of: (u32, usize)) {
+        self.add_one(offset(count, of));
+    }
+
+    /// Counts a record whose text was cut.
+    #[cold]
+    pub(crate) fn count_cut(&self, class: u32) {
+        self.add_one(account_of(class) + CUT_OFFSET);
+    }
+
+    #[inline(always)]
+    fn add_one(&self, offset: usize) {
+        // SAFETY: the pointer is that of two accounts, in a static or in a region's header page, both of which live for ever,
+        // and all offsets come from `offset` and `count_cut` and lie within. Of a region's accounts this CPU is the only
+        // writer; what the nobodies of several threads count is not read.
+        unsafe { add_shared(self.counter(offset), 1) };
+    }
+
+    #[inline(always)]
+    fn counter(&self, offset: usize) -> *mut u64 {
+        debug_assert!(offset < 2 * ACCOUNT_BYTES, "beyond the accounts");
+        self.accounts.load(Ordering::Relaxed).wrapping_byte_add(offset)
+    }
+
+    /// The callsite at `key` makes too many records: from now on they are counted by `floods`, as [`count`](Slot::count) would,
+    /// and in `tally`. Nobody's are not: there several threads would count.
+    pub(crate) fn flooded(&self, key: usize, count: Count, of: (u32, usize), tally: &'static AtomicU64) {
+        if !core::ptr::eq(self, &NOBODY) {
+            self.floods.put(key, self.counter(offset(count, of)), tally);
+        }
+    }
 }
 
 impl Class {
@@ -76,39 +128,20 @@ impl Class {
         Class {
             writer: Writer::unattached(),
             numbers: [const { AtomicU64::new(0) }; CLASS_LEVELS],
-            account: AtomicPtr::new((&raw const NO_ACCOUNT).cast::<u64>().cast_mut()),
             #[cfg(feature = "tracing")]
             last: super::fold::Last::new(),
         }
     }
+}
 
-    /// The number of a new record of the level at `place`.
-    #[inline(always)]
-    pub(crate) fn number(&self, place: usize) -> u64 {
-        self.count(Count::Offered, place);
-        add_local(&self.numbers[place], 1)
-    }
+/// Where in a slot's accounts records of this class, and of the level at this place in it, are counted.
+#[inline(always)]
+const fn offset(count: Count, (class, place): (u32, usize)) -> usize {
+    account_of(class) + count.offset(place)
+}
 
-    /// Counts a record of the level at `place`.
-    #[inline(always)]
-    pub(crate) fn count(&self, count: Count, place: usize) {
-        self.add(count.offset(place), 1);
-    }
-
-    /// Counts a record whose text was cut.
-    #[cold]
-    pub(crate) fn count_cut(&self) {
-        self.add(CUT_OFFSET, 1);
-    }
-
-    #[inline(always)]
-    pub(crate) fn add(&self, offset: usize, n: u64) {
-        let account = self.account.load(Ordering::Relaxed);
-        // SAFETY: the pointer is that of an account, in a static or in a region's header page, both of which live for ever
-        // and are `ACCOUNT_BYTES` long; all offsets come from `fata_wire::log` and lie within. Of a region's account this
-        // CPU is the only writer; what the nobodies of several threads count is not read.
-        unsafe { add_shared(account.wrapping_byte_add(offset), n) };
-    }
+const fn account_of(class: u32) -> usize {
+    (class & 1) as usize * ACCOUNT_BYTES
 }
 
 pub(crate) fn get() -> &'static Slot {

@@ -40,11 +40,10 @@ pub(crate) fn suppressed(slot: &Slot, class: u32, id: u32, count: u64, ticks: u6
 
 fn say<F: FieldSet>(slot: &Slot, callsite: &'static Callsite, fields: F) {
     let Some(template) = callsite.enabled() else { return };
-    let (class, place) = class_of(callsite.level);
-    let class = slot.class(class);
-    let list = Cons(class.number(place), Cons(TaskId(0), fields));
-    if !crate::current::record_in(&class.writer, callsite, template, list) {
-        class.count(Count::Discarded, place);
+    let of = class_of(callsite.level);
+    let list = Cons(slot.number(of), Cons(TaskId(0), fields));
+    if !crate::current::record_in(&slot.class(of.0).writer, callsite, template, list) {
+        slot.count(Count::Discarded, of);
     }
 }
 
