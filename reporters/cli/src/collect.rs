@@ -1,6 +1,7 @@
 //! `fata collect`: record a guest into a CTF directory, or as a trace stream onto a pipe, with a progress line.
 
 mod lives;
+mod name;
 mod several;
 
 use std::io::{IsTerminal, Write};
@@ -19,6 +20,7 @@ use fata_collector::{Collector, End, Options, Status};
 use fata_wire::field::Level;
 use fata_wire::packet::{Cause, Discarded};
 
+use self::name::Name;
 use crate::output::say;
 use crate::signals::Stop;
 use crate::{human, nothing};
@@ -179,15 +181,37 @@ pub(crate) struct Progress {
     shown: bool,
     last: Option<(Instant, u64, u64)>,
     line: Option<Instant>,
+    name: Option<Name>,
 }
 
 impl Progress {
     pub(crate) fn new(quiet: bool) -> Self {
-        Progress { quiet, rewrite: std::io::stderr().is_terminal(), shown: false, last: None, line: None }
+        Progress { quiet, rewrite: std::io::stderr().is_terminal(), shown: false, last: None, line: None, name: None }
+    }
+
+    /// From now on looks whether this guest is renamed, and says so.
+    fn follow_name(&mut self, guest: &Guest) {
+        self.name = Some(Name::of(guest));
+    }
+
+    /// What the guest is called by now, if it was renamed.
+    fn name(&mut self) -> Option<String> {
+        self.look_at_name();
+        self.name.take()?.renamed()
+    }
+
+    fn look_at_name(&mut self) {
+        if let Some(sentence) = self.name.as_mut().and_then(Name::look)
+            && !self.quiet
+        {
+            self.end();
+            say!("{sentence}.");
+        }
     }
 
     /// Shows the line: rewritten in place on a terminal, a new line every so often elsewhere.
     pub(crate) fn show(&mut self, status: &Status) {
+        self.look_at_name();
         let now = Instant::now();
         let (then, events, bytes) = self.last.replace((now, status.totals.events, status.totals.bytes)).unwrap_or((
             now.checked_sub(status.elapsed).unwrap_or(now),

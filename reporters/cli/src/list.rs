@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use fata_collector::peek::{Peek, peek};
 use fata_collector::source::{self, Guest};
 use fata_collector::xen::device::Life;
+use fata_collector::xen::{self, XenError};
 use serde::Serialize;
 
+use crate::output::say;
 use crate::{human, output};
 
 /// How long the rate is measured over.
@@ -41,6 +43,11 @@ struct Row {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let guests = source::list()?;
+    // A machine without Xen has no domains, and nothing is missing.
+    if let Err(error @ (XenError::NoPermission { .. } | XenError::Device { .. } | XenError::Store(_))) = xen::domains()
+    {
+        say!("Xen's domains are missing here: {error}.");
+    }
     let before: Vec<_> = guests.iter().map(|guest| (Instant::now(), peek(guest))).collect();
     if before.iter().any(|(_, peek)| peek.as_ref().is_ok_and(|peek| peek.alive)) {
         std::thread::sleep(INTERVAL);

@@ -207,6 +207,13 @@ impl Guest {
         xen::device::life(domid).ok()
     }
 
+    /// What the guest is called now, if that is not what it was called when it was found: a domain of Xen can be renamed.
+    #[must_use]
+    pub fn renamed(&self) -> Option<String> {
+        let domid = u16::try_from(self.pid).ok().filter(|_| self.source == Source::Xen)?;
+        xen::name(domid).ok()?.filter(|name| *name != self.name)
+    }
+
     /// Whether process `pid` has this guest's memory mapped, as a collector that is attached to it does.
     #[must_use]
     pub fn is_mapped_by(&self, pid: u64) -> bool {

@@ -176,11 +176,27 @@ fn what_is_not_there_and_what_is_slow_is_a_sentence() {
     let Some((dom0, _alone)) = with_fata() else { return };
     assert!(refused(dom0, "collect xen:nobody -o x").contains("no Xen domain \"nobody\""));
     assert!(refused(dom0, "ctl nobody ping").contains("no guest \"nobody\""));
+    // As an ordinary user; and as on a machine without Xen.
+    dom0.sh("echo nobody:x:65534:65534::/:/bin/sh >>/etc/passwd");
+    let user = |args: &str| {
+        dom0.start(&format!("start-stop-daemon -S -c nobody:65534 -n nobodys -a /bin/fata -- {args}")).wait(PATIENCE)
+    };
+    let forbidden = user("collect xen:nobody -o /tmp/x");
+    let sentence =
+        "/dev/xen/xenbus may not be opened: Permission denied (os error 13); Xen's devices are for root in dom0";
+    assert!(forbidden.code == 1 && forbidden.text.contains(sentence), "{}", forbidden.text);
+    let list = user("list");
+    assert!(list.code == 0 && list.text.contains("Xen's domains are missing here: "), "{}", list.text);
+    let none = "mount -t tmpfs none /dev/xen; mount -t tmpfs none /proc/xen; exec fata collect xen:nobody -o x";
+    let none = dom0.start(&format!("unshare -m sh -c '{none}'")).wait(PATIENCE);
+    assert!(none.code == 1 && none.text.contains("there is no Xen here"), "{}", none.text);
     let _slow = busy(dom0, "slow", "tsc_mode=\"always_emulate\"");
     ctl(dom0, "slow ping");
     let said = fata(dom0, "collect slow -o slow-trace --duration 1");
     assert!(said.contains("Xen emulates its TSC; set tsc_mode=\"native\""), "{said}");
-    println!("measured: {}", said.lines().find(|line| line.contains("TSC")).unwrap());
+    let slow = said.lines().find(|line| line.contains("TSC")).unwrap();
+    assert!(number_before(slow, " µs, and so does every event") > 0, "{slow}");
+    println!("measured: {slow}");
     // The same stream that ssh would carry to a desktop.
     let piped = dom0.sh("fata collect slow -o - --duration 1 --quiet | fata stats --json -");
     let piped: serde_json::Value =
@@ -213,13 +229,19 @@ fn what_a_domain_logs_is_read_in_dom0_and_its_level_is_changed_there() {
 }
 
 #[test]
-fn a_domain_that_reboots_is_collected_on_as_another_guest_of_the_trace() {
+fn a_domain_that_is_renamed_and_reboots_is_collected_on_as_another_guest_of_the_trace() {
     let Some((dom0, _alone)) = with_fata() else { return };
-    let guest = busy(dom0, "phoenix", "");
+    let mut guest = busy(dom0, "phoenix", "");
     let collecting = collecting(dom0, "phoenix", "phoenix-trace", 1000);
     let first = guest.domid();
-    dom0.sh("xl reboot phoenix");
-    wait_until("the next life was not noticed", || collecting.text().contains("the recording goes on"));
+    // It is started anew by the name that it has then.
+    guest.name = "simurgh".to_owned();
+    dom0.sh("xl rename phoenix simurgh");
+    wait_until("the new name was not noticed", || {
+        collecting.text().contains(&format!("phoenix.{first} was renamed to simurgh: the recording goes on"))
+    });
+    dom0.sh("xl reboot simurgh");
+    wait_until("the next life was not noticed", || collecting.text().contains("was started anew as "));
     let second = guest.domid();
     assert_ne!(first, second);
     let trace = dom0.share().join("phoenix-trace");
@@ -227,7 +249,7 @@ fn a_domain_that_reboots_is_collected_on_as_another_guest_of_the_trace() {
     wait_until("the next life is not collected", || bytes_in(&trace) > before + 20_000);
     dom0.sh("kill $(cat phoenix-trace.pid)");
     let said = collecting.wait(PATIENCE);
-    assert!(said.code == 0 && said.text.contains(&format!("phoenix.{second}")), "{}", said.text);
+    assert!(said.code == 0 && said.text.contains(&format!("was started anew as simurgh.{second}")), "{}", said.text);
     let stats = stats(dom0, "phoenix-trace");
     let lives: Vec<u64> =
         stats["guests"].as_array().unwrap().iter().map(|life| life["events"].as_u64().unwrap()).collect();

@@ -1,8 +1,8 @@
 //! A guest that is started anew while it is collected: its next life goes into the same recording, as another guest of the
 //! trace, on the same time axis.
 //!
-//! A domain of Xen is followed by itself: what reboots has another id and the same name. Of other guests nobody knows whether
-//! they come back, so they are waited for when `--again` says so.
+//! A domain of Xen is followed by itself: what reboots has another id and the same name, which may be another one than when
+//! the recording began. Of other guests nobody knows whether they come back, so they are waited for when `--again` says so.
 
 use std::time::{Duration, Instant};
 
@@ -45,9 +45,13 @@ pub(super) fn run<S: Sink>(
         let earlier = earlier.filter(|_| number == 0).map(std::slice::from_ref).unwrap_or(&[]);
         let mut collector = Collector::attach(&guest, &options, earlier)?;
         let continued = !earlier.is_empty() || number > 0;
+        progress.follow_name(&guest);
         let end = super::finish(&mut collector, &mut together.seat(number), stop, &mut progress, target, continued)?;
         uuid = uuid.or(Some(collector.uuid()));
         drop(collector);
+        if let Some(name) = progress.name() {
+            guest.name = name;
+        }
         let Some(next) = next_life(&guest, &end, args, started, stop) else { break };
         number += 1;
         if number >= MAX_GUESTS {

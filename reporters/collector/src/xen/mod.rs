@@ -150,14 +150,26 @@ pub fn domains() -> Result<Vec<Domain>, XenError> {
     let mut domains = Vec::new();
     for id in ids {
         let has_ring = store.read(&format!("{DOMAINS}/{id}/{FOLDER}/version"))?.is_some();
-        let name = store.read(&format!("{DOMAINS}/{id}/name"))?.unwrap_or_default();
-        let name: String = name.chars().filter(|c| !c.is_control() && *c != '/').take(64).collect();
-        let name = if name.is_empty() { format!("domain-{id}") } else { name };
+        let name = name_in(&mut store, id)?.unwrap_or_else(|| format!("domain-{id}"));
         if id != 0 || has_ring {
             domains.push(Domain { id, name, has_ring });
         }
     }
     Ok(domains)
+}
+
+/// What the toolstack calls domain `id` now; `None` where it has no name, or is not there any more.
+///
+/// # Errors
+/// As [`domains`].
+pub fn name(id: u16) -> Result<Option<String>, XenError> {
+    name_in(&mut Store::open()?, id)
+}
+
+fn name_in(store: &mut Store, id: u16) -> Result<Option<String>, XenError> {
+    let name = store.read(&format!("{DOMAINS}/{id}/name"))?.unwrap_or_default();
+    let name: String = name.chars().filter(|c| !c.is_control() && *c != '/').take(64).collect();
+    Ok(Some(name).filter(|name| !name.is_empty()))
 }
 
 /// Whether domain `id` may still write to its ring.
