@@ -288,7 +288,7 @@ impl Extent {
     }
 
     /// The extent of so many words that were encoded before, with or without text among them.
-    #[cfg(feature = "tracing")]
+    #[cfg(any(feature = "tracing", feature = "log"))]
     pub(crate) const fn of_words(words: usize, text: bool) -> Self {
         if text { Extent { words: 1 + words, code: EXTENDED, text_words: 0 } } else { Self::of_fixed(words) }
     }

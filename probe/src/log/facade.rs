@@ -14,7 +14,9 @@ use fata_wire::log::{CUT, FILE, LINE, MESSAGE, SEQ, SPANS, TARGET, TASK};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::limit::Bucket;
+use super::pairs::Pairs;
 use super::summary::TARGET as TARGET_OF_ALL;
+use super::text::Text;
 use super::{Taken, context, rules};
 use crate::callsite::Callsite;
 use crate::value::{Cons, Nil};
@@ -25,6 +27,9 @@ const SITES: usize = if cfg!(feature = "std") { 1024 } else { 128 };
 const TRIES: usize = 8;
 /// The longest text.
 const MESSAGE_BYTES: usize = 1500;
+/// Of a record with key-values, the room for its file and for its target, and for everything.
+const NAME_WORDS: usize = 32;
+const PAIRED_WORDS: usize = 1 + 2 * NAME_WORDS + MESSAGE_BYTES / 8 + super::pairs::WORDS;
 
 /// From now on the records of all code that uses the crate `log` are recorded. For the application, once.
 ///
@@ -69,6 +74,12 @@ impl Log for Facade {
         let callsite = callsite(level);
         let Some(template) = callsite.enabled() else { return super::filtered(level) };
         let bucket = site.map_or_else(|| &OTHERS[level as usize], |site| &site.bucket);
+        if !super::record::is_admitted(callsite, bucket, level) {
+            return;
+        }
+        if record.key_values().count() > 0 {
+            return with_pairs(record, level);
+        }
         let mut message = Message { bytes: [0; MESSAGE_BYTES], len: 0, is_cut: false };
         // A text that is too long is cut.
         let text = record.args().as_str().unwrap_or_else(|| {
@@ -78,10 +89,37 @@ impl Log for Facade {
         let (file, line) = (record.file().unwrap_or(""), record.line().unwrap_or(0));
         let texts = Cons(record.target(), Cons(text, Nil));
         let fields = Cons(context::with(context::Context::spans), Cons(line, Cons(file, texts)));
-        super::record(callsite, bucket, level, template, fields);
+        super::record::admitted(callsite, level, template, fields);
     }
 
     fn flush(&self) {}
+}
+
+/// A record with key-values, all of whose fields are encoded beside the ring.
+#[inline(never)]
+fn with_pairs(record: &Record<'_>, level: Level) {
+    let words = [const { AtomicU64::new(0) }; PAIRED_WORDS];
+    let pairs = Pairs::of(level, record.key_values());
+    let (mut used, mut is_cut) = (1, pairs.is_cut);
+    words[0].store(record.line().unwrap_or(0).into(), Ordering::Relaxed);
+    let mut text = |room: usize, write: &mut dyn FnMut(&mut Text<'_>)| {
+        let mut text = Text::new(&words[used..][..room]);
+        write(&mut text);
+        let (len, was_cut) = text.end();
+        used += len;
+        is_cut |= was_cut;
+    };
+    text(NAME_WORDS, &mut |text| text.add(record.file().unwrap_or("")));
+    text(NAME_WORDS, &mut |text| text.add(record.target()));
+    text(MESSAGE_BYTES / 8, &mut |text| {
+        // A text that is full ends the formatting, which its mark says.
+        let _ = text.write_fmt(*record.args());
+    });
+    for (to, from) in words[used..].iter().zip(pairs.words()) {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        used += 1;
+    }
+    super::record::admitted_words(level, pairs.template(level), &words[..used], is_cut);
 }
 
 /// The level of a record; those of the targets `app` and `app::…` are the program's own words.
@@ -139,12 +177,19 @@ fn site(hash: u64) -> Option<&'static Site> {
     })
 }
 
-/// FNV-1a over what tells two places apart; never 0.
+/// What tells two places apart; never 0. The address of a target that lives for ever stands for its text.
 fn hash(record: &Record<'_>) -> u64 {
-    let words = [record.file().map_or(0, |file| file.as_ptr().addr() as u64), u64::from(record.line().unwrap_or(0))];
-    let words = words.into_iter().flat_map(u64::to_le_bytes).chain([record.level() as u8]);
-    let bytes = words.chain(record.target().bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)) | 1
+    // As rustc's own tables do it: multiply, and turn what is well mixed into the place of what is not.
+    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    let (target, line) = (record.target(), u64::from(record.line().unwrap_or(0)));
+    let file = record.file_static().map_or(0, |file| file.as_ptr().addr() as u64);
+    let place = mix(mix(0, file), line << 8 | record.level() as u64);
+    let is_static = record.module_path_static().is_some_and(|path| core::ptr::eq(path, target));
+    let hash = match is_static {
+        true => mix(place, target.as_ptr().addr() as u64),
+        false => target.bytes().fold(place, |hash, byte| mix(hash, u64::from(byte))),
+    };
+    hash | 1
 }
 
 macro_rules! callsites {

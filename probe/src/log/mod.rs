@@ -23,7 +23,7 @@
 //! fata_probe::log!(Debug, target: "net.tcp", "window closed");
 //! # }
 //! ```
-//! Libraries that use the crate `log` are heard too, with the feature `log` and `log::install_facade`.
+//! Libraries that use the crate `log` are heard too, key-values included, with the feature `log` and `log::install_facade`.
 //!
 //! Targets `app` and `app::…` are at the level APP: the program's own words to its user.
 //!
@@ -45,13 +45,19 @@ mod encode;
 pub(crate) mod facade;
 #[cfg(feature = "tracing")]
 mod fold;
+#[cfg(any(feature = "tracing", feature = "log"))]
+mod ids;
+#[cfg(feature = "log")]
+pub(crate) mod pairs;
+#[cfg(any(feature = "tracing", feature = "log"))]
+mod payload;
 #[cfg(feature = "tracing")]
 mod spans;
 #[cfg(feature = "tracing")]
 mod subscriber;
 #[cfg(feature = "tracing")]
 pub(crate) mod table;
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 mod text;
 
 pub use error::{Chain, OnError, Unread};
@@ -74,7 +80,7 @@ pub fn memory_bytes(region: &crate::region::Region) -> u64 {
     #[cfg(feature = "tracing")]
     let own = own + table::BYTES + spans::BYTES;
     #[cfg(feature = "log")]
-    let own = own + facade::BYTES;
+    let own = own + facade::BYTES + pairs::BYTES;
     rings.sum::<u64>() + geometry.description_capacity + own as u64
 }
 

@@ -2,11 +2,16 @@
 //!
 //! The text of the record is the callsite's name, so it never travels; what travels is number, task and fields.
 
+#[cfg(feature = "log")]
+use core::sync::atomic::AtomicU64;
+
 use fata_wire::field::Level;
 use fata_wire::log::{Count, class_of};
 
 use super::context;
 use super::limit::Bucket;
+#[cfg(feature = "log")]
+use super::payload::Payload;
 use super::slot::Slot;
 use crate::callsite::Callsite;
 use crate::value::{Cons, Extent, FieldSet, TaskId};
@@ -102,9 +107,14 @@ fn make<F: FieldSet>(
     template: u32,
     fields: F,
 ) {
-    if !bucket.allows(slot, level, || callsite.id().unwrap_or(0), key(bucket)) {
-        return;
+    if bucket.allows(slot, level, || callsite.id().unwrap_or(0), key(bucket)) {
+        put(slot, task, callsite, level, template, fields);
     }
+}
+
+/// Makes a record that has its token.
+#[inline(always)]
+fn put<F: FieldSet>(slot: &Slot, task: u16, callsite: &'static Callsite, level: Level, template: u32, fields: F) {
     let of = class_of(level);
     let list = Bounded(Cons(slot.number(of), Cons(TaskId(task), fields)));
     if F::TEXT && list.text_words() > MAX_WORDS {
@@ -113,6 +123,37 @@ fn make<F: FieldSet>(
     if !crate::current::record_in(&slot.class(of.0).writer, callsite, template, list) {
         slot.count(Count::Discarded, of);
     }
+}
+
+/// Whether one more record of `callsite` may be made, before what it says is put together.
+#[cfg(feature = "log")]
+pub(super) fn is_admitted(callsite: &'static Callsite, bucket: &'static Bucket, level: Level) -> bool {
+    context::recording(|context| {
+        let (slot, key) = (context.slot(), key(bucket));
+        !slot.floods.counts(key) && bucket.allows(slot, level, || callsite.id().unwrap_or(0), key)
+    })
+}
+
+/// Makes a record that has its token, as [`is_admitted`] said.
+#[cfg(feature = "log")]
+pub(super) fn admitted<F: FieldSet>(callsite: &'static Callsite, level: Level, template: u32, fields: F) {
+    context::recording(|context| put(context.slot(), context.task(), callsite, level, template, fields));
+}
+
+/// As [`admitted`], of fields that were encoded before; without a template there was no room to describe them.
+#[cfg(feature = "log")]
+pub(super) fn admitted_words(level: Level, template: Option<u32>, words: &[AtomicU64], is_cut: bool) {
+    context::recording(|context| {
+        let (slot, of) = (context.slot(), class_of(level));
+        let (seq, spans, task) = (slot.number(of), context.spans(), context.task());
+        if is_cut {
+            slot.count_cut(of.0);
+        }
+        let payload = Payload { seq, spans, words, text: true, task };
+        if !template.is_some_and(|template| slot.class(of.0).writer.record(template, payload)) {
+            slot.count(Count::Discarded, of);
+        }
+    });
 }
 
 /// Counts a record that a rule kept out. For the macro.

@@ -5,9 +5,9 @@
 //! of what a record that the rate limit keeps out costs, two thirds are the way of `tracing` to here. Of WARN and ERROR we want
 //! everything, since they are counted before any rule.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
-use fata_wire::field::{FieldType, Level, Unit};
+use fata_wire::field::Level;
 use fata_wire::log::{Count, class_of};
 use tracing_core::metadata::LevelFilter;
 use tracing_core::span::{Attributes, Id, Record};
@@ -15,9 +15,9 @@ use tracing_core::{Dispatch, Event, Interest, Metadata};
 
 use super::context::{self, Context, SCRATCH_WORDS};
 use super::encode::Encoder;
+use super::payload::Payload;
 use super::table::{self, Outcome};
 use super::{Taken, fold, rules, spans};
-use crate::value::{Extent, FieldSet};
 
 /// The subscriber. All that it knows is in statics: there is one ring per vCPU, whoever asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -231,41 +231,4 @@ pub(crate) fn new_span(span: &Attributes<'_>) -> Id {
             Outcome::Busy | Outcome::NoRoom => spans::new(None),
         }
     })
-}
-
-/// A record as it lies in the ring.
-struct Payload<'a> {
-    seq: u64,
-    spans: u64,
-    words: &'a [AtomicU64],
-    text: bool,
-    task: u16,
-}
-
-impl FieldSet for Payload<'_> {
-    const LEN: usize = 0;
-    const NARROW: bool = true;
-    const TEXT: bool = true;
-    const WORDS: usize = 0;
-
-    fn arg(&self) -> u16 {
-        self.task & (fata_wire::event::ARG_LIMIT - 1)
-    }
-
-    fn text_words(&self) -> usize {
-        self.words.len()
-    }
-
-    #[inline]
-    fn put(&self, slot: &mut impl FnMut(u64), _narrow_taken: bool, _text_words_left: usize) {
-        slot(self.seq);
-        slot(self.spans);
-        self.words.iter().for_each(|word| slot(word.load(Ordering::Relaxed)));
-    }
-
-    fn types(_types: &mut impl FnMut(FieldType, Unit)) {}
-
-    fn extent(&self) -> Extent {
-        Extent::of_words(2 + self.words.len(), self.text)
-    }
 }

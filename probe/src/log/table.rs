@@ -9,17 +9,17 @@
 #![expect(unsafe_code, reason = "a table of references to statics")]
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::describe::{Callsite as Description, Record};
-use fata_wire::event::{EventId, FIRST_CALLSITE, MAX_CALLSITES};
+use fata_wire::event::EventId;
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
 use fata_wire::log::{FIRST_FIELDS, SPANS};
 use tracing_core::Metadata;
 
 use super::encode::{Signature, fields};
 use super::limit::Bucket;
-use super::rules;
+use super::{ids, rules};
 use crate::describe::exclusive;
 use crate::region::{self, Region};
 
@@ -44,8 +44,6 @@ pub(crate) struct Site {
 static TABLE: [Site; SITES] = [const { Site::free() }; SITES];
 /// What the table takes.
 pub(crate) const BYTES: usize = size_of::<[Site; SITES]>();
-/// How many ids were given away.
-static TAKEN: AtomicU16 = AtomicU16::new(0);
 
 impl Site {
     const fn free() -> Self {
@@ -194,15 +192,8 @@ fn other_template(site: &'static Site, meta: &'static Metadata<'static>, signatu
 
 /// Gives `site` an id and writes its description into every region. The caller is inside `exclusive`.
 fn describe(site: &Site, meta: &'static Metadata<'static>, signature: Signature) -> Option<u32> {
-    let linked = u16::try_from(crate::callsite::all().len()).ok()?;
-    let taken = TAKEN.load(Ordering::Relaxed);
-    let id = linked.checked_add(FIRST_CALLSITE)?.checked_add(taken).filter(|&id| id < MAX_CALLSITES)?;
     site.signature.store(signature.0, Ordering::Relaxed);
-    let refused = region::all().filter(|region| !append(region, id, meta, signature)).count();
-    if refused > 0 {
-        return None;
-    }
-    TAKEN.store(taken + 1, Ordering::Relaxed);
+    let id = ids::give(|id| region::all().filter(|region| !append(region, id, meta, signature)).count() == 0)?;
     let template = u32::from(EventId::begin(id).0);
     // Release: pairs with the Acquire in `Site::template`.
     site.template.store(template, Ordering::Release);
