@@ -5,6 +5,7 @@
 
 use fata_probe::{Kind, Name, ObjectId, TaskId, event};
 
+use crate::platform::cpu;
 use crate::sync::What;
 
 /// Whether events exist in this program at all.
@@ -27,21 +28,43 @@ pub(super) fn poll(task: u16) {
     event!(Kind::Poll, "task.poll", task = TaskId(task));
 }
 
-pub(super) fn pending(task: u16) {
-    event!(Kind::Pending, "task.pending", task = TaskId(task));
+/// The poll of `task` ended; it waits for what `waits` names, or for what an event before this says.
+pub(super) fn pending(task: u16, waits: Wait) {
+    match waits.0 {
+        0 => event!(Kind::Pending, "task.pending", task = TaskId(task)),
+        name => event!(Kind::Pending, "task.pending", task = TaskId(task), waits = Name::of_id(name)),
+    };
 }
 
 pub(super) fn done(task: u16) {
     event!(Kind::Done, "task.done", task = TaskId(task));
 }
 
-pub(super) fn switch(task: u16) {
-    event!(Kind::Switch, "task.switch", task = TaskId(task));
+/// What `pending` says of the task that was polled, and that `task` is polled now.
+pub(super) fn switch(task: u16, waits: Wait) {
+    match waits.0 {
+        0 => event!(Kind::Switch, "task.switch", task = TaskId(task)),
+        name => event!(Kind::Switch, "task.switch", task = TaskId(task), waits = Name::of_id(name)),
+    };
 }
 
-/// The current task is about to wait for something that is no object of its own.
+/// What a task that is not an object's waiter waits for: the number of a name, 0 where nothing was said.
+#[derive(Clone, Copy)]
+pub(super) struct Wait(u16);
+
+/// The current task is about to wait for something that is no object of its own. It costs no event: the end of the poll
+/// says it along.
+#[inline]
 pub(crate) fn wait_for(name: Name) {
-    event!(Kind::WaitFor, "task.wait", name = name);
+    if ON {
+        cpu::replace_wait(name.id());
+    }
+}
+
+/// What [`wait_for`] was last told since it was asked last.
+#[inline]
+pub(super) fn take_wait() -> Wait {
+    Wait(if ON { cpu::replace_wait(0) } else { 0 })
 }
 
 /// The current task waits for the end of `task`.

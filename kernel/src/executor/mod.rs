@@ -112,7 +112,6 @@ impl Executor {
 
     /// Polls tasks until the one of `main` is done.
     pub(crate) fn run<T>(&self, main: &JoinHandle<T>) {
-        // The task whose poll ended as pending, while that has not been said yet: the next poll may say it along.
         let mut unsaid_pending = None;
         let mut polls = 0;
         while !main.is_done() {
@@ -150,7 +149,7 @@ impl Executor {
     }
 
     /// The next task to poll, if no timer wants to come first.
-    fn next_ready(&self, unsaid_pending: &mut Option<u16>) -> Option<&'static Slot> {
+    fn next_ready(&self, unsaid_pending: &mut Option<Pending>) -> Option<&'static Slot> {
         if let Some(slot) = self.ready.pop() {
             return Some(slot);
         }
@@ -162,7 +161,7 @@ impl Executor {
     }
 
     /// Moves what was woken to the private half of the queue, and emits the wakes that came from elsewhere.
-    fn take_over(&self, unsaid_pending: &mut Option<u16>) {
+    fn take_over(&self, unsaid_pending: &mut Option<Pending>) {
         self.ready.take(self.incoming, |slot| {
             if slot.is_unsaid() {
                 say_pending(unsaid_pending);
@@ -171,19 +170,20 @@ impl Executor {
         });
     }
 
-    fn poll(&self, slot: &'static Slot, unsaid_pending: &mut Option<u16>) {
+    fn poll(&self, slot: &'static Slot, unsaid_pending: &mut Option<Pending>) {
         if let Begin::Gone = slot.begin_poll() {
             self.free.borrow_mut().push(slot);
             return;
         }
         let number = slot.number();
         match unsaid_pending.take() {
-            Some(_) => events::switch(number),
+            Some(before) => events::switch(number, before.waits),
             None => events::poll(number),
         }
         self.set_current(number);
         // SAFETY: we are the executor, and a task cannot poll itself: `run` is not reentered.
         let poll = unsafe { slot.poll() };
+        let waits = events::take_wait();
         if let Poll::Ready(()) = poll {
             // SAFETY: we are the executor, and the poll is over.
             let (body, free) = unsafe { slot.clear() };
@@ -195,7 +195,7 @@ impl Executor {
                 self.free.borrow_mut().push(slot);
             }
         } else {
-            *unsaid_pending = Some(number);
+            *unsaid_pending = Some(Pending { task: number, waits });
         }
         self.set_current(0);
     }
@@ -250,8 +250,14 @@ impl Executor {
     }
 }
 
-fn say_pending(unsaid: &mut Option<u16>) {
-    if let Some(number) = unsaid.take() {
-        events::pending(number);
+/// A task whose poll ended as pending, while that has not been said yet: the next poll may say it along.
+struct Pending {
+    task: u16,
+    waits: events::Wait,
+}
+
+fn say_pending(unsaid: &mut Option<Pending>) {
+    if let Some(Pending { task, waits }) = unsaid.take() {
+        events::pending(task, waits);
     }
 }

@@ -207,8 +207,8 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         *timer.waker.borrow_mut() = Some(cx.waker().clone());
+        events::wait_for(name!("sleep"));
         if !this.node.is_linked() {
-            events::wait_for(name!("sleep"));
             // SAFETY: the node lies in a pinned future, whose destructor takes it out of this same wheel.
             unsafe { this.timers.insert(&this.node) };
         }

@@ -106,7 +106,6 @@ impl Listener {
 
     /// The next connection. One task may wait at a time.
     pub async fn accept(&self) -> TcpStream {
-        let mut waiting = wait::For::new(wait::ACCEPT);
         poll_fn(|cx| {
             let mut stack = self.stack.borrow_mut();
             let Some(index) = stack.backlogs.iter().position(|backlog| backlog.port == self.port) else {
@@ -117,7 +116,7 @@ impl Listener {
             let accepted = match backlog.ready(&mut stack) {
                 Some(position) => backlog.begun.remove(position),
                 None => {
-                    waiting.begin();
+                    wait::accept();
                     backlog.waiter = Some(cx.waker().clone());
                     None
                 }

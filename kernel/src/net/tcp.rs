@@ -49,13 +49,12 @@ impl TcpStream {
         let (handle, connection) = stack.borrow_mut().connect(remote, limit)?;
         let stream = TcpStream::new(stack, &stack.borrow().flows, handle, connection);
         let begun = crate::platform::clock::now();
-        let mut waiting = wait::For::new(wait::CONNECT);
         poll_fn(|cx| {
             let mut stack = stream.stack.borrow_mut();
             let socket = stack.tcp(handle);
             match socket.state() {
                 State::SynSent | State::SynReceived => {
-                    waiting.begin();
+                    wait::connect();
                     socket.register_send_waker(cx.waker());
                     Poll::Pending
                 }
@@ -82,13 +81,12 @@ impl TcpStream {
     /// # Errors
     /// [`NetError::Reset`] when the connection is broken.
     pub async fn read(&self, buffer: &mut [u8]) -> Result<usize, NetError> {
-        let mut waiting = wait::For::new(wait::READ);
         poll_fn(|cx| {
             let mut stack = self.stack.borrow_mut();
             let socket = stack.tcp(self.handle);
             match socket.recv_slice(buffer) {
                 Ok(0) if !buffer.is_empty() => {
-                    waiting.begin();
+                    wait::read();
                     socket.register_recv_waker(cx.waker());
                     Poll::Pending
                 }
@@ -107,17 +105,22 @@ impl TcpStream {
 
     /// Returns once a [`read`](Self::read) would not wait.
     pub async fn readable(&self) {
-        let mut waiting = wait::For::new(wait::READ);
-        poll_fn(|cx| self.poll_readable(cx, &mut waiting)).await;
+        poll_fn(|cx| {
+            let readable = self.poll_readable(cx);
+            if readable.is_pending() {
+                wait::read();
+            }
+            readable
+        })
+        .await;
     }
 
-    fn poll_readable(&self, cx: &mut Context<'_>, waiting: &mut wait::For) -> Poll<()> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut stack = self.stack.borrow_mut();
         let socket = stack.tcp(self.handle);
         if socket.can_recv() || !socket.may_recv() {
             return Poll::Ready(());
         }
-        waiting.begin();
         socket.register_recv_waker(cx.waker());
         Poll::Pending
     }
@@ -127,13 +130,12 @@ impl TcpStream {
     /// # Errors
     /// [`NetError::Reset`] when the connection is broken, or was closed by [`close`](Self::close).
     pub async fn write(&self, bytes: &[u8]) -> Result<usize, NetError> {
-        let mut waiting = wait::For::new(wait::WRITE);
         poll_fn(|cx| {
             let mut stack = self.stack.borrow_mut();
             let socket = stack.tcp(self.handle);
             match socket.send_slice(bytes) {
                 Ok(0) if !bytes.is_empty() => {
-                    waiting.begin();
+                    wait::write();
                     socket.register_send_waker(cx.waker());
                     Poll::Pending
                 }
@@ -179,7 +181,7 @@ impl TcpStream {
     /// # Errors
     /// [`NetError::Reset`] when the connection broke before.
     pub async fn acked(&self, position: u64) -> Result<(), NetError> {
-        Acked { stream: self, position, awaited: None, waiting: wait::For::new(wait::ACK) }.await
+        Acked { stream: self, position, awaited: None }.await
     }
 
     /// Returns once everything written has been acknowledged.
@@ -196,11 +198,10 @@ impl TcpStream {
     /// # Errors
     /// As [`acked`](Self::acked).
     pub async fn acked_or_readable(&self, position: u64) -> Result<bool, NetError> {
-        let mut acked = Acked { stream: self, position, awaited: None, waiting: wait::For::new(wait::ACK) };
-        let mut waiting = wait::For::silent();
+        let mut acked = Acked { stream: self, position, awaited: None };
         poll_fn(|cx| match Pin::new(&mut acked).poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map(|()| true)),
-            Poll::Pending => self.poll_readable(cx, &mut waiting).map(|()| Ok(false)),
+            Poll::Pending => self.poll_readable(cx).map(|()| Ok(false)),
         })
         .await
     }
@@ -231,7 +232,6 @@ struct Acked<'a> {
     stream: &'a TcpStream,
     position: u64,
     awaited: Option<u64>,
-    waiting: wait::For,
 }
 
 impl Future for Acked<'_> {
@@ -251,7 +251,7 @@ impl Future for Acked<'_> {
         }
         let id = stack.await_ack(*handle, Rc::clone(written), self.position, cx.waker().clone());
         drop(stack);
-        self.waiting.begin();
+        wait::ack();
         self.awaited = Some(id);
         Poll::Pending
     }

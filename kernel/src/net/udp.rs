@@ -54,7 +54,6 @@ impl UdpSocket {
 
     /// The next datagram and where it came from; what `buffer` has no room for is cut off.
     pub async fn recv_from(&self, buffer: &mut [u8]) -> (usize, IpEndpoint) {
-        let mut waiting = wait::For::new(wait::DATAGRAM);
         poll_fn(|cx| {
             let mut stack = self.stack.borrow_mut();
             let socket = stack.udp(self.handle);
@@ -66,7 +65,7 @@ impl UdpSocket {
                     Poll::Ready((len, from.endpoint))
                 }
                 Err(RecvError::Exhausted | RecvError::Truncated) => {
-                    waiting.begin();
+                    wait::datagram();
                     socket.register_recv_waker(cx.waker());
                     Poll::Pending
                 }
@@ -84,7 +83,6 @@ impl UdpSocket {
         if bytes.len() > BUFFER_BYTES {
             return Err(NetError::TooLong);
         }
-        let mut waiting = wait::For::new(wait::SEND_DATAGRAM);
         poll_fn(|cx| {
             let mut stack = self.stack.borrow_mut();
             let socket = stack.udp(self.handle);
@@ -94,7 +92,7 @@ impl UdpSocket {
                     Poll::Ready(Ok(()))
                 }
                 Err(SendError::BufferFull) => {
-                    waiting.begin();
+                    wait::send_datagram();
                     socket.register_send_waker(cx.waker());
                     Poll::Pending
                 }

@@ -77,11 +77,13 @@ byte_enum! {
         Ready = 17 "ready",
         /// The scheduler begins to poll task `arg`.
         Poll = 18 "poll",
-        /// The poll of task `arg` ended and the task is idle.
+        /// The poll of task `arg` ended and the task is idle; a second field, where there is one, names what it waits for
+        /// ([`FieldType::Name`]).
         Pending = 19 "pending",
         /// The poll of task `arg` ended and the task is done.
         Done = 20 "done",
-        /// The current poll ended with its task idle, and the poll of task `arg` begins at the same instant.
+        /// The current poll ended with its task idle, and the poll of task `arg` begins at the same instant. A second field,
+        /// where there is one, names what the task that is idle now waits for.
         Switch = 21 "switch",
         /// The current task is about to wait for what the name `arg` says.
         WaitFor = 22 "wait_for",

@@ -4,7 +4,8 @@ mod common;
 
 use common::{
     A, ALIVE, B, C, CLIENT, CLOCK, CREATE, DONE, DROP, EXISTS, FAIL, FLOW_BEGIN, FLOW_END, Guest, HEAP, IRQ, LEVEL,
-    MARK, PENDING, POLL, READ, READY, REPLY, RESOLVE, SERVER, SIGNAL, SWITCH, TEXT, TRY, WAIT_FOR, row,
+    MARK, PENDING, PENDING_FOR, POLL, READ, READY, REPLY, RESOLVE, SERVER, SIGNAL, SWITCH, SWITCH_FOR, TEXT, TRY,
+    WAIT_FOR, row,
 };
 use fata_model::objects::Verdict;
 use fata_model::tasks::State;
@@ -137,6 +138,28 @@ fn what_a_task_waits_for_is_said_by_its_idle_interval() {
     assert_eq!(said(45).as_deref(), Some("client"));
     assert_eq!(said(100).as_deref(), Some("arp.reply"));
     assert_eq!(said(5), None);
+}
+
+#[test]
+fn the_end_of_a_poll_may_say_what_its_task_waits_for_and_the_next_poll_may_say_it_along() {
+    let trace = Guest::new()
+        .spawn(1, SERVER, 0)
+        .spawn(2, CLIENT, 0)
+        .event(POLL, 1) // 20
+        .with(SWITCH_FOR, 2, &[u64::from(REPLY)]) // 30: task 1 waits
+        .with(PENDING_FOR, 2, &[u64::from(SERVER)]) // 40: task 2 waits
+        .event(READY, 2)
+        .event(POLL, 2)
+        .event(PENDING, 2) // 70: for nothing that is said
+        .trace();
+    let said = |task: usize, time| {
+        let states = trace.tasks()[task].states;
+        let details = trace.details(states, trace.entry_at(states, time).unwrap()).unwrap();
+        details.lines.into_iter().find(|line| line.name == "waits for").map(|line| line.text)
+    };
+    assert_eq!(said(0, 35).as_deref(), Some("arp.reply"));
+    assert_eq!(said(1, 45).as_deref(), Some("server"));
+    assert_eq!(said(1, 70), None);
 }
 
 #[test]

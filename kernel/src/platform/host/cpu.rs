@@ -1,8 +1,11 @@
 //! Which execution context this is: here every thread is one, and the guest runs on exactly one of them.
 
+use core::cell::Cell;
 use std::thread_local;
 
 thread_local! {
+    /// See [`replace_wait`].
+    static WAIT: Cell<u16> = const { Cell::new(0) };
     // Its address is the answer. No destructor and a constant start, so that an allocator may ask.
     static MARK: u8 = const { 0 };
 }
@@ -12,4 +15,9 @@ thread_local! {
 pub fn current() -> usize {
     // A thread that is ending has no mark any more, and certainly is not the guest's.
     MARK.try_with(|mark| core::ptr::from_ref(mark).addr()).unwrap_or(usize::MAX)
+}
+
+/// Keeps a number for the execution context: the name of what its task is about to wait for. Gives the one before.
+pub(crate) fn replace_wait(name: u16) -> u16 {
+    WAIT.replace(name)
 }

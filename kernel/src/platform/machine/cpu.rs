@@ -11,6 +11,7 @@
 #![expect(unsafe_code, reason = "each function is one privileged instruction")]
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicU16, Ordering};
 
 /// An I/O port. The devices behind the ports that this platform names are driven by programmed I/O: none of them is told an
 /// address, so that no access through a port can touch memory.
@@ -144,4 +145,12 @@ pub(in crate::platform) fn xen_leaves() -> Option<u32> {
 #[must_use]
 pub fn current() -> usize {
     1
+}
+
+/// Keeps a number for the execution context: the name of what its task is about to wait for. Gives the one before.
+pub(crate) fn replace_wait(name: u16) -> u16 {
+    static WAIT: AtomicU16 = AtomicU16::new(0);
+    let before = WAIT.load(Ordering::Relaxed);
+    WAIT.store(name, Ordering::Relaxed);
+    before
 }

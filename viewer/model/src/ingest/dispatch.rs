@@ -65,8 +65,15 @@ impl Trace {
                 let extra = self.args.keep(plan.packing, event.arg, event.payload);
                 self.span_begin(stream, time, callsite, plan.category, extra);
             }
-            Kind::Poll | Kind::Switch => self.on_poll(stream, time, event.arg),
-            Kind::Pending => self.on_pending(stream, time, event.arg),
+            Kind::Poll => self.on_poll(stream, time, event.arg),
+            Kind::Switch => {
+                self.on_waits(stream, event);
+                self.on_poll(stream, time, event.arg);
+            }
+            Kind::Pending => {
+                self.on_waits(stream, event);
+                self.on_pending(stream, time, event.arg);
+            }
             Kind::Done => self.on_done(stream, time, event.arg),
             Kind::Ready => self.on_ready(stream, time, event.arg),
             Kind::Spawn => {
@@ -128,6 +135,16 @@ impl Trace {
             Kind::Signal => self.objects.signal(guest, event.arg, time),
             Kind::Drop => self.objects.drop_object(guest, event.arg),
             _ => {}
+        }
+    }
+
+    /// What the end of a poll says that its task waits for.
+    #[inline]
+    fn on_waits(&mut self, stream: &mut Stream, event: &Event<'_>) {
+        if !event.payload.is_empty()
+            && let Ok(name) = u16::try_from(u64_at(event.payload, 0))
+        {
+            self.on_wait_for(stream, stream.guest.name(name), false);
         }
     }
 

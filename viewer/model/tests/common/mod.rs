@@ -27,6 +27,9 @@ pub(crate) const DONE: u16 = 24;
 pub(crate) const SWITCH: u16 = 25;
 pub(crate) const WAIT_FOR: u16 = 26;
 pub(crate) const ALIVE: u16 = 27;
+/// The end of a poll that says what its task waits for.
+pub(crate) const PENDING_FOR: u16 = 28;
+pub(crate) const SWITCH_FOR: u16 = 29;
 pub(crate) const CREATE: u16 = 30;
 pub(crate) const EXISTS: u16 = 37;
 pub(crate) const TRY: u16 = 31;
@@ -61,6 +64,7 @@ pub(crate) fn metadata(clock: &Clock) -> String {
     let bytes = Field { name: "bytes", ty: FieldType::U64, unit: Unit::Bytes };
     let text = Field { name: "text", ty: FieldType::Str, unit: Unit::None };
     let parent = Field { name: "parent", ..task };
+    let waits = Field { name: "waits", ..name };
     let list: &[(u16, Kind, &str, &str, &[Field<'_>])] = &[
         (A, Kind::Span, "app", "app.a", &[bytes]),
         (B, Kind::Span, "app", "app.b", &[]),
@@ -77,6 +81,8 @@ pub(crate) fn metadata(clock: &Clock) -> String {
         (DONE, Kind::Done, "task", "task.done", &[task]),
         (SWITCH, Kind::Switch, "task", "task.switch", &[task]),
         (WAIT_FOR, Kind::WaitFor, "task", "task.wait", &[name]),
+        (PENDING_FOR, Kind::Pending, "task", "task.pending", &[task, waits]),
+        (SWITCH_FOR, Kind::Switch, "task", "task.switch", &[task, waits]),
         (CREATE, Kind::Create, "sync", "sync.promise", &[object, name]),
         (EXISTS, Kind::Exists, "sync", "sync.condition", &[object, name]),
         (TRY, Kind::Try, "sync", "sync.try", &[object]),
