@@ -14,7 +14,7 @@
 //!
 //! Where several guests are recorded together, `wire.tx` and `wire.rx` say by which [`identity`] the other end knows the packet.
 //!
-//! Bounded: a connection remembers [`REMEMBERED`] packets that its task has not read; the oldest is let go as
+//! Bounded: a connection remembers [some packets](Unread) that its task has not read; the oldest is let go as
 //! `net.rx.tcp` when there are more. A connection is remembered from [`Flows::open`] to [`Flows::close`], so there are no
 //! more of them than sockets.
 
@@ -27,11 +27,10 @@ use fata_probe::{FlowId, Packet, counter, flow_begin, flow_end, flow_step, insta
 use fata_wire::shared::WIRE_CATEGORY;
 use smoltcp::wire::TcpSeqNumber;
 
-use super::header::{Connection, Direction, Header, Segment};
+use super::header::{Connection, Direction, Header, Plain, Segment};
 use super::identity::identity;
+use super::unread::Unread;
 
-/// Packets per connection that were received and not read.
-const REMEMBERED: usize = 8;
 /// Packet numbers are 1 to this.
 const LAST_PACKET: u16 = 0x7fff;
 /// Every segment is looked up, and a search in a tree would cost more than all the events of its packet.
@@ -51,7 +50,13 @@ pub(super) struct Flows {
     overflows: Cell<u64>,
 }
 
-type Known = (Connection, Rc<Traced>);
+/// A connection that was looked for lately.
+struct Known {
+    connection: Connection,
+    /// [`Connection::key`]; 0, which no connection has, over IPv6.
+    key: u64,
+    traced: Rc<Traced>,
+}
 
 /// One connection; its socket's tasks and the device's wrapper share it.
 #[derive(Default)]
@@ -67,37 +72,6 @@ pub(super) struct Traced {
     /// The packet that a task's write began, until a segment carries it.
     written: Cell<Option<Packet>>,
     unread: Unread,
-}
-
-/// The packets that wait for a task to read them, oldest first.
-#[derive(Default)]
-struct Unread {
-    packets: [Cell<Packet>; REMEMBERED],
-    len: Cell<usize>,
-}
-
-impl Unread {
-    /// Adds the newest; gives the oldest if there is no room for both.
-    fn push(&self, packet: Packet) -> Option<Packet> {
-        let oldest = (self.len.get() == REMEMBERED).then(|| self.pop()).flatten();
-        self.packets[self.len.get()].set(packet);
-        self.len.set(self.len.get() + 1);
-        oldest
-    }
-
-    fn pop(&self) -> Option<Packet> {
-        let rest = self.len.get().checked_sub(1)?;
-        let oldest = self.packets[0].get();
-        for index in 0..rest {
-            self.packets[index].swap(&self.packets[index + 1]);
-        }
-        self.len.set(rest);
-        Some(oldest)
-    }
-
-    fn take(&self) -> impl Iterator<Item = Packet> {
-        self.packets.iter().take(self.len.take()).map(Cell::get)
-    }
 }
 
 impl Default for Flows {
@@ -139,13 +113,22 @@ impl Flows {
         self.connections.borrow().get(connection).cloned()
     }
 
-    #[inline(always)]
     fn with<R>(&self, connection: &Connection, use_it: impl FnOnce(&Traced) -> R) -> Option<R> {
         let recent = &self.recent[recent_index(connection)];
-        if !matches!(&*recent.borrow(), Some((other, _)) if other == connection) {
-            recent.replace(Some((*connection, self.find(connection)?)));
+        if !matches!(&*recent.borrow(), Some(known) if known.connection == *connection) {
+            let (connection, key) = (*connection, connection.key().unwrap_or(0));
+            recent.replace(Some(Known { connection, key, traced: self.find(&connection)? }));
         }
-        recent.borrow().as_ref().map(|(_, traced)| use_it(traced))
+        recent.borrow().as_ref().map(|known| use_it(&known.traced))
+    }
+
+    /// The short way to what [`with`](Self::with) finds; `None` says nothing.
+    #[inline(always)]
+    fn with_recent<R>(&self, key: u64, use_it: impl FnOnce(&Traced) -> Option<R>) -> Option<R> {
+        match &*self.recent[recent_index_of_key(key)].borrow() {
+            Some(known) if known.key == key => use_it(&known.traced),
+            _ => None,
+        }
     }
 
     /// A socket is bound to this UDP port from now on.
@@ -202,26 +185,39 @@ impl Flows {
         let packet = self.next();
         flow_begin!("net.rx", id = packet, bytes = frame.len());
         flow_end!(category: WIRE_CATEGORY, "wire.rx", id = FlowId(identity(frame)));
-        if let Some(segment) = Segment::of_plain_ipv4(frame, Direction::In) {
-            self.segment_received(packet, &segment, || deliver(frame))
-        } else {
-            self.other_received(packet, frame, deliver)
+        let Some(plain) = Plain::of(frame) else { return self.other_received(packet, frame, deliver) };
+        let (local_port, remote_port) = plain.ports(Direction::In);
+        flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+        let result = deliver(frame);
+        let in_order = |traced: &Traced| {
+            let ordinary = plain.is_ordinary() && !traced.peer_full.get();
+            ordinary.then(|| traced.data_in(packet, plain.payload_bytes, Some(plain.ack())))
+        };
+        if self.with_recent(plain.key(Direction::In), in_order).is_none() {
+            self.unusual_received(packet, frame);
         }
+        result
     }
 
-    #[inline(always)]
-    fn segment_received<R>(&self, packet: Packet, segment: &Segment<'_>, deliver: impl FnOnce() -> R) -> R {
-        let Connection { local_port, remote_port, .. } = segment.connection;
-        flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
-        let result = deliver();
-        self.with(&segment.connection, |traced| traced.segment_in(packet, segment));
-        result
+    /// A segment was delivered that is not as most are.
+    #[cold]
+    #[inline(never)]
+    fn unusual_received(&self, packet: Packet, frame: &[u8]) {
+        if let Header::Tcp(segment) = Header::parse(frame, Direction::In) {
+            self.with(&segment.connection, |traced| traced.segment_in(packet, &segment));
+        }
     }
 
     #[inline(never)]
     fn other_received<R>(&self, packet: Packet, frame: &[u8], deliver: impl FnOnce(&[u8]) -> R) -> R {
         match Header::parse(frame, Direction::In) {
-            Header::Tcp(segment) => return self.segment_received(packet, &segment, || deliver(frame)),
+            Header::Tcp(segment) => {
+                let Connection { local_port, remote_port, .. } = segment.connection;
+                flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+                let result = deliver(frame);
+                self.with(&segment.connection, |traced| traced.segment_in(packet, &segment));
+                return result;
+            }
             Header::Udp { local_port, remote_port } => {
                 flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
                 let result = deliver(frame);
@@ -271,44 +267,54 @@ impl Flows {
         if !fata_probe::ENABLED {
             return;
         }
-        if let Some(segment) = Segment::of_plain_ipv4(frame, Direction::Out) {
-            self.segment_sent(&segment, frame.len());
-        } else {
-            self.other_sent(frame);
+        let in_order = |plain: Plain<'_>| self.with_recent(plain.key(Direction::Out), |traced| traced.data_out(&plain));
+        match Plain::of(frame).and_then(|plain| Some((plain, in_order(plain)?))) {
+            Some((plain, Carried(packet))) => {
+                self.say_sent(packet, || Some(plain.ports(Direction::Out)), plain.payload_bytes, frame.len());
+            }
+            None => self.unusual_sent(frame),
         }
         flow_begin!(category: WIRE_CATEGORY, "wire.tx", id = FlowId(identity(frame)));
     }
 
     /// Whoever has a number first begins a flow, so that no arrow comes from the last packet of that number.
     #[inline(always)]
-    fn segment_sent(&self, segment: &Segment<'_>, bytes: usize) {
-        let Connection { local_port, remote_port, .. } = segment.connection;
-        if let Some(packet) = self.with(&segment.connection, |traced| self.segment_out(traced, segment)).flatten() {
-            flow_step!(level: Debug, "net.tx.tcp", id = packet, payload_bytes = segment.payload_bytes);
-            flow_step!(level: Debug, "net.tx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+    fn say_sent(
+        &self,
+        carried: Option<Packet>,
+        ports: impl Fn() -> Option<(u16, u16)>,
+        payload_bytes: usize,
+        bytes: usize,
+    ) {
+        let step = |packet| {
+            if let Some((local_port, remote_port)) = ports() {
+                flow_step!(level: Debug, "net.tx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+            }
+        };
+        if let Some(packet) = carried {
+            flow_step!(level: Debug, "net.tx.tcp", id = packet, payload_bytes = payload_bytes);
+            step(packet);
             flow_end!("net.tx", id = packet, bytes = bytes);
         } else {
             let packet = self.next();
             flow_begin!("net.tx", id = packet, bytes = bytes);
-            flow_step!(level: Debug, "net.tx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+            step(packet);
         }
     }
 
+    #[cold]
     #[inline(never)]
-    fn other_sent(&self, frame: &[u8]) {
+    fn unusual_sent(&self, frame: &[u8]) {
         let header = Header::parse(frame, Direction::Out);
+        let (mut carried, mut payload_bytes) = (None, 0);
         if let Header::Tcp(segment) = &header {
-            return self.segment_sent(segment, frame.len());
+            carried = self.with(&segment.connection, |traced| self.segment_out(traced, segment)).flatten();
+            payload_bytes = segment.payload_bytes;
         }
-        let packet = self.next();
-        flow_begin!("net.tx", id = packet, bytes = frame.len());
-        if let Some((local_port, remote_port)) = header.ports() {
-            flow_step!(level: Debug, "net.tx.ip", id = packet, local_port = local_port, remote_port = remote_port);
-        }
+        self.say_sent(carried, || header.ports(), payload_bytes, frame.len());
     }
 
     /// The packet that a task's write began, if this segment carries the first of it.
-    #[inline(always)]
     fn segment_out(&self, traced: &Traced, segment: &Segment<'_>) -> Option<Packet> {
         self.say(traced, segment);
         if segment.payload_bytes == 0 { None } else { traced.written.take() }
@@ -353,17 +359,38 @@ impl Traced {
         }
     }
 
-    /// What an incoming segment brings, and what it says of what the peer has and can take.
-    fn segment_in(&self, packet: Packet, segment: &Segment<'_>) {
-        if segment.payload_bytes > 0 {
+    /// What a segment brings, which acknowledges up to `ack`.
+    #[inline(always)]
+    fn data_in(&self, packet: Packet, payload_bytes: usize, ack: Option<TcpSeqNumber>) {
+        if payload_bytes > 0 {
             flow_step!(level: Debug, "net.rx.tcp", id = packet);
             if let Some(oldest) = self.unread.push(packet) {
                 flow_end!("net.rx.tcp", id = oldest);
             }
         }
-        if let Some(ack) = segment.ack() {
+        if let Some(ack) = ack {
             self.acked.set(Some(self.acked.get().map_or(ack, |acked| acked.max(ack))));
         }
+    }
+
+    /// The packet that an outgoing segment carries, if the segment says nothing but that: it is the next in order.
+    #[inline(always)]
+    fn data_out(&self, plain: &Plain<'_>) -> Option<Carried> {
+        if !plain.is_ordinary() || self.self_full.get() {
+            return None;
+        }
+        if plain.payload_bytes == 0 {
+            return Some(Carried(None));
+        }
+        (self.sent.get() == Some(plain.seq())).then(|| {
+            self.sent.set(Some(plain.seq() + plain.payload_bytes));
+            Carried(self.written.take())
+        })
+    }
+
+    /// What any incoming segment brings, and what it says of what the peer has and can take.
+    fn segment_in(&self, packet: Packet, segment: &Segment<'_>) {
+        self.data_in(packet, segment.payload_bytes, segment.ack());
         let full = segment.closes_window();
         if full && !self.peer_full.get() {
             let Connection { local_port, remote_port, .. } = segment.connection;
@@ -373,8 +400,18 @@ impl Traced {
     }
 }
 
+/// The packet of which a segment carries the first, where it does.
+struct Carried(Option<Packet>);
+
 /// Clients count their ports up, so that neighbours in time are neighbours here.
 #[inline(always)]
 fn recent_index(connection: &Connection) -> usize {
     usize::from(connection.remote_port ^ connection.local_port) % RECENT
+}
+
+/// The same of a connection's key, in which the ports' low bytes are the second and the fourth.
+#[inline(always)]
+fn recent_index_of_key(key: u64) -> usize {
+    const { assert!(RECENT == 256, "a byte is an index") };
+    usize::from((key >> 8 ^ key >> 24).to_le_bytes()[0])
 }

@@ -31,6 +31,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod unread;
 mod wait;
 
 use alloc::boxed::Box;

@@ -135,7 +135,7 @@ impl Stack {
 
     /// Everything that can be done now; then the time (nanoseconds) at which there is something to do without any cause.
     pub(super) fn turn(&mut self, now_nanos: u64) -> Option<u64> {
-        let _span = span!("net.turn");
+        let _span = span!(level: Debug, "net.turn");
         let now = instant(now_nanos);
         self.touched = false;
         self.interface.poll_maintenance(now);
