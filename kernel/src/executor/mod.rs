@@ -124,7 +124,7 @@ impl Executor {
             polls = 0;
             say_pending(&mut unsaid_pending);
             let now = clock::now();
-            idle::look();
+            idle::look(now);
             self.run_errands(now);
             self.timers.fire(now);
             self.take_over(&mut unsaid_pending);

@@ -7,7 +7,7 @@
 //! | `boot` | the entry: lays out the trace ring, then calls [`crate::run`] |
 //! | `clock` | `now() -> u64`: nanoseconds since boot, never backwards; `shared_nanos_at(ticks)`: what the clock of all guests reads |
 //! | `cpu` | `current() -> usize`: which execution context this is; 1 on bare metal, where there is one; `replace_wait(name)`: keeps a number for it |
-//! | `idle` | `wait(deadline) -> bool`: until a kick (`true`) or the deadline, `kick()` from anywhere; no kick is lost; `look()`: takes notice of what no interrupt announces |
+//! | `idle` | `wait(deadline) -> bool`: until a kick (`true`) or the deadline, `kick()` from anywhere; no kick is lost; `look(now)`: sees to what no interrupt announces |
 //! | `console` | `write(&str)`: text for the person in front of the machine; `try_write(&[u8]) -> usize`: what it takes at once |
 //! | `memory` | `grow(len)`, `give_back(len)`: the heap's memory, in one piece; `contains(block)`, `…_outside`: all other |
 //! | `net` | `start(guest) -> Net`: the network on the machine's device, if there is one |
@@ -181,11 +181,11 @@ mod chosen {
             on_platform!(idle::wait(deadline))
         }
 
-        /// Lets reach the tasks what no interrupt announces. For the scheduler, once a round; a wait does it too.
-        pub(crate) fn look() {
+        /// Sees to what no interrupt announces. For the scheduler, once a round, with the time.
+        pub(crate) fn look(now_nanos: u64) {
             match hypervisor() {
                 #[cfg(feature = "qemu")]
-                Hypervisor::Qemu => (),
+                Hypervisor::Qemu => qemu::idle::look(now_nanos),
                 #[cfg(feature = "xen")]
                 Hypervisor::Xen => xen::idle::look(),
             }

@@ -35,7 +35,7 @@ pub fn wait(deadline: Option<u64>) -> bool {
 }
 
 /// Nothing to do: whatever happens to a process, a thread of its own takes notice of.
-pub(crate) const fn look() {}
+pub(crate) const fn look(_now_nanos: u64) {}
 
 /// Makes the running wait return, or the next one if none is running. From any thread.
 pub fn kick() {

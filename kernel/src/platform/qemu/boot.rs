@@ -10,7 +10,7 @@ use fata_probe::{instant, span_begin, span_end};
 use super::apic::{NET_VECTOR, SPURIOUS_VECTOR};
 use super::machine::boot::{number, refuse};
 use super::machine::{kicked, trace};
-use super::{apic, clock, console, cpu, net};
+use super::{apic, clock, console, cpu, emulated, net};
 
 /// Makes the console work.
 pub(in crate::platform) fn start_console(entry_ticks: u64) {
@@ -36,6 +36,7 @@ pub(in crate::platform) fn start_devices(args: &str) {
     }
     instant!("boot.timer", hz = timer_hz);
     trace::describe("clock", source.text());
+    emulated::start();
     cpu::enable_interrupts();
 }
 

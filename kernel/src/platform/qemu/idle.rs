@@ -7,7 +7,12 @@
 //! The deadline is one shot of the local timer, not a tick: a wait is as exact as the machine's timer.
 
 use super::machine::kicked;
-use super::{apic, clock, cpu};
+use super::{apic, clock, cpu, emulated};
+
+/// Sees to what no interrupt announces. For the scheduler, whenever it looks around.
+pub(crate) fn look(now_nanos: u64) {
+    emulated::look(now_nanos);
+}
 
 /// Pauses until a kick or until the clock reads `deadline` nanoseconds; whether there was a kick. May return early:
 /// the caller looks for work.

@@ -7,6 +7,7 @@
 //! | `apic` | the local APIC (timer) and the I/O APICs (lines of devices) |
 //! | `clock`, `pit` | time since boot, and what a tick is worth |
 //! | `idle` | pausing until an interrupt |
+//! | `emulated` | what QEMU needs where it emulates the CPU too |
 //! | `net`, `queue`, `virtio` | the network device |
 //! | `console`, `power` | the serial port, the end |
 //!
@@ -16,6 +17,7 @@ mod apic;
 pub(super) mod boot;
 pub(super) mod clock;
 pub(super) mod console;
+mod emulated;
 pub(super) mod idle;
 mod mmio;
 pub(super) mod net;
