@@ -40,9 +40,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// clocks, and that it measured its frequency for a short time.
 const DOUBT_NANOS: u64 = 100_000_000;
 const DOUBT_PPM: u64 = 100;
-/// Rates nearer to each other than this, in millionths, are measurements of the same one.
-const SAME_RATE_PPM: u64 = 1000;
-/// Rates nearer than one part in this may be, where the answers say so: an emulated machine's are measured badly.
+/// Rates nearer to each other than one part in this may be measurements of the same one, if all else says so too: those of an
+/// emulated machine are measured badly.
 const NEAR_RATE: u64 = 8;
 /// The error of a real-time clock that counts seconds.
 const SECONDS_NANOS: u64 = 1_000_000_000;
@@ -211,7 +210,7 @@ impl Alignment {
 
 /// Whether what a process says of its clock fits to the counter of this machine.
 fn agrees(own: &Clock, axis: &Axis) -> bool {
-    let same_rate = own.hz.abs_diff(axis.hz()) <= axis.hz() / 1_000_000 * SAME_RATE_PPM;
+    let same_rate = own.hz.abs_diff(axis.hz()) <= axis.hz() / NEAR_RATE;
     let age_nanos = axis.nanos_from_ticks(axis.anchor().0.abs_diff(own.anchor_ticks));
     let off_nanos = axis.unix_nanos_at(own.anchor_ticks).abs_diff(own.anchor_unix_nanos);
     same_rate && off_nanos <= DOUBT_NANOS + age_nanos / 1_000_000 * DOUBT_PPM

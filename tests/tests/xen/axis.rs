@@ -1,28 +1,39 @@
-//! One time axis for all domains: two of them that talk to each other over dom0's bridge, collected into one trace.
+//! One time axis for dom0 and all domains: two that talk to each other over dom0's bridge, and a program in dom0, collected
+//! into one trace.
 
 use std::process::Command;
 
-use super::command::{PATIENCE, outside, stats, wait_until, with_fata};
+use super::command::{PATIENCE, ctl, outside, stats, wait_until, with_fata};
 use super::guest::Guest;
 use super::network::VIF;
 
 #[test]
-fn packets_between_two_domains_are_joined_and_none_arrives_before_it_was_sent() {
+fn packets_between_two_domains_are_joined_none_arrives_before_it_was_sent_and_dom0_lies_on_the_same_axis() {
     let Some((dom0, _alone)) = with_fata() else { return };
     let server = Guest::create(dom0, "http", "server", "ip=10.0.2.31/24", VIF);
     server.wait_for("listening on port 80");
     let _client =
         Guest::create(dom0, "fetch", "client", "ip=10.0.2.32/24 from=10.0.2.31 requests=1000000 pause_ms=20", VIF);
-    let collecting = dom0.start("echo $$ >pair.pid; exec fata collect server client -o pair");
+    let here = dom0.start("echo $$ >here.pid; exec fata run chatter --name here rounds=1000000 pause_ms=200");
+    dom0.sh("until fata list | grep here; do sleep 0.2; done");
+    let collecting = dom0.start("echo $$ >pair.pid; exec fata collect server client here -o pair");
     let pair = dom0.share().join("pair");
     wait_until("nothing is collected", || {
-        ["stream_0", "stream_16"]
+        [("stream_0", 100_000), ("stream_16", 100_000), ("stream_32", 0)]
             .iter()
-            .all(|stream| std::fs::metadata(pair.join(stream)).is_ok_and(|file| file.len() > 100_000))
+            .all(|(stream, len)| std::fs::metadata(pair.join(stream)).is_ok_and(|file| file.len() > *len))
     });
-    dom0.sh("kill $(cat pair.pid)");
+    // In turn: what is true of the order here must be true of the order there.
+    let order =
+        [("server", "mark-1"), ("here", "mark-2"), ("client", "mark-3"), ("here", "mark-4"), ("server", "mark-5")];
+    for (guest, text) in order {
+        assert_eq!(ctl(dom0, &format!("{guest} mark {text}")), "ok: marked\n");
+    }
+    dom0.sh("kill $(cat pair.pid) $(cat here.pid)");
     let said = collecting.wait(PATIENCE).text;
+    here.wait(PATIENCE);
     assert_eq!(said.matches("(by Xen's system time, asked ").count(), 2, "{said}");
+    assert_eq!(said.matches("(same counter)").count(), 1, "{said}");
 
     let stats = stats(dom0, "pair");
     let guests = stats["guests"].as_array().unwrap();
@@ -30,12 +41,13 @@ fn packets_between_two_domains_are_joined_and_none_arrives_before_it_was_sent() 
         assert_eq!((guest["name"].as_str(), guest["discarded"].as_u64()), (Some(name), Some(0)), "{guest}");
         assert_eq!(guest["clock_known_from"], "Xen's system time", "{guest}");
     }
+    assert_eq!((guests.len(), guests[2]["name"].as_str()), (3, Some("here")));
     assert_eq!(stats["warnings"].as_array().map(Vec::len), Some(0), "{}", stats["warnings"]);
     let wires = stats["wires"].as_array().unwrap();
     let pairs: Vec<_> = wires.iter().map(|wire| (wire["from"].as_str(), wire["to"].as_str())).collect();
     assert_eq!(pairs, [(Some("server"), Some("client")), (Some("client"), Some("server"))]);
     // What is said of the clocks is what the arrows are drawn with, and a millisecond of it is what emulation makes of Xen's.
-    let clocks: i64 = guests.iter().map(|guest| guest["clock_error_ns"].as_i64().unwrap()).sum();
+    let clocks: i64 = guests[..2].iter().map(|guest| guest["clock_error_ns"].as_i64().unwrap()).sum();
     for wire in wires {
         println!("measured: {wire}");
         assert!(wire["joined"].as_u64().unwrap() > 20 && wire["impossible"] == 0, "{wire}");
@@ -53,6 +65,8 @@ fn packets_between_two_domains_are_joined_and_none_arrives_before_it_was_sent() 
     let times = dump.lines().filter_map(|line| line.split_once(" s  ")?.0.parse::<f64>().ok());
     let times: Vec<f64> = times.collect();
     assert!(times.len() as u64 == events && times.is_sorted());
+    let marks = order.map(|(_, text)| dump.find(text).unwrap_or_else(|| panic!("no {text}")));
+    assert!(marks.is_sorted(), "{marks:?}");
     let Ok(merged) = Command::new("babeltrace2").arg("--clock-seconds").arg(&pair).output() else {
         assert!(std::env::var_os("CI").is_none(), "babeltrace2 is missing");
         return println!("SKIPPED: babeltrace2 is not installed");

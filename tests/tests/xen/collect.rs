@@ -141,37 +141,6 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
 }
 
 #[test]
-fn two_domains_are_collected_at_once_and_lie_on_one_time_axis() {
-    let Some((dom0, _alone)) = with_fata() else { return };
-    let (_left, _right) = (busy(dom0, "left", ""), busy(dom0, "right", ""));
-    for guest in ["left", "right"] {
-        ctl(dom0, &format!("{guest} ping"));
-    }
-    let collecting = dom0.start("echo $$ >set.pid; exec fata collect left right -o set");
-    let set = dom0.share().join("set");
-    wait_until("nothing is collected", || {
-        ["stream_0", "stream_16"]
-            .iter()
-            .all(|stream| std::fs::metadata(set.join(stream)).is_ok_and(|file| file.len() > 100_000))
-    });
-    // In turn: what is true of the order here must be true of the order there.
-    for (guest, text) in [("left", "mark-1"), ("right", "mark-2"), ("left", "mark-3"), ("right", "mark-4")] {
-        assert_eq!(ctl(dom0, &format!("{guest} mark {text}")), "ok: marked\n");
-    }
-    dom0.sh("sleep 0.3; kill $(cat set.pid)");
-    let said = collecting.wait(PATIENCE).text;
-    assert_eq!(said.matches("the guest goes on").count(), 2, "{said}");
-    let Ok(merged) = std::process::Command::new("babeltrace2").arg(&set).output() else {
-        assert!(std::env::var_os("CI").is_none(), "babeltrace2 is missing");
-        return eprintln!("SKIPPED: babeltrace2 is not installed");
-    };
-    let merged = String::from_utf8_lossy(&merged.stdout);
-    let order =
-        ["mark-1", "mark-2", "mark-3", "mark-4"].map(|text| merged.find(text).unwrap_or_else(|| panic!("no {text}")));
-    assert!(order.is_sorted(), "{order:?}");
-}
-
-#[test]
 fn what_is_not_there_and_what_is_slow_is_a_sentence() {
     let Some((dom0, _alone)) = with_fata() else { return };
     assert!(refused(dom0, "collect xen:nobody -o x").contains("no Xen domain \"nobody\""));

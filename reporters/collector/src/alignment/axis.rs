@@ -12,8 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The counter is compared with the operating system's clock for so long, at least.
+/// The counter is compared with the operating system's clock after each of these, until two results in a row are within one
+/// part in so many of each other, or it has taken too long: an emulated machine's clocks run unevenly.
 const CALIBRATION: Duration = Duration::from_millis(50);
+const SETTLED: u64 = 10_000;
+const MAX_CALIBRATION: Duration = Duration::from_millis(1500);
 /// How long a pair of processors is looked at, and how many pairs.
 const BALL_TIME: Duration = Duration::from_millis(5);
 const MAX_PAIRS: usize = 32;
@@ -61,12 +64,23 @@ impl Axis {
     /// Ticks per second, for all guests the same; may take a moment.
     pub(super) fn hz(&self) -> u64 {
         *self.hz.get_or_init(|| {
-            let (ticks_begin, time_begin) = self.begun;
-            thread::sleep(CALIBRATION.saturating_sub(time_begin.elapsed()));
-            let (ticks_end, time_end) = at_once(Instant::now);
-            let nanos = time_end.duration_since(time_begin).as_nanos().max(1);
-            u64::try_from(u128::from(ticks_end - ticks_begin) * 1_000_000_000 / nanos).unwrap_or(0).max(1)
+            let mut last = 0;
+            loop {
+                thread::sleep(CALIBRATION);
+                let hz = self.hz_so_far();
+                if hz.abs_diff(last) <= hz / SETTLED || self.begun.1.elapsed() >= MAX_CALIBRATION {
+                    return hz;
+                }
+                last = hz;
+            }
         })
+    }
+
+    fn hz_so_far(&self) -> u64 {
+        let (ticks_begin, time_begin) = self.begun;
+        let (ticks_end, time_end) = at_once(Instant::now);
+        let nanos = time_end.duration_since(time_begin).as_nanos().max(1);
+        u64::try_from(u128::from(ticks_end - ticks_begin) * 1_000_000_000 / nanos).unwrap_or(0).max(1)
     }
 
     /// A value of the counter, and the time of day then.
