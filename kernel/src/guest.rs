@@ -100,7 +100,7 @@ impl Guest {
         self.inner.executor.spawn(name, future)
     }
 
-    /// The number of the name of a task that lives, and is not the one that asks.
+    /// The number of the name of a task that lives, or ended not long ago, and is not the one that asks.
     pub(crate) fn task_name(&self, number: u16) -> Option<u16> {
         self.inner.executor.name_of(number).map(Name::id)
     }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fata_kernel::{Guest, LocalBoxFuture, Main, platform};
-use fata_probe::log;
+use fata_probe::{log, name};
 
 #[global_allocator]
 static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
@@ -32,6 +32,11 @@ async fn talk(guest: Guest) {
         }
         guest.sleep(Duration::from_millis(2)).await;
     }
+    // Over before the console's task comes round again.
+    for round in 0..3u64 {
+        guest.spawn(name!("fleeting"), async move { log!(Info, target: "net", "gone", nth = round) });
+    }
+    guest.sleep(Duration::from_millis(2)).await;
     log!(App, "good bye");
 }
 
@@ -98,6 +103,7 @@ fn records_are_shown_in_their_order_from_the_level_on_that_was_asked_for_and_lin
     assert_eq!(text.matches("INFO  main net: segment round=").count(), 20, "{text}");
     assert_eq!(text.matches("WARN  main net: retransmit round=").count(), 20, "{text}");
     assert_eq!(text.matches(r#"text="\x1b[2J""#).count(), 20, "{text}");
+    assert_eq!(text.matches("INFO  fleeting net: gone nth=").count(), 3, "{text}");
     assert!(!text.contains("window") && !text.contains('\x1b'), "{text}");
     assert!(lines.contains(&"a line of the program"), "{text}");
     assert!(lines.last().unwrap().contains("APP") && text.ends_with("good bye\n"), "{text}");

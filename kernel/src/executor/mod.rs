@@ -16,6 +16,7 @@
 #![expect(unsafe_code, reason = "the executor is the one caller of the slots' functions that are not for everyone")]
 
 mod census;
+mod ended;
 pub(crate) mod events;
 mod join;
 mod queue;
@@ -38,6 +39,7 @@ use crate::sync;
 use crate::{control, heap};
 use census::Census;
 pub(crate) use census::Due;
+use ended::Ended;
 pub use join::JoinHandle;
 use join::Joint;
 use queue::{Incoming, RunQueue};
@@ -61,6 +63,7 @@ pub(crate) struct Executor {
     chunks: RefCell<Vec<&'static [Slot]>>,
     numbers: Box<Numbers>,
     current: Cell<u16>,
+    ended: Ended,
     timers: Rc<Timers>,
     census: Census,
     /// When there are errands again, see [`Executor::run_errands`].
@@ -78,6 +81,7 @@ impl Executor {
             next_errands: Cell::new(0),
             numbers: Box::new(Numbers::new()),
             current: Cell::new(0),
+            ended: Ended::new(),
             timers: Rc::new(Timers::new(clock::now())),
         }
     }
@@ -187,9 +191,13 @@ impl Executor {
         if let Poll::Ready(()) = poll {
             // SAFETY: we are the executor, and the poll is over.
             let (body, free) = unsafe { slot.clear() };
+            let name = body.as_ref().map(|body| body.name);
             // The future's destructors are the task's own doing.
             drop(body);
             events::done(number);
+            if let Some(name) = name.filter(|_| events::ON) {
+                self.ended.keep(number, name);
+            }
             self.numbers.give_back(number);
             if free {
                 self.free.borrow_mut().push(slot);
@@ -206,7 +214,7 @@ impl Executor {
         fata_probe::log::set_task(number);
     }
 
-    /// What a task is called that lives and is not the one being polled.
+    /// What a task is called that is not the one being polled: one that lives, or else one that ended not long ago.
     pub(crate) fn name_of(&self, number: u16) -> Option<Name> {
         if number == self.current.get() {
             return None;
@@ -215,7 +223,8 @@ impl Executor {
         // A number is given again: slots whose tasks have ended may still have it.
         let mut slots = chunks.iter().copied().flatten().filter(|slot| slot.number() == number);
         // SAFETY: we are the executor, and it is another task's poll that is going on, if any.
-        slots.find_map(|slot| unsafe { slot.name_and_parent() }).map(|(name, _)| name)
+        let living = slots.find_map(|slot| unsafe { slot.name_and_parent() }).map(|(name, _)| name);
+        living.or_else(|| self.ended.name_of(number))
     }
 
     /// Says again what the living tasks and objects are called: all of them when a collector has joined, and some every
