@@ -240,11 +240,32 @@ impl Progress {
         self.shown = true;
     }
 
-    /// Leaves the line as it is and goes on below it.
+    /// Leaves the line as it is and goes on below it, with what counts anew.
     pub(crate) fn end(&mut self) {
+        self.last = None;
         if self.shown && self.rewrite {
             say!("");
         }
         self.shown = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fata_collector::drain::Totals;
+    use fata_wire::shared::State;
+
+    use super::*;
+
+    #[test]
+    fn the_progress_of_a_guest_that_was_started_anew_begins_at_nothing() {
+        let mut progress = Progress::new(false);
+        for events in [1000, 10] {
+            let totals = Totals { events, bytes: 12 * events, ..Totals::default() };
+            progress.line = None;
+            progress.show(&Status { state: State::Running, totals, elapsed: Duration::from_secs(1) });
+            progress.end();
+        }
+        assert!(progress.last.is_none());
     }
 }
