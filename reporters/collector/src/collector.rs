@@ -365,7 +365,7 @@ impl Collector {
                 Ok(Poll::Busy | Poll::Idle) => {
                     let fill = self.streams.iter().map(StreamDrain::fill).max().unwrap_or(0);
                     if let Some(pause) = pace.after(fill) {
-                        std::thread::sleep(pause);
+                        self.memory.wait(pause);
                     }
                 }
             }

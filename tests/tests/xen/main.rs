@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
 mod axis;
+mod bell;
 mod collect;
 mod command;
 mod control;

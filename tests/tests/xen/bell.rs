@@ -1,0 +1,50 @@
+//! The event channel by which a guest tells dom0 that packets are ready: once for an eighth of its ring, never for an event.
+//!
+//! Both ends are counted: the guest records each time that it rings, and dom0's kernel counts what it hears.
+
+use super::command::{PATIENCE, bytes_in, ctl, number_before, outside, stats, wait_until, with_fata};
+use super::guest::Guest;
+
+/// So many bells at least, of which each stands for an eighth of 1 MiB.
+const RINGS: u64 = 6;
+
+#[test]
+fn a_guest_rings_for_an_eighth_of_its_ring_and_never_for_less() {
+    let Some((dom0, _turn)) = with_fata() else { return };
+    let _guest = Guest::create(dom0, "churn", "ringer", "rounds=1000000 mib=4 rest_micros=200 ring_mib=1", "");
+    // dom0's kernel counts a channel's events under the name of the program that listens, which other tests have too.
+    dom0.sh("ln -sf fata /bin/listener");
+    let collecting = dom0.start("echo $$ >ringer.pid; exec listener collect ringer -o ringer-trace");
+    let trace = dom0.share().join("ringer-trace");
+    wait_until("too little is collected", || bytes_in(&trace) > (RINGS + 2) << 17);
+    assert!(ctl(dom0, "ringer stop").starts_with("ok: stopped"));
+    let interrupts = dom0.sh("grep evtchn:listener /proc/interrupts");
+    dom0.sh("sleep 0.3; kill $(cat ringer.pid)");
+    let said = collecting.wait(PATIENCE).text;
+    // Once Xen itself has rung, at the binding, since what was rung before that may be lost.
+    let heard = interrupts.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() - 1;
+
+    let dump = outside(dom0, &["dump", "ringer-trace"]);
+    let field = |line: &str, name: &str| -> u64 {
+        let value = line.split_once(&format!("{name}=")).unwrap_or_else(|| panic!("{line}")).1;
+        value.split_ascii_whitespace().next().unwrap().parse().unwrap()
+    };
+    let rings: Vec<(u64, u64)> = dump
+        .lines()
+        .filter(|line| line.contains("trace.packets_ready"))
+        .map(|line| (field(line, "packet"), field(line, "step")))
+        .collect();
+    let (stats, events) = (stats(dom0, "ringer-trace"), number_before(&said, " events, "));
+    println!(
+        "measured: a guest rang {} times for {} packets of {events} events; dom0 heard {heard}",
+        rings.len(),
+        stats["packets"]
+    );
+    assert!(rings.len() as u64 >= RINGS, "{dump}");
+    for pair in rings.windows(2) {
+        assert!(pair[1].0 >= pair[0].0 + pair[0].1, "{pair:?}: packets from bell to bell");
+    }
+    // Not only the first one. (An event channel does not count: dom0 may hear two as one.)
+    assert!((2..=rings.len() as u64).contains(&heard), "{interrupts}");
+    assert!(events > 1000 * rings.len() as u64, "{said}");
+}
