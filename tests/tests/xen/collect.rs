@@ -13,7 +13,7 @@ use super::guest::Guest;
 
 #[test]
 fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let _guest = busy(dom0, "exact", "");
     assert!(ctl(dom0, "exact ping").starts_with("ok: up "));
     let list: serde_json::Value = serde_json::from_str(&fata(dom0, "list --json")).unwrap();
@@ -31,7 +31,7 @@ fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
 
 #[test]
 fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_nothing_that_it_committed() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let guest = busy(dom0, "victim", "");
     let collecting = collecting(dom0, "victim", "victim-trace", 200_000);
     dom0.sh("xl pause victim");
@@ -80,7 +80,7 @@ fn crashes_the_domain_of_this_number() {
 
 #[test]
 fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let _guest = busy(dom0, "crashes", "on_crash=\"preserve\"");
     let collecting = collecting(dom0, "crashes", "crashes-trace", 200_000);
     crash(dom0, "crashes");
@@ -105,7 +105,7 @@ fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() 
 
 #[test]
 fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_event() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let (_honest, _liar) = (busy(dom0, "honest", ""), busy(dom0, "liar", ""));
     ctl(dom0, "liar ping");
     ctl(dom0, "honest ping");
@@ -126,13 +126,16 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
         ("ring-ref", &no_grant, "cannot be mapped"),
         ("ring-ref", "", "is no number"),
     ] {
-        dom0.sh(&format!("xenstore-write {place}/{key} '{lie}'"));
-        let said = refused(dom0, "collect liar -o liar-trace");
-        assert!(said.contains(sentence) && !said.contains('\u{1b}'), "{key} = {lie:?}: {said}");
-        assert!(fata(dom0, "list").contains("honest."), "{key} = {lie:?}");
-        dom0.sh(&format!(
-            "xenstore-write {place}/version 1; xenstore-write {place}/pages {pages}; xenstore-write {place}/ring-ref {index}"
+        let said = dom0.sh(&format!(
+            "xenstore-write {place}/{key} '{lie}'; fata collect liar -o liar-trace; echo ended with $?; fata list
+             xenstore-write {place}/version 1 {place}/pages {pages} {place}/ring-ref {index}"
         ));
+        assert!(
+            said.contains("fata: ") && said.contains(sentence) && said.contains("ended with 1\n"),
+            "{key} = {lie:?}: {said}"
+        );
+        assert!(!said.contains('\u{1b}') && !said.contains("panicked"), "{key} = {lie:?}: {said}");
+        assert!(said.contains("honest."), "{key} = {lie:?}: {said}");
     }
     // A bell that is none is done without.
     dom0.sh(&format!("xenstore-write {place}/event-channel 999"));
@@ -142,7 +145,7 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
 
 #[test]
 fn what_is_not_there_and_what_is_slow_is_a_sentence() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     assert!(refused(dom0, "collect xen:nobody -o x").contains("no Xen domain \"nobody\""));
     assert!(refused(dom0, "ctl nobody ping").contains("no guest \"nobody\""));
     // As an ordinary user; and as on a machine without Xen.
@@ -175,7 +178,7 @@ fn what_is_not_there_and_what_is_slow_is_a_sentence() {
 
 #[test]
 fn what_a_domain_logs_is_read_in_dom0_and_its_level_is_changed_there() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let _guest = Guest::create(dom0, "chatter", "talker", "rounds=1000000 pause_ms=50", "");
     wait_until("there is no error in its log", || fata(dom0, "log --level error --json talker").contains("giving up"));
     let said = fata(dom0, "log --level error --json talker");
@@ -199,7 +202,7 @@ fn what_a_domain_logs_is_read_in_dom0_and_its_level_is_changed_there() {
 
 #[test]
 fn a_domain_that_is_renamed_and_reboots_is_collected_on_as_another_guest_of_the_trace() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let mut guest = busy(dom0, "phoenix", "");
     let collecting = collecting(dom0, "phoenix", "phoenix-trace", 1000);
     let first = guest.domid();

@@ -1,7 +1,7 @@
 //! `fata` as a bare dom0 runs it, and what tests do with it again and again.
 //!
 //! ```ignore
-//! let Some((dom0, _alone)) = with_fata() else { return };
+//! let Some((dom0, _turn)) = with_fata() else { return };
 //! let guest = busy(dom0, "a-name", "");
 //! assert!(ctl(dom0, "a-name ping").starts_with("ok: up "));
 //! ```
@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Condvar, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use fata_tests::image;
@@ -20,11 +20,44 @@ use super::guest::Guest;
 /// Longer than any command here takes, with other tests beside it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// dom0, with the command `fata`, in memory since the share is slow to run from; and the right to let guests work, which one
-/// test at a time has.
-pub(crate) fn with_fata() -> Option<(&'static Dom0, MutexGuard<'static, ()>)> {
+/// How many tests let guests work at the same time. What they mostly wait for is the one processor that dom0 has, so that more
+/// would only make each of them slower.
+const AT_ONCE: usize = 2;
+static FREE: Mutex<usize> = Mutex::new(AT_ONCE);
+static FREED: Condvar = Condvar::new();
+
+/// The right to let guests work, until it is dropped.
+pub(crate) struct Turn(usize);
+
+impl Turn {
+    fn take(wanted: usize) -> Self {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = FREED.wait_while(free, |free| *free < wanted);
+        *free.unwrap_or_else(PoisonError::into_inner) -= wanted;
+        Turn(wanted)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
+        FREED.notify_all();
+    }
+}
+
+/// dom0, with the command `fata`, in memory since the share is slow to run from; and the right to let guests work, which few
+/// tests have at a time.
+pub(crate) fn with_fata() -> Option<(&'static Dom0, Turn)> {
+    with_turn(1)
+}
+
+/// The same for a test that measures: no other lets guests work meanwhile.
+pub(crate) fn with_fata_alone() -> Option<(&'static Dom0, Turn)> {
+    with_turn(AT_ONCE)
+}
+
+fn with_turn(wanted: usize) -> Option<(&'static Dom0, Turn)> {
     static SHARED: Once = Once::new();
-    static ALONE: Mutex<()> = Mutex::new(());
     let dom0 = dom0()?;
     SHARED.call_once(|| {
         let new = dom0.share().join("fata.new");
@@ -32,7 +65,7 @@ pub(crate) fn with_fata() -> Option<(&'static Dom0, MutexGuard<'static, ()>)> {
         fs::rename(new, dom0.share().join("fata")).unwrap();
         dom0.sh("cp fata /bin/fata");
     });
-    Some((dom0, ALONE.lock().unwrap_or_else(PoisonError::into_inner)))
+    Some((dom0, Turn::take(wanted)))
 }
 
 /// A guest that works until it is ended, and rests enough that dom0 and another one get on beside it.

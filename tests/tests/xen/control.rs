@@ -7,7 +7,7 @@ const PLACE: &str = "/local/domain/$(xl domid asked)/data/fata/ctl";
 
 #[test]
 fn requests_go_over_the_channel_and_past_it_while_another_client_has_it() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let _guest = busy(dom0, "asked", "");
     dom0.sh(&format!("until xenstore-exists {PLACE}/event-channel; do sleep 0.1; done"));
     let collecting = collecting(dom0, "asked", "asked-trace", 1000);

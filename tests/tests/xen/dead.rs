@@ -5,7 +5,7 @@ use super::command::{busy, ctl, fata, number_before, outside, refused, with_fata
 
 #[test]
 fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_grants_and_from_its_memory() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let _guest = busy(dom0, "kept", "on_crash=\"preserve\"");
     ctl(dom0, "kept mark before the end");
     crash(dom0, "kept");

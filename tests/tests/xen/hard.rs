@@ -24,7 +24,7 @@ fn is_whole(dom0: &Dom0, trace: &str, said: &str) {
 
 #[test]
 fn a_domain_that_is_destroyed_at_any_moment_leaves_a_whole_trace_and_costs_another_no_event() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let kills = std::env::var("FATA_XEN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
     let mut random = u64::from(seed) | 1;
@@ -51,7 +51,7 @@ fn a_domain_that_is_destroyed_at_any_moment_leaves_a_whole_trace_and_costs_anoth
 
 #[test]
 fn a_domain_that_ends_its_grants_is_read_by_who_has_mapped_them_and_refused_to_all_others() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let _bystander = busy(dom0, "faithful", "");
     let beside = collecting(dom0, "faithful", "faithful-trace", 1000);
     // Long enough that it is being collected by then.

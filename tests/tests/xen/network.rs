@@ -1,6 +1,6 @@
 //! The network of a domain against netback, with Debian's own clients in dom0: what they measure, and what the trace says.
 
-use super::command::{collecting, ctl, number_before, outside, stats, stop_and_compare, with_fata};
+use super::command::{collecting, ctl, number_before, outside, stats, stop_and_compare, with_fata_alone};
 use super::dom0::Dom0;
 use super::guest::Guest;
 
@@ -47,13 +47,14 @@ fn median_millis<'a>(seconds: impl Iterator<Item = &'a f64>) -> f64 {
 
 #[test]
 fn requests_take_as_long_in_the_trace_as_curl_says() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata_alone() else { return };
     let guest = Guest::create(dom0, "http", "timed", "ip=10.0.2.26/24", VIF);
     guest.wait_for("listening on port 80");
     let collecting = collecting(dom0, "timed", "timed-trace", 1000);
-    // In turn, so that whatever else the machine does bears on both.
-    let curl = "curl -sS -o /dev/null -w '%{time_connect} %{time_total}\\n' http://10.0.2.26";
-    let said = dom0.sh(&format!("for i in $(seq 20); do {curl}/slow; {curl}/; done"));
+    // In turn, so that whatever else the machine does bears on both; each over a connection of its own; and by one curl, which
+    // takes half a second to start.
+    let urls = "-o /dev/null http://10.0.2.26/slow -o /dev/null http://10.0.2.26/ ".repeat(20);
+    let said = dom0.sh(&format!("curl -sS -H 'Connection: close' -w '%{{time_connect}} %{{time_total}}\\n' {urls}"));
     stop_and_compare(dom0, "timed", "timed-trace", collecting);
     let (handshakes, theirs): (Vec<f64>, Vec<f64>) = said
         .lines()
@@ -80,7 +81,7 @@ fn requests_take_as_long_in_the_trace_as_curl_says() {
 
 #[test]
 fn iperf3_and_the_guest_and_netback_and_the_trace_count_the_same() {
-    let Some((dom0, _alone)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata_alone() else { return };
     let guest = Guest::create(dom0, "iperf", "loaded", "ip=10.0.2.27/24", VIF);
     guest.wait_for("listening on port 5201");
     let collecting = collecting(dom0, "loaded", "loaded-trace", 1000);
