@@ -31,9 +31,11 @@ pub use axis::Axis;
 use axis::ticks;
 use shared::{Readings, Shared};
 
-/// How often a guest is asked, and for how long at most.
+/// How often a guest is asked, and for how long at most; for longer as long as it has answered less than [`FEW`] times.
 const TRIES: u32 = 24;
 const PATIENCE: Duration = Duration::from_millis(1500);
+const FEW: u32 = 3;
+const LONG_PATIENCE: Duration = Duration::from_secs(4);
 /// An idle guest looks for requests this long after it last did.
 const TICK: Duration = Duration::from_millis(50);
 /// How far a process's own word on the time of day may be from the counter's: that it was preempted between reading two
@@ -45,8 +47,8 @@ const DOUBT_PPM: u64 = 100;
 const NEAR_RATE: u64 = 8;
 /// The error of a real-time clock that counts seconds.
 const SECONDS_NANOS: u64 = 1_000_000_000;
-/// What Xen may have corrected of its clock between the starts of two domains.
-const XEN_WORD_NANOS: u64 = 1_000_000;
+/// dom0 tells Xen the time of day every eleven minutes, and may be pulled to the right time by 500 millionths meanwhile.
+const XEN_WORD_NANOS: u64 = 330_000_000;
 
 /// How a guest's clock lies on the axis. See the module.
 #[derive(Clone, Debug)]
@@ -138,8 +140,9 @@ impl Alignment {
 
     /// Asks the guest what its clock reads; `None` where it does not say.
     fn asked(guest: &Guest, own: &Clock, axis: &Axis) -> Option<Self> {
-        let until = Instant::now() + PATIENCE;
-        let talk = Talk::begin(guest, until).ok()?;
+        let begun = Instant::now();
+        let until = |answers| begun + if answers < FEW { LONG_PATIENCE } else { PATIENCE };
+        let talk = Talk::begin(guest, until(FEW)).ok()?;
         let mut bounds = Bounds { slack: axis.skew_ticks(), ..Bounds::default() };
         let mut shared = Shared::open(guest);
         let mut readings = Readings::default();
@@ -148,7 +151,7 @@ impl Alignment {
             let before = shared.as_mut().and_then(Shared::read);
             let asked = Instant::now();
             let sent = ticks();
-            let Ok(reply) = talk.ask("ping", until) else { break };
+            let Ok(reply) = talk.ask("ping", until(bounds.answers)) else { break };
             let received = ticks();
             let answered = Instant::now();
             let tick = number_in(&reply, "tick ")?;
@@ -162,7 +165,7 @@ impl Alignment {
             let late = answered.duration_since(asked) > TICK / 2;
             lead = if late { (lead * 2).min(TICK / 4) } else { (lead * 3 / 4).max(Duration::from_micros(200)) };
             std::thread::sleep((answered + TICK - lead).saturating_duration_since(Instant::now()).min(TICK));
-            if Instant::now() >= until {
+            if Instant::now() >= until(bounds.answers) {
                 break;
             }
         }
