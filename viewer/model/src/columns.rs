@@ -1,11 +1,11 @@
-//! A row of intervals as columns: about five bytes each, and a pyramid of summaries over them, less than 4 bytes more.
+//! A row of intervals as columns: about five bytes each, and a pyramid of summaries over them, about 3 bytes more.
 //!
 //! Invariants: intervals are appended in time order and do not overlap (a later one begins at or after the end of the one
-//! before; [`Row::push`] moves a forged start forward). A complete group of [`FAN_OUT`] intervals is packed and has a leaf;
-//! the pyramid has one [`Node`] per four leaves, and so on. What is appended never changes, so a row
+//! before; [`Row::push`] moves a forged start forward). A complete block of 64 intervals is packed and has a leaf for each
+//! [`FAN_OUT`] of them; the pyramid has one [`Node`] per four leaves, and so on. What is appended never changes, so a row
 //! can be read while it grows.
 //!
-//! The youngest intervals, fewer than a group, are kept as they are. A row is never full;
+//! The youngest intervals, fewer than a block, are kept as they are. A row is never full;
 //! [`Limits`](crate::ingest::Limits) bound all rows together. Where they are reached the packed bytes of the oldest
 //! intervals are forgotten and their leaves stay, so that a row keeps its overview: see [`Row::forget_before`].
 //!
@@ -22,12 +22,14 @@ use crate::pyramid::{Pyramid, Summary};
 use crate::time::Nanos;
 
 mod bits;
-mod group;
+mod block;
+mod extras;
 pub(crate) mod packed;
 mod segment;
 
-use group::Tail;
-pub(crate) use group::{Times, from_small, small};
+pub(crate) use block::Times;
+use block::{BLOCK, Far, Record, UNCERTAIN};
+pub(crate) use extras::{from_small, small};
 use segment::{SEGMENT, Segment};
 
 /// Intervals per leaf. With 16 a walk costs up to twice as much where a pixel holds about as many.
@@ -118,7 +120,14 @@ pub struct Row {
     last_end: Nanos,
     /// The key whose intervals count as nothing in the sums.
     quiet: u16,
-    tail: Tail,
+    /// How many intervals the tail holds.
+    len: u8,
+    /// Room for the intervals that are not packed yet.
+    tail: Box<[Record]>,
+    /// When the tail's first interval began.
+    tail_from: Nanos,
+    /// The intervals of the tail that 32 bits do not hold, with their places.
+    far: Vec<(u8, Far)>,
     /// Complete groups.
     complete: u32,
     /// Segments of groups whose bytes were forgotten.
@@ -140,12 +149,15 @@ impl Default for Row {
 impl Row {
     /// A row with nothing in it.
     #[must_use]
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Row {
             open: None,
             last_end: Nanos::MIN,
             quiet: u16::MAX,
-            tail: Tail::EMPTY,
+            len: 0,
+            tail: Box::default(),
+            tail_from: 0,
+            far: Vec::new(),
             complete: 0,
             forgotten: 0,
             segments: Vec::new(),
@@ -189,7 +201,7 @@ impl Row {
     /// How many intervals have ended, the forgotten ones included; an open one is not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.complete as usize * FAN_OUT + usize::from(self.tail.len)
+        self.complete as usize * FAN_OUT + usize::from(self.len)
     }
 
     /// Whether nothing ever began here.
@@ -234,41 +246,67 @@ impl Row {
     pub(crate) fn append(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32, uncertain: bool) {
         let start = start.max(self.last_end);
         let end = end.max(start);
+        if usize::from(self.len) == self.tail.len() {
+            self.make_room(start);
+        }
+        let (gap, duration) = ((start - self.last_end).cast_unsigned(), (end - start).cast_unsigned());
+        let key = u32::from(key & 0x7fff) | if uncertain { UNCERTAIN } else { 0 };
         self.last_end = end;
-        let tail = &mut self.tail;
-        let at = usize::from(tail.len) % FAN_OUT;
-        tail.starts[at] = start;
-        tail.ends[at] = end;
-        tail.keys[at] = key & 0x7fff;
-        tail.extras[at] = extra;
-        tail.uncertain |= u8::from(uncertain) << at;
-        tail.len += 1;
-        if usize::from(tail.len) == FAN_OUT {
-            self.complete_group();
+        if let Some(place) = self.tail.get_mut(usize::from(self.len)) {
+            *place = Record { gap: low_word(gap), duration: low_word(duration), extra, key };
+            if (gap | duration) >> 32 != 0 || gap == u64::from(Record::FAR) {
+                place.gap = Record::FAR;
+                self.far.push((self.len, Far { gap, duration, extra, key }));
+            }
+            self.len += 1;
         }
     }
 
-    /// Packs the tail.
+    /// Makes room in the tail for an interval that begins at `start`: packs it where it is a block, else it grows.
     #[inline(never)]
-    fn complete_group(&mut self) {
-        self.tail.len = 0;
-        if self.complete as usize >= u32::MAX as usize / FAN_OUT - 1 {
+    fn make_room(&mut self, start: Nanos) {
+        if usize::from(self.len) == BLOCK {
+            self.pack();
+            self.far.clear();
+            self.len = 0;
+        } else {
+            let mut records = std::mem::take(&mut self.tail).into_vec();
+            records.resize((4 * usize::from(self.len)).clamp(4, BLOCK), Record::NONE);
+            self.tail = records.into_boxed_slice();
+        }
+        if self.len == 0 {
+            (self.tail_from, self.last_end) = (start, start);
+        }
+    }
+
+    /// Packs the tail, which is a block. Beyond what a row can hold it is dropped.
+    fn pack(&mut self) {
+        let Some(records) = self.tail.first_chunk() else { return };
+        if self.complete as usize >= u32::MAX as usize / FAN_OUT - BLOCK {
             return;
         }
-        let within = self.complete as usize % SEGMENT;
-        self.filling.push(&self.tail, self.quiet);
-        self.tail.uncertain = 0;
-        self.complete += 1;
-        if within % LEAVES == LEAVES - 1 {
-            let nodes: [Option<Node>; LEAVES] = std::array::from_fn(|i| self.filling.node(within + 1 - LEAVES + i));
-            if let Some(node) = nodes[0].and_then(|first| Node::merge(&nodes.map(|node| node.unwrap_or(first)))) {
+        let nodes = if self.far.is_empty() {
+            self.filling.push(records, self.tail_from, self.quiet)
+        } else {
+            self.filling.push(&std::array::from_fn(|i| self.of_tail(i)), self.tail_from, self.quiet)
+        };
+        for nodes in nodes.as_chunks::<LEAVES>().0 {
+            self.complete += u32::try_from(nodes.len()).unwrap_or(0);
+            if let Some(node) = Node::merge(nodes) {
                 self.pyramid.push(node);
             }
-            if within == SEGMENT - 1 {
-                let next = Segment::after(&mut self.filling);
-                self.segments.push(std::mem::replace(&mut self.filling, next));
-            }
         }
+        if (self.complete as usize).is_multiple_of(SEGMENT) {
+            let next = Segment::after(&mut self.filling);
+            self.segments.push(std::mem::replace(&mut self.filling, next));
+        }
+    }
+
+    /// An interval of the tail.
+    fn of_tail(&self, at: usize) -> Far {
+        let Record { gap, duration, extra, key } = self.tail.get(at).copied().unwrap_or(Record::NONE);
+        let far = self.far.iter().find(|(place, _)| gap == Record::FAR && usize::from(*place) == at);
+        far.map_or(Far { gap: gap.into(), duration: duration.into(), extra, key }, |(_, far)| *far)
     }
 
     /// The segment of this number.
@@ -302,26 +340,46 @@ impl Row {
         (first..).zip(leaves.map_while(move |leaf| segment?.node(leaf)))
     }
 
-    /// Puts into `out` the times and keys of a group, or of the tail, which comes after the last; `false` for what was
-    /// forgotten.
+    /// Whether anything that is not packed yet lies between these.
+    pub(crate) fn tail_reaches(&self, from: Nanos, to: Nanos) -> bool {
+        self.len > 0 && self.tail_from < to && self.last_end >= from
+    }
+
+    /// Groups, those of the tail included, whose last is not complete.
+    pub(crate) fn groups(&self) -> usize {
+        self.complete as usize + usize::from(self.len).div_ceil(FAN_OUT)
+    }
+
+    /// Puts into `out` the times and keys of a group; `false` for what was forgotten.
     #[inline]
     pub(crate) fn times(&self, group: usize, out: &mut Times) -> bool {
         if let Some(known) = self.segment(group / SEGMENT).and_then(|segment| segment.times(group % SEGMENT, out)) {
             return known;
         }
-        out.len = 0;
-        if group == self.complete as usize {
-            let Tail { starts, ends, keys, uncertain, len, .. } = self.tail;
-            *out = Times { starts, ends, keys, uncertain, len: len.into() };
-        }
+        self.times_of_tail(group.saturating_sub(self.complete as usize), out);
         true
     }
 
-    fn extras(&self, group: usize) -> [u32; FAN_OUT] {
-        if group == self.complete as usize {
-            return self.tail.extras;
+    /// The same of a group of the tail.
+    #[inline(never)]
+    fn times_of_tail(&self, group: usize, out: &mut Times) {
+        let first = group * FAN_OUT;
+        let passed = (0..first).map(|at| self.of_tail(at)).map(|before| before.gap + before.duration).sum::<u64>();
+        let mut now = self.tail_from + passed.cast_signed();
+        out.len = usize::from(self.len).saturating_sub(first).min(FAN_OUT);
+        for i in 0..out.len {
+            let Far { gap, duration, key, .. } = self.of_tail(first + i);
+            out.starts[i] = now + gap.cast_signed();
+            now = out.starts[i] + duration.cast_signed();
+            (out.ends[i], out.keys[i]) = (now, u16::try_from(key).unwrap_or(0));
         }
-        self.segment(group / SEGMENT).and_then(|segment| segment.extras(group % SEGMENT)).unwrap_or([0; FAN_OUT])
+        out.part_uncertain();
+    }
+
+    fn extras(&self, group: usize) -> [u32; FAN_OUT] {
+        let packed = self.segment(group / SEGMENT).and_then(|segment| segment.extras(group % SEGMENT));
+        let first = group.saturating_sub(self.complete as usize) * FAN_OUT;
+        packed.unwrap_or_else(|| std::array::from_fn(|i| self.of_tail(first + i).extra))
     }
 
     /// The interval at `index`, `None` at [`Row::len`] and beyond, and for what was forgotten.
@@ -340,7 +398,7 @@ impl Row {
     /// Calls `look` with every interval that has ended and its index, oldest first: a few nanoseconds each.
     pub fn scan(&self, mut look: impl FnMut(u32, &Entry)) {
         let mut times = Times::EMPTY;
-        for group in self.forgotten as usize * SEGMENT..=self.complete as usize {
+        for group in self.forgotten as usize * SEGMENT..self.groups() {
             self.times(group, &mut times);
             let extras = self.extras(group);
             let first = u32::try_from(group * FAN_OUT).unwrap_or(u32::MAX);
@@ -357,13 +415,21 @@ impl Row {
         let in_last = full == self.segments.len() && self.filling.begun(time) > 0;
         let segment = if in_last { full } else { full.saturating_sub(1) };
         let before = segment * SEGMENT + self.segment(segment).map_or(0, |segment| segment.begun(time));
-        let in_tail = before == self.complete as usize && self.tail.len > 0 && self.tail.starts[0] < time;
-        let group = if in_tail { before } else { before.saturating_sub(1) };
+        let mut times = Times::EMPTY;
+        let mut group = before.saturating_sub(1);
+        if before == self.complete as usize {
+            // Of the tail's groups, too.
+            for of_tail in before..self.groups() {
+                self.times(of_tail, &mut times);
+                if times.starts[0] < time {
+                    group = of_tail;
+                }
+            }
+        }
         let first = group * FAN_OUT;
         if self.forgotten() > first {
             return self.forgotten();
         }
-        let mut times = Times::EMPTY;
         self.times(group, &mut times);
         first + times.starts.iter().take(times.len).filter(|&&start| start < time).count()
     }
@@ -387,6 +453,7 @@ impl Row {
     pub(crate) fn shrink(&mut self) {
         self.segments.shrink_to_fit();
         self.filling.shrink();
+        self.tail = self.tail.get(..usize::from(self.len)).unwrap_or(&[]).into();
         self.pyramid.shrink();
     }
 
@@ -395,6 +462,8 @@ impl Row {
     pub fn memory_bytes(&self) -> usize {
         self.segments.iter().chain([&self.filling]).map(Segment::memory_bytes).sum::<usize>()
             + self.segments.capacity() * size_of::<Segment>()
+            + size_of_val(&*self.tail)
+            + self.far.capacity() * size_of::<(u8, Far)>()
             + self.pyramid.memory_bytes()
     }
 }
@@ -418,6 +487,12 @@ impl Times {
             uncertain: self.is_uncertain(i),
         }
     }
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+const fn low_word(nanos: u64) -> u32 {
+    nanos as u32
 }
 
 #[cfg(test)]

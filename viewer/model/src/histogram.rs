@@ -27,8 +27,12 @@ impl Histogram {
     #[inline]
     pub fn record(&mut self, duration: Nanos) {
         let duration = duration.max(0);
-        self.min = self.min.min(duration);
-        self.max = self.max.max(duration);
+        if duration < self.min {
+            self.min = duration;
+        }
+        if duration > self.max {
+            self.max = duration;
+        }
         let bucket = bucket(duration.unsigned_abs());
         match self.buckets.get_mut(bucket) {
             Some(count) => *count += 1,
@@ -92,12 +96,9 @@ fn rank(part: f64, count: u64) -> u64 {
 
 #[inline]
 fn bucket(duration: u64) -> usize {
-    if duration < PER_OCTAVE {
-        return usize::try_from(duration).unwrap_or(0);
-    }
-    let octave = duration.ilog2() - BITS;
-    let within = (duration >> octave) - PER_OCTAVE;
-    usize::try_from(u64::from(octave + 1) * PER_OCTAVE + within).unwrap_or(0)
+    // Below the first octave, too: its buckets are one wide as those before it.
+    let octave = (duration | PER_OCTAVE).ilog2() - BITS;
+    usize::try_from(u64::from(octave) * PER_OCTAVE + (duration >> octave)).unwrap_or(0)
 }
 
 fn middle(bucket: usize) -> Nanos {

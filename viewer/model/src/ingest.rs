@@ -46,7 +46,7 @@ pub struct Limits {
     pub intervals: u64,
     /// Bytes for events' fields; the oldest are given up for the newest.
     pub field_bytes: usize,
-    /// Tracks; each takes about 400 bytes.
+    /// Tracks; each takes about 400 bytes, and up to 1 KiB for its youngest intervals.
     pub tracks: usize,
     /// Tasks over the whole trace.
     pub tasks: usize,

@@ -166,7 +166,9 @@ impl Row {
             Visit::Node { node, first, count } => walker.node(node, first * NODE, count * NODE),
             Visit::Group(leaves) => walker.leaves(self, leaves),
         });
-        walker.group(self, self.leaves());
+        if self.tail_reaches(view.from, view.to) {
+            (self.leaves()..self.groups()).for_each(|group| walker.group(self, group));
+        }
         if let Some(open) = self.open() {
             walker.interval(open.start, now.max(open.start), open.key, Span::OPEN, false);
         }

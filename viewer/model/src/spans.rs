@@ -18,8 +18,10 @@ pub const MAX_DEPTH: usize = 128;
 /// The root's tag has this for a callsite, which no event has.
 const ROOT: u16 = u16::MAX;
 
-/// An open span; a hole where one ended below others.
+/// An open span; a hole where one ended below others. The fields lie so that none is read together with another that was
+/// written by itself: a processor waits long for such a pair.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Level {
     pub(crate) tag: Tag,
     start: Nanos,
@@ -28,12 +30,35 @@ pub(crate) struct Level {
     /// Since when the span's time is its own to give to the span below.
     pub(crate) counted_from: Nanos,
     extra: u32,
+    /// How many phases of the heap there are up to here, this one included, in eight bits; then that number for a phase, and
+    /// nothing for what is none; and whether it is an interrupt.
+    special: u32,
     row: TrackId,
-    /// How many phases of the heap there are up to here, this one included.
-    phases: u8,
-    /// That number for a phase; 0 for what is none.
-    phase: u8,
-    irq: bool,
+}
+
+/// The first bit of a phase's number.
+const PHASE: u32 = 8;
+const IRQ: u32 = 1 << 16;
+
+/// What a span's category makes of the number of phases below it: it is made greater by what is above [`PHASE`], and then
+/// multiplied by all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Special(u16);
+
+impl Special {
+    pub(crate) const fn of(category: Category) -> Self {
+        Special(match category {
+            Category::Ordinary | Category::Interrupt => 1,
+            // The number, and above it the same for the phase itself. No stack is deeper than eight bits can count.
+            Category::Heap => 1 | 1 << PHASE,
+        })
+    }
+
+    #[inline]
+    const fn above(self, below: &Level) -> u32 {
+        let factor = self.0 as u32;
+        ((below.special & 0xff) + (factor >> PHASE)) * factor
+    }
 }
 
 /// What the end of a span must have in common with its begin: the callsite, and how many gaps its stream has had.
@@ -62,30 +87,41 @@ impl Tag {
     const fn gaps(self) -> u32 {
         (self.0 >> 32) as u32
     }
+
+    /// This one of callsite 0 with another of the same guest's.
+    #[inline]
+    pub(crate) const fn of(self, callsite: u16) -> Self {
+        Tag(self.0 | callsite as u64)
+    }
 }
 
 impl Level {
     const fn new(tag: Tag, row: TrackId) -> Self {
         let extra = u32::MAX;
-        Level { tag, start: 0, covered: 0, counted_from: 0, extra, row, phases: 0, phase: 0, irq: false }
+        Level { tag, start: 0, covered: 0, counted_from: 0, extra, row, special: 0 }
     }
 
     /// How many phases of the heap there are up to here.
     #[inline]
     pub(crate) fn phases(&self) -> usize {
-        self.phases.into()
+        (self.special & 0xff) as usize
     }
 
     /// A span begins here, above `below`.
-    #[inline]
-    pub(crate) fn begin(&mut self, below: &Level, tag: Tag, time: Nanos, category: Category, extra: u32) {
-        let heap = category == Category::Heap;
-        let phases = below.phases.saturating_add(u8::from(heap));
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, below: &Level, tag: Tag, time: Nanos, special: Special, extra: u32) {
+        let special = special.above(below);
         (self.tag, self.start, self.covered, self.counted_from, self.extra) = (tag, time, 0, time, extra);
-        (self.phases, self.phase) = (phases, if heap { phases } else { 0 });
-        self.irq = category == Category::Interrupt;
+        self.special = special;
+    }
+
+    #[inline]
+    const fn is_interrupt(&self) -> bool {
+        self.special & IRQ != 0
     }
 }
+
+const _: () = assert!(MAX_DEPTH < 1 << PHASE && size_of::<Level>() == 48);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -176,7 +212,7 @@ pub(crate) struct Ended {
     extra: u32,
     row: TrackId,
     callsite: u16,
-    /// As [`Level::phase`].
+    /// The number of a phase of the heap, 0 for what is none.
     phase: u8,
 }
 
@@ -191,17 +227,22 @@ pub(crate) struct Pending {
 
 impl Pending {
     pub(crate) fn new() -> Self {
-        Pending { list: vec![Ended::NONE; 512], len: 0 }
+        Pending { list: vec![Ended::NONE; 256], len: 0 }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len == self.list.len()
     }
 }
 
 impl Ended {
     const NONE: Ended = Ended { start: 0, end: 0, covered: 0, extra: 0, row: Tracks::NONE, callsite: 0, phase: 0 };
 
-    /// The span of `level`, which ended at `end`.
-    #[inline]
-    pub(crate) fn of(level: &Level, end: Nanos) -> Self {
-        let &Level { tag, start, covered, extra, row, phase, .. } = level;
+    /// The span of `level`, whose tag is known, which ended at `end`.
+    #[inline(always)]
+    pub(crate) fn of(level: &Level, tag: Tag, end: Nanos) -> Self {
+        let &Level { start, covered, extra, row, special, .. } = level;
+        let [_, phase, ..] = special.to_le_bytes();
         Ended { start, end, covered, extra, row, callsite: tag.callsite(), phase }
     }
 }
@@ -307,7 +348,8 @@ impl Trace {
         else {
             return;
         };
-        level.begin(below, Tag::new(callsite, gaps), time, category, extra);
+        level.begin(below, Tag::new(callsite, gaps), time, Special::of(category), extra);
+        level.special |= if irq { IRQ } else { 0 };
         stack.depth += 1;
     }
 
@@ -350,8 +392,8 @@ impl Trace {
         let Trace { stacks, touched, .. } = self;
         let Some(stack) = Self::touch((stacks, touched), stream, owner) else { return };
         let Some(level) = stack.take(index, time) else { return };
-        self.ended(stream, &Ended::of(&level, time), uncertain);
-        if level.irq {
+        self.ended(stream, &Ended::of(&level, level.tag, time), uncertain);
+        if level.is_interrupt() {
             stream.irq_depth = stream.irq_depth.saturating_sub(1);
             // What it interrupted was not running meanwhile.
             if let (0, Current::Task(task)) = (stream.irq_depth, stream.current)
@@ -365,11 +407,15 @@ impl Trace {
 
     /// Keeps the spans that have ended and are not kept yet.
     pub(crate) fn settle_pending(&mut self, stream: &mut Stream) {
-        let list = std::mem::take(&mut self.pending.list);
-        for span in list.iter().take(self.pending.len) {
+        let Pending { list, len } = &mut self.pending;
+        if *len == 0 {
+            return;
+        }
+        let (list, len) = (std::mem::take(list), std::mem::take(len));
+        for span in list.get(..len).unwrap_or(&[]) {
             self.ended(stream, span, false);
         }
-        self.pending = Pending { list, len: 0 };
+        self.pending.list = list;
     }
 
     /// Keeps a span that has ended. One stack's spans come in the order of their ends.
@@ -403,7 +449,7 @@ impl Trace {
 
     /// After a gap no interrupt runs any more: what was open on the vCPU's stack from the first one on is cut off.
     pub(crate) fn abandon_interrupts(&mut self, stream: &mut Stream, time: Nanos) {
-        while stream.stack.open().iter().any(|level| level.irq && !level.tag.is_hole()) {
+        while stream.stack.open().iter().any(|level| level.is_interrupt() && !level.tag.is_hole()) {
             self.end_level(stream, Owner::Cpu, stream.stack.depth, time, true);
         }
     }

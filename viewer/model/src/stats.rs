@@ -25,9 +25,9 @@ pub struct CallsiteTimes {
     /// Spans among them that were open across a gap.
     pub uncertain: u64,
     /// Time in spans: more than 64 bits, so that no sum of forged times is wrong.
-    pub total_nanos: i128,
+    pub total_nanos: u128,
     /// Time in which it was the innermost span.
-    pub self_nanos: i128,
+    pub self_nanos: u128,
     /// How long the spans were.
     pub durations: Histogram,
 }
@@ -40,8 +40,8 @@ impl CallsiteTimes {
             self.uncertain += 1;
             return;
         }
-        self.total_nanos += i128::from(duration);
-        self.self_nanos += i128::from(own);
+        self.total_nanos += u128::from(duration.unsigned_abs());
+        self.self_nanos += u128::from(own.unsigned_abs());
         self.durations.record(duration);
     }
 

@@ -35,6 +35,9 @@ pub enum State {
 /// The extra of an idle interval of which nothing says what the task waited for.
 pub const NO_NAME: u32 = u32::MAX;
 
+/// How many there are.
+const STATES: usize = 5;
+
 impl State {
     /// As an interval's key.
     #[must_use]
@@ -88,14 +91,10 @@ pub struct Task {
     pub polls: u64,
     /// How often it was woken.
     pub wakes: u64,
-    /// Time in polls, up to `since`.
-    pub running_nanos: Nanos,
-    /// Time from a wake to the poll: the scheduling delay, up to `since`.
-    pub ready_nanos: Nanos,
-    /// The longest such delay.
+    /// The longest time from a wake to the poll: the scheduling delay.
     pub max_ready_nanos: Nanos,
-    /// Time in which it waited, up to `since`.
-    pub idle_nanos: Nanos,
+    /// Time in each state up to `since`, by [`State::key`].
+    nanos: [Nanos; STATES],
     /// The vCPU that knew it last.
     pub cpu: u32,
     /// The track of its states.
@@ -117,12 +116,10 @@ impl Task {
     /// The time that it has spent in `state` up to `now`, the current interval included.
     #[must_use]
     pub fn nanos_in(&self, state: State, now: Nanos) -> Nanos {
-        let account = match state {
-            State::Running => self.running_nanos,
-            State::Ready => self.ready_nanos,
-            State::Idle => self.idle_nanos,
-            State::Unknown | State::Done => return 0,
-        };
+        if matches!(state, State::Unknown | State::Done) {
+            return 0;
+        }
+        let account = self.nanos[usize::from(state.key())];
         account + if self.state == state { (now - self.since).max(0) } else { 0 }
     }
 }
@@ -190,10 +187,8 @@ impl Trace {
             since: time,
             polls: 0,
             wakes: 0,
-            running_nanos: 0,
-            ready_nanos: 0,
             max_ready_nanos: 0,
-            idle_nanos: 0,
+            nanos: [0; STATES],
             cpu: stream.cpu,
             states: self.tracks.add(TrackKind::Task { task }),
             waits_for: None,
@@ -218,15 +213,10 @@ impl Trace {
         let gap = if known.cpu == stream.cpu { stream.gap_after(known.gaps) } else { None };
         let until = gap.unwrap_or(time).max(known.since);
         let nanos = until - known.since;
-        match known.state {
-            State::Running => known.running_nanos += nanos,
-            State::Ready => {
-                known.ready_nanos += nanos;
-                known.max_ready_nanos = known.max_ready_nanos.max(nanos);
-            }
-            State::Idle => known.idle_nanos += nanos,
-            State::Unknown | State::Done => {}
-        }
+        // Which state it leaves nobody can guess, so nothing is made to depend on it.
+        known.nanos[usize::from(known.state.key())] += nanos;
+        let delay = if known.state == State::Ready { nanos } else { 0 };
+        known.max_ready_nanos = known.max_ready_nanos.max(delay);
         let before = known.state;
         known.state = state;
         known.since = time.max(until);

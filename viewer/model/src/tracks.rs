@@ -65,10 +65,6 @@ pub enum TrackKind {
 
 /// A track's data.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are rows, and what an interval goes through is to lie in one place"
-)]
 pub enum Series {
     /// Intervals or instants.
     Row(Row),

@@ -31,7 +31,8 @@ fn a_task_is_idle_from_its_spawn_ready_from_its_wake_running_in_its_polls_and_do
     assert_eq!(row(&trace, "Cpu {"), ["20..30 server #1", "110..120 server #1"]);
     let task = &trace.tasks()[0];
     assert_eq!((task.polls, task.wakes, task.done, task.state), (2, 2, Some(120), State::Done));
-    assert_eq!((task.running_nanos, task.ready_nanos, task.idle_nanos), (20, 20, 80));
+    let nanos = [State::Running, State::Ready, State::Idle].map(|state| task.nanos_in(state, task.since));
+    assert_eq!(nanos, [20, 20, 80]);
     assert_eq!(task.max_ready_nanos, 10);
 }
 

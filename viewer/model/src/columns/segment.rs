@@ -1,20 +1,23 @@
-//! Up to 64 leaves and the bytes of their groups, which are forgotten together.
+//! Up to eight blocks: their leaves and bytes, which are forgotten together.
 //!
 //! Invariant: the leaves' times count from the first one's start, in 32 bits; where that is not enough, since the intervals are
 //! rare, all starts are kept beside them as they are.
 
-use super::group::{Leaf, Tail, Times};
+use super::block::{BLOCK, Interval, LEAVES, Leaf, Shape, Times, leaves};
 use super::{FAN_OUT, Node};
 use crate::time::Nanos;
 
-/// Leaves whose bytes lie together.
-pub(super) const SEGMENT: usize = 64;
+/// Blocks whose bytes lie together.
+pub(super) const BLOCKS: usize = 8;
+/// Their leaves.
+pub(super) const SEGMENT: usize = BLOCKS * LEAVES;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
     start: Nanos,
     leaves: Vec<Leaf>,
+    shapes: [Shape; BLOCKS],
     /// Ends with padding; empty once it was forgotten.
     bytes: Vec<u8>,
     /// The starts of all, where 32 bits are not enough for one of them.
@@ -22,41 +25,58 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    pub(super) const NONE: Segment = Segment { start: 0, leaves: Vec::new(), bytes: Vec::new(), far: None };
-
     /// A row's first.
     pub(super) const fn new() -> Self {
-        Segment::NONE
+        Segment { start: 0, leaves: Vec::new(), shapes: [Shape::NONE; BLOCKS], bytes: Vec::new(), far: None }
     }
 
     /// An empty one that follows `last`, which is full. A long row takes whole segments at once; a short one stays short.
     pub(super) fn after(last: &mut Segment) -> Self {
-        let mut segment = Segment::NONE;
+        let mut segment = Segment::new();
         segment.leaves.reserve_exact(SEGMENT);
         segment.bytes.reserve_exact(last.bytes.len() + last.bytes.len() / 8);
         last.bytes.shrink_to_fit();
         segment
     }
 
-    /// Packs a group. See [`Leaf::pack`].
+    /// Packs the block whose first interval begins at `from`, and returns its leaves' nodes. Intervals with the key `quiet`
+    /// count as nothing in the sums.
     #[inline]
-    pub(super) fn push(&mut self, tail: &Tail, quiet: u16) {
-        let start = tail.starts[0];
-        if self.leaves.is_empty() {
-            self.start = start;
+    pub(super) fn push(&mut self, intervals: &[impl Interval; BLOCK], from: Nanos, quiet: u16) -> [Node; LEAVES] {
+        let before = self.leaves.len();
+        let mut leaves = leaves(intervals, from, quiet);
+        if before == 0 {
+            self.start = leaves[0].1;
         }
-        let mut leaf = Leaf::pack(tail, quiet, &mut self.bytes);
-        let near = u32::try_from(start.abs_diff(self.start)).ok();
-        if near.is_none() && self.far.is_none() {
+        if let Some(shape) = self.shapes.get_mut(before / LEAVES) {
+            *shape = Shape::pack(intervals, &mut self.bytes);
+        }
+        let first = self.start;
+        let mut near = true;
+        for (leaf, start) in &mut leaves {
+            let distance = u32::try_from(start.abs_diff(first));
+            near &= distance.is_ok();
+            leaf.start = distance.unwrap_or(0);
+        }
+        if !near || self.far.is_some() {
+            self.push_far(&leaves.map(|(_, start)| start));
+        }
+        self.leaves.extend(leaves.iter().map(|(leaf, _)| leaf));
+        leaves.map(|(leaf, start)| leaf.node(start))
+    }
+
+    /// Keeps starts as they are.
+    #[cold]
+    fn push_far(&mut self, starts: &[Nanos; LEAVES]) {
+        let before = self.leaves.len();
+        if self.far.is_none() {
             let mut far = Box::new([0; SEGMENT]);
-            (0..).zip(&mut *far).take(self.leaves.len()).for_each(|(i, place)| *place = self.start_of(i));
+            (0..).zip(&mut *far).take(before).for_each(|(i, place)| *place = self.start_of(i));
             self.far = Some(far);
         }
-        if let Some(place) = self.far.as_mut().and_then(|far| far.get_mut(self.leaves.len())) {
-            *place = start;
+        if let Some(places) = self.far.as_mut().and_then(|far| far.get_mut(before..before + LEAVES)) {
+            places.copy_from_slice(starts);
         }
-        leaf.start = near.unwrap_or(0);
-        self.leaves.push(leaf);
     }
 
     #[inline]
@@ -96,12 +116,14 @@ impl Segment {
     /// Puts a leaf's times and keys into `out`. `None` where there is no such leaf, `false` where it was forgotten.
     #[inline]
     pub(super) fn times(&self, leaf: usize, out: &mut Times) -> Option<bool> {
-        self.leaves.get(leaf)?.unpack(self.start_of(leaf), &self.bytes, out);
+        let shape = self.shapes.get(leaf / LEAVES).filter(|_| leaf < self.leaves.len())?;
+        shape.unpack(leaf % LEAVES, self.start_of(leaf), &self.bytes, out);
         Some(!self.bytes.is_empty())
     }
 
     pub(super) fn extras(&self, leaf: usize) -> Option<[u32; FAN_OUT]> {
-        Some(self.leaves.get(leaf)?.extras(&self.bytes))
+        let shape = self.shapes.get(leaf / LEAVES).filter(|_| leaf < self.leaves.len())?;
+        Some(shape.extras(leaf % LEAVES, &self.bytes))
     }
 
     /// Gives back the room for what does not come any more.

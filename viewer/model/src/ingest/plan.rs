@@ -10,7 +10,7 @@ use fata_wire::shared::WIRE_CATEGORY;
 use crate::args::Packing;
 use crate::description::{Callsite, Description};
 use crate::guests::GuestId;
-use crate::spans::Category;
+use crate::spans::{Category, Special};
 
 /// Ids of events: a begin and an end for each callsite.
 const IDS: usize = 2 * MAX_CALLSITES as usize;
@@ -30,6 +30,8 @@ pub(super) struct Plan {
     /// The payload's length in words, where the header has this shape.
     pub(super) words: u8,
     pub(super) category: Category,
+    /// What is special about it, for spans.
+    pub(super) special: Special,
     pub(super) packing: Packing,
     /// Whether it is a record of a log stream, which says itself which task made it.
     pub(super) numbered: bool,
@@ -48,6 +50,7 @@ impl Plan {
         run_shape: NO_SHAPE,
         words: 0,
         category: Category::Ordinary,
+        special: Special::of(Category::Ordinary),
         packing: Packing::Nothing,
         numbered: false,
         first: None,
@@ -75,6 +78,7 @@ impl Plan {
             run_shape: if in_runs { shape } else { NO_SHAPE },
             words: words.unwrap_or(0),
             category,
+            special: Special::of(category),
             packing: match &*callsite.fields {
                 [] => Packing::Nothing,
                 fields if fields.iter().any(|field| raw(field.ty)) => Packing::Raw,
@@ -124,7 +128,7 @@ impl Plans {
             // The end of a span has no fields; that of anything else means what its event does.
             let mut end = plan;
             if plan.kind == Some(Kind::Span) {
-                (end.shape, end.words) = (Header::shape_of(0), 0);
+                (end.shape, end.words, end.packing) = (Header::shape_of(0), 0, Packing::Nothing);
                 end.run_shape = if plan.category == Category::Interrupt { NO_SHAPE } else { end.shape };
             }
             let own = callsite.id % MAX_CALLSITES;

@@ -7,7 +7,7 @@
 use fata_wire::event::Header;
 
 use super::plan::Plans;
-use crate::spans::{Ended, Level, Pending, Tag};
+use crate::spans::{Ended, Pending, Tag};
 use crate::streams::Stream;
 use crate::time::high_half;
 use crate::trace::Trace;
@@ -31,23 +31,25 @@ pub(super) fn run<'a>(
     mut words: &'a [[u8; 8]],
     ticks: u64,
 ) -> After<'a> {
-    let Trace { stacks, touched, args, pending, .. } = trace;
     let nothing = After { words, ticks, events: 0 };
     // Times before the stream's last are moved to it, one by one. From there on they only grow, and in one packet by less than
     // a day of ticks.
-    let Some((mut after, multiplier)) = stream.scale.simple(ticks) else { return nothing };
-    let time_of = |after: u64| high_half(u128::from(after) * u128::from(multiplier));
-    if time_of(after) < stream.last {
+    let Some((after, multiplier)) = stream.scale.simple(ticks) else { return nothing };
+    let (origin, mut now) = (ticks.wrapping_sub(after), ticks);
+    let time_of = |ticks: u64| high_half(u128::from(ticks.wrapping_sub(origin)) * u128::from(multiplier));
+    if time_of(now) < stream.last {
         return nothing;
     }
-    let (before, guest) = (after, stream.guest);
-    let (owner, gaps, phases) = (Trace::owner(stream), stream.gap_count(), stream.phases.len());
+    if trace.pending.is_full() {
+        trace.settle_pending(stream);
+    }
+    let Trace { stacks, touched, args, pending, .. } = trace;
+    let tags = Tag::new(stream.guest.callsite(0), stream.gap_count());
+    let (owner, phases) = (Trace::owner(stream), stream.phases.len());
     let Some(stack) = Trace::touch((stacks, touched), stream, owner) else { return nothing };
     let Pending { list, len } = pending;
-    let mut free = list.get_mut(*len..).unwrap_or(&mut []).iter_mut();
-    let room = free.len();
-    let (levels, mut depth) = (&mut stack.levels[..], stack.depth);
-    let mut low = low_half(ticks);
+    let (levels, list) = (&mut stack.levels[..], &mut list[..]);
+    let (mut depth, mut full) = (stack.depth, *len);
     while let Some((&first, rest)) = words.split_first() {
         let word = u64::from_le_bytes(first);
         let Header { ticks_low, id, arg, .. } = Header::unpack(word);
@@ -56,19 +58,18 @@ pub(super) fn run<'a>(
             break;
         }
         // As `extend_ticks` has it.
-        let now = after + u64::from(ticks_low.wrapping_sub(low));
-        let time = time_of(now);
-        let tag = Tag::new(guest.callsite(id.callsite()), gaps);
+        let then = now + u64::from(ticks_low.wrapping_sub(low_half(now)));
+        let (time, tag) = (time_of(then), tags.of(id.callsite()));
         if id.is_end() {
             let two = depth.checked_sub(1).and_then(|below| levels.get_mut(below..)?.first_chunk_mut());
             let Some([below, level]) = two else { break };
             if level.tag != tag || below.tag.is_hole() || level.phases() > phases {
                 break;
             }
-            let Some(ended) = free.next() else { break };
+            let Some(ended) = list.get_mut(full) else { break };
             below.covered += time - level.counted_from;
-            *ended = Ended::of(level, time);
-            depth -= 1;
+            *ended = Ended::of(level, tag, time);
+            (depth, full) = (depth - 1, full + 1);
             words = rest;
         } else {
             let Some((payload, rest)) = rest.split_at_checked(plan.words.into()) else { break };
@@ -76,21 +77,19 @@ pub(super) fn run<'a>(
                 break;
             };
             let extra = args.keep(plan.packing, arg, payload.as_flattened());
-            level.begin(below, tag, time, plan.category, extra);
+            level.begin(below, tag, time, plan.special, extra);
             depth += 1;
             words = rest;
         }
-        (after, low) = (now, ticks_low);
+        now = then;
     }
-    let ended = room - free.len();
-    *len += ended;
     // Each end took a level away, each begin added one.
-    let begun = depth + ended - stack.depth;
-    stack.depth = depth;
-    if ended + begun > 0 {
-        stream.last = time_of(after);
+    let events = 2 * (full - *len) + depth - stack.depth;
+    (stack.depth, *len) = (depth, full);
+    if events > 0 {
+        stream.last = time_of(now);
     }
-    After { words, ticks: ticks + (after - before), events: (ended + begun) as u64 }
+    After { words, ticks: now, events: events as u64 }
 }
 
 #[inline]
@@ -98,5 +97,3 @@ pub(super) fn run<'a>(
 const fn low_half(ticks: u64) -> u32 {
     ticks as u32
 }
-
-const _: () = assert!(size_of::<Level>() == 48);
