@@ -3,13 +3,13 @@
 
 use std::process::Command;
 
-use super::command::{PATIENCE, ctl, outside, stats, wait_until, with_fata};
+use super::command::{PATIENCE, ctl, outside, stats, wait_until, with_fata_alone};
 use super::guest::Guest;
 use super::network::VIF;
 
 #[test]
 fn packets_between_two_domains_are_joined_none_arrives_before_it_was_sent_and_dom0_lies_on_the_same_axis() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata_alone() else { return };
     let server = Guest::create(dom0, "http", "server", "ip=10.0.2.31/24", VIF);
     server.wait_for("listening on port 80");
     let _client =
