@@ -75,7 +75,16 @@ pub(crate) fn compiled_out(events: u64) -> f64 {
 
 /// Makes a ring and this thread its writer.
 pub(crate) fn ring() -> Result<&'static Region, String> {
-    let region = Region::in_memory(&CONFIG).map_err(|error| error.to_string())?;
+    ring_of(&CONFIG)
+}
+
+/// As [`ring`], with log rings beside it.
+pub(crate) fn ring_with_logs() -> Result<&'static Region, String> {
+    ring_of(&Config { log_streams: 2, ..CONFIG })
+}
+
+fn ring_of(config: &Config<'_>) -> Result<&'static Region, String> {
+    let region = Region::in_memory(config).map_err(|error| error.to_string())?;
     region.attach(0).ok_or("the stream is taken")?.forever();
     Ok(region)
 }

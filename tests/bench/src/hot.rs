@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fata_probe::{instant, span};
+use fata_probe::{instant, log, span};
 
 static RESULT: AtomicU64 = AtomicU64::new(0);
 
@@ -57,21 +57,48 @@ fn disabled(n: u64) {
     instant!(level: Debug, "hot.disabled", n = n);
 }
 
+/// With a log record of three integers.
+#[inline(never)]
+fn log_three(n: u64) {
+    work(n);
+    log!(Info, "hot.log", a = n, b = !n, c = n + 1);
+}
+
+/// With a log record that a rule keeps out. A load and a branch, and ten to save the registers that a record would need: in a
+/// function that does more than this one those are saved anyway.
+#[inline(never)]
+fn log_off(n: u64) {
+    work(n);
+    log!(Debug, "hot.log", n = n);
+}
+
+/// With a log record that the rate limit keeps out.
+#[inline(never)]
+fn log_flooded(n: u64) {
+    work(n);
+    log!(Info, "hot.flood", a = n, b = !n, c = n + 1);
+}
+
 /// One of these functions.
 type Hot = fn(u64);
 
 /// By the names that the tests use.
-const ALL: [(&str, Hot); 6] = [
+const ALL: [(&str, Hot); 9] = [
     ("bare", bare),
     ("plain", plain),
     ("one_u64", one_u64),
     ("fields4", fields4),
     ("spanned", spanned),
     ("disabled", disabled),
+    ("log_three", log_three),
+    ("log_off", log_off),
+    ("log_flooded", log_flooded),
 ];
 
 /// Calls `name` so many times.
 pub(crate) fn call(name: &str, times: u64) -> Result<(), String> {
+    // As many records as there are, or hardly any.
+    log::set_rate(if name == "log_flooded" { 1 } else { 0 });
     let (_, function) = ALL.iter().find(|(known, _)| *known == name).ok_or(format!("`{name}` is not one of them"))?;
     for i in 0..times {
         black_box(function)(i);

@@ -3,10 +3,9 @@
 //! Each in a process of its own with log rings of the length that a guest has by default, without a reader: what is measured
 //! includes the change of packets. No rate limit, since what is suppressed costs less.
 
-use fata_probe::region::{Config, Region};
+use fata_probe::region::Region;
 
 use crate::case::{Case, timed};
-use crate::fata::CONFIG;
 use crate::log_case;
 use crate::peers::Server;
 use crate::served::Child;
@@ -98,8 +97,7 @@ pub(crate) fn server(name: &str) -> Option<Result<Server, String>> {
 }
 
 fn start(name: &'static str, round: Rounds) -> Result<Server, String> {
-    let region = Region::in_memory(&Config { log_streams: 2, ..CONFIG }).map_err(|error| error.to_string())?;
-    region.attach(0).ok_or("the stream is taken")?.forever();
+    let region = crate::fata::ring_with_logs()?;
     fata_probe::log::set_rate(UNLIMITED);
     #[cfg(feature = "logs")]
     others::install()?;

@@ -69,7 +69,7 @@ fn request(args: &[String]) -> Result<Request, String> {
 
 /// Calls a function of [`hot`], for tools that look on.
 fn hot_calls(name: &str, times: u64) -> Result<(), String> {
-    let _ring = fata::ring()?;
+    let _ring = fata::ring_with_logs()?;
     hot::call(name, times)
 }
 

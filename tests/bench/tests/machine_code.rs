@@ -16,7 +16,7 @@ const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.txt");
 /// Instructions by which a probe may exceed what is kept.
 const TOLERANCE: u64 = 3;
 /// The functions of `src/hot.rs` with a probe in them.
-const PROBED: [&str; 5] = ["plain", "one_u64", "fields4", "spanned", "disabled"];
+const PROBED: [&str; 8] = ["plain", "one_u64", "fields4", "spanned", "disabled", "log_three", "log_off", "log_flooded"];
 
 /// The optimised program with or without probes, built by itself: Cargo unites the features of what it builds together.
 fn program(probed: bool) -> PathBuf {
@@ -81,7 +81,8 @@ fn a_probe_that_is_compiled_out_leaves_no_trace_in_the_machine_code() {
         assert_eq!(with, without, "{name} differs from the function without the macro");
     }
     let Some(symbols) = output("nm", &["-C"], &program) else { return };
-    assert!(symbols.contains("fata_bench::hot::bare"), "nm reads no symbols");
+    // The compiler may have kept any of the functions that it found equal.
+    assert!(symbols.contains("fata_bench::hot::"), "nm reads no symbols");
     assert!(!symbols.contains("CALLSITE"), "a callsite is in the program");
 }
 
