@@ -5,7 +5,7 @@
 //! kept is counted, exactly and by level: see [`fata_wire::log`].
 //!
 //! 1. **Generation does no I/O, takes no lock and allocates nothing.** It is safe in an interrupt handler. A record that a
-//!    level rule keeps out costs a load.
+//!    level rule keeps out costs a load and a dozen instructions.
 //! 2. **Two rings per vCPU**: an ordinary one, and a reserved one for APP, ERROR and WARN, so that a flood of DEBUG cannot
 //!    take their room. Records are stamped and numbered when they are made; readers merge the rings by time.
 //! 3. **Errors and warnings are counted before any rule**, and the counts survive every discard.

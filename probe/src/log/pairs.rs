@@ -4,7 +4,8 @@
 //! *shape*, known by a hash of 64 bits, which gets an id and a description when it is first seen.
 //!
 //! **When it is full**: the first [`TYPED`] of a record's pairs have fields of their own; the others, and pairs whose name is
-//! taken, or too long, are one text (`fata.more`). With more than [`SHAPES`] shapes, all pairs of a further one are.
+//! taken, or too long, are one text (`fata.more`). Of shapes at most [`SHAPES`] are known: records of a further one are
+//! counted as discarded.
 
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
