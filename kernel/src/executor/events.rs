@@ -44,7 +44,7 @@ pub(super) fn done(task: u16) {
 pub(super) fn switch(task: u16, waits: Wait) {
     match waits.0 {
         0 => event!(Kind::Switch, "task.switch", task = TaskId(task)),
-        name => event!(Kind::Switch, "task.switch", task = TaskId(task), waits = Name::of_id(name)),
+        name => event!(Kind::Switch, "task.switch", task = TaskId(task), last_waits = Name::of_id(name)),
     };
 }
 
