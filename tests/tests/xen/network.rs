@@ -97,8 +97,10 @@ fn iperf3_and_the_guest_and_netback_and_the_trace_count_the_same() {
         assert!(if sender { sent == received } else { sent >= received }, "{said}");
         guest.wait_for(&format!("a test of {sent} bytes"));
     }
-    // The last acknowledgements, so that all three have counted the same frames.
+    // The last acknowledgements, so that all three have counted the same frames. Another guest's broadcast may come at any time:
+    // netback is asked before the trace ends and afterwards.
     dom0.sh("sleep 1");
+    let before = frames(dom0, guest.domid());
     assert!(ctl(dom0, "loaded stop").starts_with("ok: stopped"));
     let (from_guest, to_guest) = frames(dom0, guest.domid());
     let said = stop_and_compare(dom0, "loaded", "loaded-trace", collecting);
@@ -111,5 +113,5 @@ fn iperf3_and_the_guest_and_netback_and_the_trace_count_the_same() {
         stats["discarded"]
     );
     assert!(stats["discarded"].as_object().unwrap().values().all(|count| count == 0), "{}", stats["discarded"]);
-    assert_eq!((sent, received), (from_guest, to_guest));
+    assert!((before.0..=from_guest).contains(&sent) && (before.1..=to_guest).contains(&received), "{before:?}");
 }
