@@ -2,9 +2,9 @@
 //!
 //! Invariant: our two indices are numbers of our own, which the page is told of and never asked for again. What the domain
 //! says (how long the rings are, its two indices, whether it is there) is read once, checked and then used, so that whatever
-//! it writes costs an error and nothing else. Nothing here waits but [`Channel::wait`], whose caller says for how long.
+//! it writes costs an error and nothing else. Nothing here waits but `Channel::wait`, whose caller says for how long.
 //!
-//! When a ring is full, [`Channel::put`] takes nothing: the caller waits, for as long as it likes.
+//! When a ring is full, `Channel::put` takes nothing: the caller waits, for as long as it likes.
 //!
 //! ```text
 //!            1 open: bound                    2 greet: the server waits           3 drop
