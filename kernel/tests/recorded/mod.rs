@@ -113,7 +113,10 @@ impl<'a> Trace<'a> {
         if event.id.callsite() == CLOCK {
             return None;
         }
-        let callsite = self.callsites[&event.id.callsite()];
+        // A copy of a running guest's memory may hold an event that was described after the description was copied.
+        let Some(&callsite) = self.callsites.get(&event.id.callsite()) else {
+            return Some(format!("undescribed {}", event.id.callsite()));
+        };
         if callsite.name == "cpu.idle" {
             return None;
         }
