@@ -25,6 +25,7 @@ use fata_wire::shared::{Clock, Platform, Status};
 
 use crate::description::Description;
 use crate::request::Talk;
+use crate::request::reply::number_in;
 use crate::source::Guest;
 
 pub use axis::Axis;
@@ -219,11 +220,6 @@ fn agrees(own: &Clock, axis: &Axis) -> bool {
     same_rate && off_nanos <= DOUBT_NANOS + age_nanos / 1_000_000 * DOUBT_PPM
 }
 
-/// The number behind `what` in the answer to a ping.
-fn number_in(reply: &str, what: &str) -> Option<u64> {
-    reply.strip_prefix("ok")?.split_once(what)?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
 /// How far the guest's clock is ahead of the counter, as far as the answers tell. All of it wraps, as clocks do.
 ///
 /// Answers of a clock that runs as fast as the counter hold at all times, and narrow one another. That they do so is what tells
@@ -315,16 +311,6 @@ mod tests {
         bounds.narrow(1112, 1009, 1011);
         let (ahead, error) = bounds.of_one_rate().unwrap();
         assert!(ahead.abs_diff(100) <= error, "{ahead} ± {error}");
-    }
-
-    #[test]
-    fn the_numbers_of_an_answer_are_read_by_their_names() {
-        assert_eq!(number_in("ok: up 1.234 s, tick 5678", "tick "), Some(5678));
-        assert_eq!(number_in("ok: up 1.234 s, tick 5678", "shared "), None);
-        assert_eq!(number_in("ok: up 1.234 s, tick 5678, shared 91", "tick "), Some(5678));
-        assert_eq!(number_in("ok: up 1.234 s, tick 5678, shared 91", "shared "), Some(91));
-        assert_eq!(number_in("error: tick 7", "tick "), None);
-        assert_eq!(number_in("ok: tick 99999999999999999999999", "tick "), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! ```
 
 mod channel;
+pub mod reply;
 
 use std::time::{Duration, Instant};
 
@@ -202,7 +203,8 @@ fn exchange(
     loop {
         let answered = Slip::unpack(memory.load(reply_at));
         if answered.sequence == slip.sequence {
-            return reply(memory, reply_at, answered).ok_or_else(|| RequestError::Damaged { guest: guest.label() });
+            return copy_reply(memory, reply_at, answered)
+                .ok_or_else(|| RequestError::Damaged { guest: guest.label() });
         }
         if asked_alive.elapsed() >= ALIVE_INTERVAL {
             refuse_the_dead(guest, memory)?;
@@ -224,24 +226,17 @@ fn refuse_the_dead(guest: &Guest, memory: &SharedMemory) -> Result<(), RequestEr
         State::Exited => dead("has ended".to_owned()),
         State::Panicked => {
             let message = String::from_utf8_lossy(text_at(&page, at::MESSAGE, MESSAGE_BYTES)).into_owned();
-            dead(format!("has panicked ({})", printable(&message)))
+            dead(format!("has panicked ({})", reply::printable(&message)))
         }
         _ if !guest.is_alive() => dead("is gone without a word".to_owned()),
         _ => Ok(()),
     }
 }
 
-fn reply(memory: &SharedMemory, at: usize, slip: Slip) -> Option<String> {
-    let len = slip.text_len()?;
+fn copy_reply(memory: &SharedMemory, at: usize, slip: Slip) -> Option<String> {
     let mut bytes = Vec::new();
-    memory.copy(at + TEXT, len.next_multiple_of(8), &mut bytes);
-    bytes.truncate(len);
-    Some(printable(&String::from_utf8_lossy(&bytes)))
-}
-
-/// The guest's text without what would do something to a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    memory.copy(at + TEXT, slip.text_len()?.next_multiple_of(8), &mut bytes);
+    reply::in_page(slip, &bytes)
 }
 
 /// The right to ask, given back when dropped.
@@ -281,14 +276,4 @@ fn give_back(memory: &SharedMemory) {
     let own = u64::from(std::process::id());
     // Another number there says that somebody has taken us for dead.
     let _ = memory.exchange_control_u64(OWNER, own, 0);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn a_reply_moves_no_cursor_and_keeps_its_lines() {
-        assert_eq!(printable("ok\n\x1b[2Jx\r\u{9b}"), "ok\n\u{fffd}[2Jx\u{fffd}\u{fffd}");
-    }
 }
