@@ -13,6 +13,18 @@
 //! It holds: `made = filtered + suppressed + folded + offered`, and `offered = read + lost`, where the numbers that are
 //! missing say how many were lost, of which level and between which two times. `filtered` is counted for WARN and ERROR
 //! alone: what else is filtered costs one load and leaves no trace.
+//!
+//! A trace carries the accounts too, as its metadata's `account` lines ([`Line::Account`](crate::metadata::Line::Account)): who
+//! records it writes them when it leaves. [`Fates`] is what became of the records of a stream, or of a guest, by level:
+//!
+//! ```
+//! use fata_wire::field::Level;
+//! use fata_wire::log::{Account, Fates};
+//! let account = Account { offered: [0, 3, 0], filtered: [0, 4, 0], ..Account::default() };
+//! let mut fates = Fates::default();
+//! fates.add(1, &account);
+//! assert_eq!((fates.of(Level::Error).made(), fates.of(Level::Error).filtered), (7, 4));
+//! ```
 
 use crate::field::{Field, FieldType, Level, Unit};
 use crate::u64_at;
@@ -141,10 +153,103 @@ impl Account {
     /// Every record that the program made of the level at `place`, filtered or not.
     #[must_use]
     pub const fn made(&self, place: usize) -> u64 {
-        self.offered[place]
-            .saturating_add(self.filtered[place])
-            .saturating_add(self.suppressed[place])
-            .saturating_add(self.folded[place])
+        self.fate(place).made()
+    }
+
+    /// What became of the records of the level at `place`.
+    #[must_use]
+    pub const fn fate(&self, place: usize) -> Fate {
+        Fate {
+            offered: self.offered[place],
+            filtered: self.filtered[place],
+            suppressed: self.suppressed[place],
+            folded: self.folded[place],
+            discarded: self.discarded[place],
+        }
+    }
+
+    /// The counters in the order in which they stand in the header page, then `cut`.
+    #[must_use]
+    pub fn counters(&self) -> [u64; COUNTERS] {
+        let mut counters = [self.cut; COUNTERS];
+        let levels = [self.offered, self.filtered, self.suppressed, self.folded, self.discarded];
+        counters.iter_mut().zip(levels.iter().flatten()).for_each(|(to, from)| *to = *from);
+        counters
+    }
+
+    /// The account of which these are the counters.
+    #[must_use]
+    pub fn of_counters(counters: &[u64; COUNTERS]) -> Self {
+        let mut bytes = [0; ACCOUNT_BYTES];
+        counters.iter().enumerate().for_each(|(i, count)| crate::put_u64(&mut bytes, 8 * i, *count));
+        Account::parse(&bytes)
+    }
+}
+
+/// How many counters an account has.
+pub const COUNTERS: usize = 5 * CLASS_LEVELS + 1;
+
+/// What became of the records of one level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// See [`Count::Offered`]. Of these, what a reader has not got was lost.
+    pub offered: u64,
+    /// See [`Count::Filtered`].
+    pub filtered: u64,
+    /// See [`Count::Suppressed`].
+    pub suppressed: u64,
+    /// See [`Count::Folded`].
+    pub folded: u64,
+    /// See [`Count::Discarded`]: a part of `offered`.
+    pub discarded: u64,
+}
+
+impl Fate {
+    /// Every record that the program made, filtered or not.
+    #[must_use]
+    pub const fn made(&self) -> u64 {
+        self.offered.saturating_add(self.filtered).saturating_add(self.suppressed).saturating_add(self.folded)
+    }
+
+    const fn plus(self, other: Fate) -> Fate {
+        Fate {
+            offered: self.offered.saturating_add(other.offered),
+            filtered: self.filtered.saturating_add(other.filtered),
+            suppressed: self.suppressed.saturating_add(other.suppressed),
+            folded: self.folded.saturating_add(other.folded),
+            discarded: self.discarded.saturating_add(other.discarded),
+        }
+    }
+}
+
+/// What became of all records of a log stream, or of several, by level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fates {
+    by_level: [Fate; Level::ALL.len()],
+    /// Records of all levels whose text was cut.
+    pub cut: u64,
+}
+
+impl Fates {
+    /// Adds the account of a log stream of this class: 0 for the first of a vCPU's two, 1 for the second.
+    pub fn add(&mut self, class: u32, account: &Account) {
+        for (place, level) in levels_of(class).into_iter().enumerate() {
+            let fate = &mut self.by_level[level as usize];
+            *fate = fate.plus(account.fate(place));
+        }
+        self.cut = self.cut.saturating_add(account.cut);
+    }
+
+    /// What became of the records of `level`.
+    #[must_use]
+    pub const fn of(&self, level: Level) -> Fate {
+        self.by_level[level as usize]
+    }
+
+    /// Of all levels together.
+    #[must_use]
+    pub fn total(&self) -> Fate {
+        self.by_level.iter().fold(Fate::default(), |sum, fate| sum.plus(*fate))
     }
 }
 
@@ -172,5 +277,28 @@ mod tests {
         let account = Account::parse(&bytes);
         assert_eq!((account.made(1), account.discarded, account.cut), (100, [0, 5, 0], 6));
         assert_eq!(Account::parse(&bytes[..9]), Account::default());
+        assert_eq!(Account::of_counters(&account.counters()), account);
+    }
+
+    #[test]
+    fn fates_add_up_over_streams_and_levels_and_no_count_overflows() {
+        let reserved = Account { offered: [1, 2, u64::MAX], folded: [0, 5, 1], cut: 3, ..Account::default() };
+        let ordinary =
+            Account { offered: [10, 20, 30], suppressed: [0, 0, 4], discarded: [9, 0, 0], ..Account::default() };
+        let mut fates = Fates::default();
+        fates.add(1, &reserved);
+        fates.add(0, &ordinary);
+        fates.add(0, &ordinary);
+        let made = Level::ALL.iter().map(|&level| (level, fates.of(level).made()));
+        let expected = [
+            (Level::App, 1),
+            (Level::Error, 7),
+            (Level::Warn, u64::MAX),
+            (Level::Info, 20),
+            (Level::Debug, 40),
+            (Level::Trace, 68),
+        ];
+        assert!(made.eq(expected));
+        assert_eq!((fates.of(Level::Info).discarded, fates.cut, fates.total().offered), (18, 3, u64::MAX));
     }
 }

@@ -11,11 +11,15 @@
 //! /* fata callsite 9 span info 42 "net" "net.rx" "src/net.rs" "bytes":u64:bytes */
 //! /* fata name 4096 "conn-17" */
 //! /* fata guest 1 */
+//! /* fata account 2 1 5 0 3 0 0 0 0 0 0 0 0 0 0 0 0 0 */      stream, class, then the counters of its account
 //! ```
 //!
 //! A trace may hold several guests, or lives of one: each is a stream class of CTF with a clock of its own, all of which count
 //! from 1970 and so lie on one axis. The line `guest N` says that what follows it is guest N's; what stands before the first is
 //! guest 0's. Numbers of callsites and names are a guest's own.
+//!
+//! An `account` line says what became of the records of a log stream until it was written ([`Account`]); of two of the same
+//! stream the later one holds.
 
 use core::fmt::{self, Write};
 
@@ -23,7 +27,8 @@ use crate::VERSION;
 use crate::describe::{Callsite, Record};
 use crate::event::{CLOCK, EXTENDED, EventId, Header, MAX_INLINE_WORDS, UNFINISHED};
 use crate::field::{Field, FieldType, Fields, Kind, Level, Place, Unit};
-use crate::shared::Clock;
+use crate::log::{Account, COUNTERS};
+use crate::shared::{Clock, MAX_STREAMS};
 
 /// How many guests a trace can hold.
 pub const MAX_GUESTS: u16 = 15;
@@ -168,6 +173,16 @@ pub fn write_record_of(out: &mut impl Write, guest: u16, record: &Record<'_>) ->
     }
 }
 
+/// Writes what became of the records of the log stream `stream`, of this class, until now.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_account(out: &mut impl Write, stream: u32, class: u32, account: &Account) -> fmt::Result {
+    write!(out, "/* fata account {stream} {class}")?;
+    account.counters().iter().try_for_each(|count| write!(out, " {count}"))?;
+    out.write_str(" */\n")
+}
+
 /// The event declarations of a callsite: one, or a begin and an end.
 fn write_events(out: &mut impl Write, guest: u16, callsite: &Callsite<'_>) -> fmt::Result {
     let fields = &callsite.fields;
@@ -308,6 +323,15 @@ pub enum Line<'a> {
     Clock(Clock),
     /// A record of the description area.
     Record(Record<'a>),
+    /// What became of the records of a log stream, until this was written.
+    Account {
+        /// The stream's number in its guest.
+        stream: u32,
+        /// 0 for the ordinary stream of a vCPU, 1 for the reserved one.
+        class: u32,
+        /// The account.
+        account: Account,
+    },
 }
 
 impl<'a> Line<'a> {
@@ -332,6 +356,7 @@ impl<'a> Line<'a> {
             "env" => Line::Record(Record::Env { key: words.quoted()?, value: words.quoted()? }),
             "name" => Line::Record(Record::Name { id: u16::try_from(words.number()?).ok()?, text: words.quoted()? }),
             "callsite" => Line::Record(Record::Callsite(words.callsite()?)),
+            "account" => words.account()?,
             _ => return None,
         })
     }
@@ -358,6 +383,16 @@ impl<'a> Words<'a> {
         let (text, rest) = self.rest.trim_start().strip_prefix('"')?.split_once('"')?;
         self.rest = rest;
         Some(text)
+    }
+
+    fn account(&mut self) -> Option<Line<'a>> {
+        let stream = u32::try_from(self.number()?).ok().filter(|&stream| stream < MAX_STREAMS)?;
+        let class = u32::try_from(self.number()?).ok().filter(|&class| class < 2)?;
+        let mut counters = [0; COUNTERS];
+        for count in &mut counters {
+            *count = self.number()?;
+        }
+        Some(Line::Account { stream, class, account: Account::of_counters(&counters) })
     }
 
     fn callsite(&mut self) -> Option<Callsite<'a>> {
@@ -417,6 +452,19 @@ mod tests {
         let read: Vec<_> =
             lines[2..].iter().filter_map(|line| if let Line::Record(r) = line { Some(*r) } else { None }).collect();
         assert_eq!(read, records);
+    }
+
+    #[test]
+    fn an_account_is_read_back_and_one_that_is_cut_or_of_no_stream_is_none() {
+        let account = Account::of_counters(&core::array::from_fn(|i| 10 + i as u64));
+        let mut text = String::new();
+        write_account(&mut text, 15, 1, &account).unwrap();
+        let line = text.trim_end();
+        assert_eq!(Line::parse(line), Some(Line::Account { stream: 15, class: 1, account }));
+        assert_eq!(line, "/* fata account 15 1 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 */");
+        for wrong in [line.replace("15 1 ", "16 1 "), line.replace("15 1 ", "15 2 "), line.replace(" 25 ", " ")] {
+            assert_eq!(Line::parse(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@
 use fata_wire::describe::{Callsite, MAX_RECORD_BYTES, MAX_TEXT_BYTES, Record, Records};
 use fata_wire::event::{ARG_LIMIT, Event, EventId, Events, Header, MAX_CALLSITES, MAX_PAYLOAD_WORDS, UNFINISHED};
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, MAX_FIELDS, Unit, Value};
-use fata_wire::metadata::{Line, write_preamble, write_record};
+use fata_wire::log::{Account, COUNTERS};
+use fata_wire::metadata::{Line, write_account, write_preamble, write_record};
 use fata_wire::packet::{HEADER_BYTES, Packet, PacketError, PacketHeader, metadata_packet};
 use fata_wire::repair::{End, committed_prefix, repair, repair_open};
 use fata_wire::shared::{
@@ -520,6 +521,16 @@ proptest! {
     }
 
     #[test]
+    fn every_account_is_read_back_from_its_line(stream in 0..16u32, class in 0..2u32, counters: [u64; COUNTERS]) {
+        let account = Account::of_counters(&counters);
+        prop_assert_eq!(account.counters(), counters);
+        let mut text = String::new();
+        write_account(&mut text, stream, class, &account).unwrap();
+        let lines: Vec<_> = text.lines().filter_map(Line::parse).collect();
+        prop_assert_eq!(lines, [Line::Account { stream, class, account }]);
+    }
+
+    #[test]
     fn no_text_makes_the_line_parser_panic(record in record(), cut: usize, noise in any::<String>(), at: usize) {
         let mut text = String::new();
         write_record(&mut text, &record.record()).unwrap();
@@ -527,7 +538,7 @@ proptest! {
         let mut line = line[..line.floor_char_boundary(cut % (line.len() + 1))].to_owned();
         let at = line.floor_char_boundary(at % (line.len() + 1));
         line.insert_str(at, &noise);
-        for text in [&line, &noise, &format!("/* fata {noise} */"), &format!("/* fata callsite {noise} */")] {
+        for text in [&line, &noise, &format!("/* fata {noise} */"), &format!("/* fata callsite {noise} */"), &format!("/* fata account {noise} */")] {
             if let Some(Line::Record(Record::Callsite(callsite))) = Line::parse(text) {
                 prop_assert!(callsite.id < MAX_CALLSITES);
             }

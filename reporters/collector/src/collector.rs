@@ -332,7 +332,7 @@ impl Collector {
         };
         let more = self.drain(sink, &status, phase, now)?;
         if !more && (over || self.options.snapshot) {
-            self.finish_streams(sink, &status)?;
+            self.finish_streams(sink, &status, &page)?;
             return Ok(Poll::Ended(match status.state {
                 _ if !over => End::Copied,
                 State::Exited => match last_words(&page) {
@@ -399,8 +399,9 @@ impl Collector {
     pub fn leave(&mut self, sink: &mut dyn Sink) -> Result<(), CollectError> {
         let page = self.memory.header_page();
         let status = GuestStatus::parse(&page, self.memory.geometry());
-        let result =
-            self.drain(sink, &status, Phase::Leaving, Instant::now()).and_then(|_| self.finish_streams(sink, &status));
+        let result = self
+            .drain(sink, &status, Phase::Leaving, Instant::now())
+            .and_then(|_| self.finish_streams(sink, &status, &page));
         self.detach();
         result
     }
@@ -420,13 +421,32 @@ impl Collector {
         Ok(more)
     }
 
-    fn finish_streams(&mut self, sink: &mut dyn Sink, status: &GuestStatus) -> Result<(), CollectError> {
+    /// The last that is said of each stream. Of the log's accounts it is what `page` said, a copy from before the last look at
+    /// the rings: what a guest that goes on has made since is neither read nor lost.
+    fn finish_streams(
+        &mut self,
+        sink: &mut dyn Sink,
+        status: &GuestStatus,
+        page: &[u8; PAGE_BYTES],
+    ) -> Result<(), CollectError> {
+        let accounts = self.accounts_in(page);
         for i in 0..self.streams.len() {
             let (stream, memory, mut outlet) = self.outlet(i, sink, status);
+            if i == 0 {
+                outlet.description.add_accounts(&accounts);
+            }
             outlet.describe(memory)?;
             stream.finish(memory, &mut outlet)?;
         }
         Ok(())
+    }
+
+    /// The accounts of the guest's log streams in a copy of its header page: stream, class, account.
+    fn accounts_in(&self, page: &[u8; PAGE_BYTES]) -> Vec<(u32, u32, Account)> {
+        let geometry = self.memory.geometry();
+        let account = |stream| Account::parse(page.get(geometry.log_account(stream)..).unwrap_or(&[]));
+        let class = |stream: u32| (stream - geometry.stream_count) % 2;
+        (geometry.stream_count..geometry.all_streams()).map(|stream| (stream, class(stream), account(stream))).collect()
     }
 
     /// Stream `i`, and what it needs to publish.
@@ -523,10 +543,8 @@ impl Collector {
     /// The accounts of the guest's log streams, by stream: what was made, and what was lost of it.
     #[must_use]
     pub fn log_accounts(&self) -> Vec<(u32, Account)> {
-        let page = self.memory.header_page();
-        let geometry = self.memory.geometry();
-        let account = |stream| Account::parse(page.get(geometry.log_account(stream)..).unwrap_or(&[]));
-        (geometry.stream_count..geometry.all_streams()).map(|stream| (stream, account(stream))).collect()
+        let accounts = self.accounts_in(&self.memory.header_page());
+        accounts.into_iter().map(|(stream, _, account)| (stream, account)).collect()
     }
 
     /// The guest's identity, and its trace's where that has no other.

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use fata_wire::describe::{DescribeError, MAX_RECORD_BYTES, Record, Records};
 use fata_wire::event::FIRST_CALLSITE;
+use fata_wire::log::Account;
 use fata_wire::metadata;
 use fata_wire::shared::{Clock, at};
 
@@ -67,6 +68,14 @@ impl Description {
         let _ = metadata::write_trace(&mut text, uuid);
         description.text.insert_str(0, &text);
         description
+    }
+
+    /// Adds what became of the records of the log streams until now: number, class and account of each.
+    pub(crate) fn add_accounts(&mut self, accounts: &[(u32, u32, Account)]) {
+        for (stream, class, account) in accounts {
+            // Writing to a `String` does not fail.
+            let _ = metadata::write_account(&mut self.text, *stream, *class, account);
+        }
     }
 
     /// The metadata text so far.

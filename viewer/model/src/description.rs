@@ -11,12 +11,13 @@
 //! # Ok::<(), fata_model::description::MetadataError>(())
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use fata_wire::VERSION;
 use fata_wire::describe::Record;
 use fata_wire::event::{CLOCK, MAX_CALLSITES, UNFINISHED};
 use fata_wire::field::{Field as WireField, FieldType, Fields, Kind, Level, Unit};
+use fata_wire::log::{Account, Fates};
 use fata_wire::metadata::Line;
 use fata_wire::shared::Clock;
 
@@ -89,6 +90,8 @@ pub struct Description {
     env: Vec<(GuestId, Box<str>, Box<str>)>,
     /// By guest.
     clocks: Vec<Option<Clock>>,
+    /// What became of the records of log streams: by guest and stream, with the stream's class.
+    accounts: BTreeMap<(GuestId, u32), (u32, Account)>,
     /// Whose the lines are that come now.
     turn: GuestId,
     version: Option<u32>,
@@ -157,6 +160,9 @@ impl Description {
                 }
             }
             Line::Guest(number) => self.take_turn(GuestId::new(*number)),
+            Line::Account { stream, class, account } => {
+                self.accounts.insert((self.turn, *stream), (*class, *account));
+            }
             Line::Clock(clock) => {
                 // A guest that had not calibrated its clock says so with 0 Hz, and again when it has.
                 if let Some(known) = self.clocks.get_mut(self.turn.index())
@@ -201,6 +207,18 @@ impl Description {
             }
         }
         Ok(())
+    }
+
+    /// What became of all log records of `guest`, those that no reader ever saw included; `None` where the trace does not say,
+    /// as one that is still being recorded.
+    #[must_use]
+    pub fn log_fates(&self, guest: GuestId) -> Option<Fates> {
+        let own = self.accounts.iter().filter(|((of, _), _)| *of == guest);
+        own.fold(None, |fates: Option<Fates>, (_, (class, account))| {
+            let mut fates = fates.unwrap_or_default();
+            fates.add(*class, account);
+            Some(fates)
+        })
     }
 
     fn add(&mut self, callsite: Callsite) {
@@ -327,6 +345,24 @@ mod tests {
             );
             assert_eq!(description.guests(), 2);
         }
+    }
+
+    #[test]
+    fn the_last_account_of_a_stream_holds_and_those_of_a_guest_add_up() {
+        let account = |stream: u32, class: u32, errors: u64| {
+            let mut line = String::new();
+            let account = Account { filtered: [0, errors, 0], ..Account::default() };
+            fata_wire::metadata::write_account(&mut line, stream, class, &account).unwrap();
+            line
+        };
+        let mut description = Description::new();
+        description.metadata(TEXT).unwrap();
+        assert_eq!(description.log_fates(GuestId::default()), None);
+        let lines =
+            [account(2, 1, 5), account(4, 1, 1), account(2, 1, 7), "/* fata guest 1 */\n".into(), account(2, 1, 50)];
+        description.metadata(&lines.concat()).unwrap();
+        let errors = |guest| description.log_fates(guest).map(|fates| fates.of(Level::Error).made());
+        assert_eq!((errors(GuestId::default()), errors(GuestId::new(1))), (Some(8), Some(50)));
     }
 
     #[test]
