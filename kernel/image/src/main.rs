@@ -5,7 +5,7 @@
 //! ```
 //!
 //! What Rust needs and an operating system would give lies here: the entry, the memory functions, the allocator, and what
-//! happens at a panic. All else is `fata_kernel` on its platform `qemu`.
+//! happens at a panic. All else is `fata_kernel`, which asks `cpuid` whether this is QEMU or a domain of Xen.
 #![no_std]
 #![no_main]
 #![expect(unsafe_code, reason = "the entry from assembly, and what the compiler expects by name")]
