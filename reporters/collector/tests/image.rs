@@ -201,6 +201,24 @@ fn no_byte_of_a_cores_headers_can_lead_the_reader_astray() {
     assert_all_events(&image, &dir);
 }
 
+#[test]
+fn a_core_that_has_the_same_memory_at_every_address_is_not_read_as_often() {
+    let dir = TempDir::new("image-aliases");
+    let image = dir.join("core");
+    // All of the file, 65,000 times: 240 GB.
+    let segments = 65_000;
+    let mut elf = core(&vec![(0, 0, &[][..]); segments], 1);
+    let len = elf.len() as u64;
+    for segment in elf[64..].chunks_mut(56) {
+        segment[8..16].fill(0);
+        segment[32..40].copy_from_slice(&len.to_le_bytes());
+    }
+    std::fs::write(&image, elf).unwrap();
+    let started = Instant::now();
+    assert!(matches!(Guest::in_image(&image), Err(SourceError::Ring { source: SharedError::NotARing, .. })));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
 /// Ends a process with its test.
 struct Kill(Child);
 

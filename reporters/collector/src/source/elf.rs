@@ -114,10 +114,13 @@ fn pages(file: &File, sections: &[Vec<u8>], names: usize) -> io::Result<Vec<Exte
     let got = read_up_to(file, &mut list, numbers.0)?;
     let mut extents: Vec<Extent> = Vec::new();
     for (i, entry) in list[..got].chunks_exact(8 * usize::try_from(words).unwrap_or(1)).enumerate() {
-        let (number, offset) = (u64_at(entry, 0), pages_at + i as u64 * page);
-        let Some(address) = number.checked_mul(page) else { continue };
+        let Some(offset) = pages_at.checked_add(i as u64 * page) else { break };
+        let Some(address) = u64_at(entry, 0).checked_mul(page) else { continue };
+        let follows = |last: &Extent| {
+            last.address.checked_add(last.len) == Some(address) && last.offset.checked_add(last.len) == Some(offset)
+        };
         match extents.last_mut() {
-            Some(last) if last.address + last.len == address => last.len += page,
+            Some(last) if follows(last) => last.len += page,
             _ => extents.push(Extent { address, offset, len: page }),
         }
     }

@@ -20,6 +20,9 @@ use super::elf::{self, Extent, Order};
 
 /// How much is read at a time.
 const STEP_BYTES: usize = 256 << 10;
+/// How often a core may have the same memory at several addresses, as a kernel's own has: more than this many times the length of
+/// the file is not looked at.
+const MAX_ALIASES: u64 = 16;
 /// How many pages that bear the signature and yet are no ring are looked at before giving up.
 const MAX_CANDIDATES: usize = 1024;
 
@@ -97,7 +100,10 @@ fn find(file: &File, extents: &[Extent]) -> io::Result<Result<(File, u64, Geomet
     let mut verdict = SharedError::NotARing;
     let mut candidates = 0;
     let mut buffer = vec![0; STEP_BYTES];
+    let mut left_bytes = file_bytes.saturating_mul(MAX_ALIASES);
     for (i, extent) in extents.iter().enumerate() {
+        let Some(left) = left_bytes.checked_sub(extent.len) else { break };
+        left_bytes = left;
         let skip = extent.address.wrapping_neg() % PAGE_BYTES as u64;
         let (mut at, end) = (extent.offset.saturating_add(skip), extent.offset + extent.len);
         while at + PAGE_BYTES as u64 <= end {
@@ -111,7 +117,7 @@ fn find(file: &File, extents: &[Extent]) -> io::Result<Result<(File, u64, Geomet
                         continue;
                     }
                     let pieces = pieces(&extents[i..], at - extent.offset + (page_index * PAGE_BYTES) as u64);
-                    let mapped: u64 = pieces.iter().map(|piece| piece.len).sum();
+                    let mapped = pieces.iter().fold(0u64, |sum, piece| sum.saturating_add(piece.len));
                     match Geometry::parse(page, mapped.min(file_bytes)) {
                         Ok(geometry) if holds_packets(file, &pieces, page, &geometry)? => {
                             return put_together(file, &pieces, geometry).map(Ok);
