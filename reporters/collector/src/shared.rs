@@ -81,11 +81,14 @@ impl Mapping {
 
 /// One page that someone else writes, and we too. Every access is atomic, as with [`Mapping`].
 #[derive(Debug)]
-pub(crate) struct WritablePage(Mapping);
+pub struct WritablePage(Mapping);
 
 impl WritablePage {
     /// Maps the page of `file` at `offset`.
-    pub(crate) fn new(file: &File, offset: u64) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn new(file: &File, offset: u64) -> io::Result<Self> {
         Mapping::new(file, offset, PAGE_BYTES, true).map(WritablePage)
     }
 
@@ -150,7 +153,10 @@ impl WritablePage {
     }
 
     /// Copies bytes into the page.
-    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+    ///
+    /// # Panics
+    /// Where they do not fit into it.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
         for (place, byte) in (offset..).zip(bytes) {
             // SAFETY: as in `store_u32`.
             unsafe { (*self.place::<AtomicU8>(place)).store(*byte, Ordering::Relaxed) };

@@ -100,7 +100,7 @@ pub(crate) fn map_frames(domid: u16, first: u64, count: usize) -> Result<(Mappin
 
 /// An event channel to a domain: a bell without content.
 #[derive(Debug)]
-pub(crate) struct EventChannel {
+pub struct EventChannel {
     file: File,
     port: u32,
 }

@@ -70,7 +70,7 @@ pub enum ChannelError {
 }
 
 /// What calls the other end, and hears its calls.
-pub(crate) trait Bell {
+pub trait Bell {
     /// Calls.
     fn notify(&self);
     /// Sleeps until it is called, but not longer than `pause`.
@@ -89,7 +89,7 @@ impl Bell for EventChannel {
 
 /// The client's end.
 #[derive(Debug)]
-pub(crate) struct Channel<B: Bell = EventChannel> {
+pub struct Channel<B: Bell = EventChannel> {
     page: WritablePage,
     bell: B,
     left: Ring,
@@ -161,7 +161,10 @@ impl Channel {
 
 impl<B: Bell> Channel<B> {
     /// The client's end of the stream in `page`, to which this program alone is bound by `bell`.
-    pub(crate) fn over(page: WritablePage, bell: B) -> Result<Self, ChannelError> {
+    ///
+    /// # Errors
+    /// [`ChannelError::Lie`] where its rings do not lie in the page.
+    pub fn over(page: WritablePage, bell: B) -> Result<Self, ChannelError> {
         let [left_low, left_high, right_low, right_high] = page.load_u32(ORDERS).to_le_bytes();
         let orders = [u16::from_le_bytes([left_low, left_high]), u16::from_le_bytes([right_low, right_high])];
         let [left, right] = orders;
@@ -177,7 +180,7 @@ impl<B: Bell> Channel<B> {
     ///
     /// # Errors
     /// [`ChannelError::Closed`] and [`ChannelError::Lie`].
-    pub(crate) fn greet(&mut self) -> Result<bool, ChannelError> {
+    pub fn greet(&mut self) -> Result<bool, ChannelError> {
         self.refuse_the_gone()?;
         match self.page.load_u8(CLIENT_LIVE) {
             WAITING => {}
@@ -204,7 +207,7 @@ impl<B: Bell> Channel<B> {
     ///
     /// # Errors
     /// [`ChannelError::Closed`] and [`ChannelError::Lie`].
-    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
+    pub fn put(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
         self.refuse_the_gone()?;
         let mut room = self.room()?;
         if room < bytes.len() {
@@ -226,7 +229,7 @@ impl<B: Bell> Channel<B> {
     ///
     /// # Errors
     /// [`ChannelError::Closed`] once there is nothing more to take out, and [`ChannelError::Lie`].
-    pub(crate) fn take(&mut self, bytes: &mut [u8]) -> Result<usize, ChannelError> {
+    pub fn take(&mut self, bytes: &mut [u8]) -> Result<usize, ChannelError> {
         let mut filled = self.filled()?;
         if filled == 0 {
             self.page.set_bits(SERVER_TELLS, PUT_IN);
@@ -247,7 +250,7 @@ impl<B: Bell> Channel<B> {
     }
 
     /// Sleeps until the server calls, but not longer than `pause`.
-    pub(crate) fn wait(&self, pause: Duration) {
+    pub fn wait(&self, pause: Duration) {
         self.bell.wait(pause);
     }
 
