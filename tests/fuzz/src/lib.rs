@@ -1,7 +1,8 @@
 //! What is fuzzed: a function per decoder, which takes any bytes and fails where a decoder breaks its word.
 //!
-//! libFuzzer runs each for as long as it is let (`cargo +nightly fuzz run packet --fuzz-dir tests/fuzz`); `tests/tests/fuzz.rs`
-//! runs the same functions with a small mutation driver on the stable compiler. Both start from `corpus/`.
+//! libFuzzer runs each for as long as it is let (`tests/run fuzz SECONDS` all of them, `cargo +nightly fuzz run packet --fuzz-dir
+//! tests/fuzz` one); `tests/tests/fuzz.rs` runs the same functions with a small mutation driver on the stable compiler. Both
+//! start from `corpus/`.
 
 use std::cell::Cell;
 use std::io::Write;
