@@ -3,6 +3,8 @@
 //! Invariant: one writer at a time, held by [`exclusive`]. An interrupt that comes while a description is being written, and
 //! reaches a callsite that has none yet, cannot wait: its event is discarded and counted as nested.
 
+#[cfg(feature = "std")]
+use core::sync::atomic::compiler_fence;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use fata_wire::describe::{Callsite as Description, Record};
@@ -101,17 +103,42 @@ fn append_callsite(region: &Region, callsite: &Callsite, id: u16) -> bool {
     region.append(&Record::Callsite(Description { id, kind, level, line, category, name, file, fields }))
 }
 
+/// Somebody describes.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// What the thread has of the right to describe.
+#[cfg(feature = "std")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mine {
+    Nothing,
+    /// It waits for it, or gives it back.
+    Asked,
+    Held,
+}
+
+#[cfg(feature = "std")]
+std::thread_local! {
+    static MINE: core::cell::Cell<Mine> = const { core::cell::Cell::new(Mine::Nothing) };
+}
+
+/// The thread is at this step, as an interrupt of it sees it too.
+#[cfg(feature = "std")]
+fn step(mine: Mine) {
+    // Every step lies, for an interrupt of this thread, between what is written before and after it.
+    compiler_fence(Ordering::SeqCst);
+    MINE.set(mine);
+    compiler_fence(Ordering::SeqCst);
+}
+
 /// Runs `work` unless it runs already: `None` where this thread, or on bare metal anyone, is in the middle of it. On the host
 /// another thread is waited for.
 pub(crate) fn exclusive<T>(work: impl FnOnce() -> T) -> Option<T> {
-    static HELD: AtomicBool = AtomicBool::new(false);
     #[cfg(feature = "std")]
-    std::thread_local! {
-        static MINE: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
-    }
-    #[cfg(feature = "std")]
-    if MINE.replace(true) {
-        return None;
+    {
+        if MINE.get() != Mine::Nothing {
+            return None;
+        }
+        step(Mine::Asked);
     }
     // Acquire: pairs with the Release below; the next holder sees what the last one wrote.
     #[cfg(feature = "std")]
@@ -122,9 +149,21 @@ pub(crate) fn exclusive<T>(work: impl FnOnce() -> T) -> Option<T> {
     if HELD.swap(true, Ordering::Acquire) {
         return None;
     }
+    #[cfg(feature = "std")]
+    step(Mine::Held);
     let result = work();
+    #[cfg(feature = "std")]
+    step(Mine::Asked);
     HELD.store(false, Ordering::Release);
     #[cfg(feature = "std")]
-    MINE.set(false);
+    step(Mine::Nothing);
     Some(result)
+}
+
+/// Whether the running code has interrupted [`exclusive`] where nobody else can be inside: until it returns, nobody goes on.
+pub(crate) fn is_held_beneath() -> bool {
+    #[cfg(feature = "std")]
+    return MINE.get() == Mine::Held;
+    #[cfg(not(feature = "std"))]
+    return HELD.load(Ordering::Relaxed);
 }

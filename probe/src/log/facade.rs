@@ -57,7 +57,7 @@ struct Facade;
 impl Log for Facade {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let level = level_of(metadata);
-        metadata.level() <= log::Level::Warn || rules::made_now(metadata.target(), level).unwrap_or(false)
+        metadata.level() <= log::Level::Warn || rules::made_now(metadata.target(), level).unwrap_or(true)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -66,7 +66,7 @@ impl Log for Facade {
         let site = site(hash);
         let made = match site {
             Some(site) => site.is_on(record.target(), level),
-            None => rules::made_now(record.target(), level).unwrap_or(false),
+            None => rules::made_now(record.target(), level).unwrap_or(true),
         };
         if !made {
             return super::filtered(level);
@@ -157,8 +157,8 @@ impl Site {
         if known & !1 == generation {
             return known & 1 == 1;
         }
-        // Within a description, which is where the answer is not to be had, the next record asks again.
-        let Some(made) = rules::made_now(target, level) else { return false };
+        // Where the rules cannot be asked the record is made, and the next one asks again.
+        let Some(made) = rules::made_now(target, level) else { return true };
         self.on.store(generation | u32::from(made), Ordering::Relaxed);
         made
     }
@@ -264,5 +264,28 @@ mod tests {
         assert!(message.write_str("more").is_err());
         let text = String::from(message.text());
         assert!(text.ends_with("ß…") && text.len() > MESSAGE_BYTES - 5, "{}", text.len());
+    }
+    #[test]
+    #[cfg(not(loom))]
+    fn a_record_of_an_interrupt_of_a_description_is_made_or_counted() {
+        use crate::region::{Config, Region};
+        let config = Config { name: "facade", log_streams: 2, ..Config::default() };
+        let region = Region::in_memory(&config).unwrap_or_else(|error| panic!("{error}"));
+        let Some(_attached) = region.attach(0) else { panic!("the stream is taken") };
+        let say = || {
+            for (level, line) in [(log::Level::Info, 1), (log::Level::Debug, 2)] {
+                Facade.log(&Record::builder().level(level).target("beneath").line(Some(line)).build());
+            }
+        };
+        let account = || {
+            let copy = region.copy();
+            let account = fata_wire::log::Account::parse(&copy[region.geometry().log_account(1)..]);
+            (account.offered, account.discarded)
+        };
+        assert_eq!(crate::describe::exclusive(say), Some(()));
+        assert_eq!(account(), ([1, 0, 0], [1, 0, 0]));
+        say();
+        assert_eq!(crate::describe::exclusive(say), Some(()));
+        assert_eq!(account(), ([3, 0, 0], [1, 0, 0]));
     }
 }

@@ -16,7 +16,7 @@ use tracing_core::span::{Id, Record};
 
 use super::context::{Context, MAX_ENTERED};
 use super::encode::{Encoder, Signature, merge};
-use super::table::{self, Outcome, Site};
+use super::table::{self, Site};
 use crate::value::{Extent, FieldSet};
 
 /// How many spans may be alive at once.
@@ -130,7 +130,7 @@ pub(crate) fn set_later(context: &Context, id: &Id, values: &Record<'_>) {
     let encoded = encoder.end();
     let words = &room[..encoded.words.min(SPAN_WORDS)];
     let is_entered = context.entered.holds(id);
-    if is_entered && let Outcome::Template(template) = table::template(site, meta, encoded.signature.later()) {
+    if is_entered && let Ok(template) = table::template(site, meta, encoded.signature.later()) {
         let fields = Words { words, text: encoded.signature.has_text() };
         crate::current::get().record(template, fields);
     }
@@ -141,7 +141,7 @@ pub(crate) fn set_later(context: &Context, id: &Id, values: &Record<'_>) {
     let old = Signature(span.signature.load(Ordering::Relaxed));
     let len = span.len.load(Ordering::Relaxed).min(SPAN_WORDS);
     if let Some((signature, used)) = merge(merged, (old, &span.words[..len]), (encoded.signature, words))
-        && let Outcome::Template(template) = table::template(site, meta, signature)
+        && let Ok(template) = table::template(site, meta, signature)
     {
         Begin { site, template, signature, payload: &merged[..used] }.put(span);
     }

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use fata_wire::field::Level;
 use fata_wire::log::{Count, class_of};
+use fata_wire::packet::Cause;
 use tracing_core::metadata::LevelFilter;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Interest, Metadata};
@@ -16,7 +17,8 @@ use tracing_core::{Dispatch, Event, Interest, Metadata};
 use super::context::{self, Context, SCRATCH_WORDS};
 use super::encode::Encoder;
 use super::payload::Payload;
-use super::table::{self, Outcome};
+use super::slot::Slot;
+use super::table::{self, Missing};
 use super::{Taken, fold, rules, spans};
 
 /// The subscriber. All that it knows is in statics: there is one ring per vCPU, whoever asks.
@@ -123,7 +125,8 @@ fn is_admitted(meta: &Metadata<'_>) -> bool {
 #[cold]
 #[inline(never)]
 fn ask_the_rules(meta: &Metadata<'_>) -> bool {
-    rules::allow(meta.target(), table::level_of(meta)).unwrap_or(false)
+    // What cannot be asked is offered, and counted as discarded where it cannot be described either.
+    rules::allow(meta.target(), table::level_of(meta)).unwrap_or(true)
 }
 
 /// What is counted before any rule.
@@ -138,7 +141,7 @@ pub(crate) fn interest(meta: &'static Metadata<'static>) -> Interest {
     match rules::allow(meta.target(), table::level_of(meta)) {
         Some(false) => Interest::never(),
         Some(true) if meta.is_span() => Interest::always(),
-        // `None` is asked from within a description: `tracing` asks again for each event.
+        // Where the rules cannot be asked, `tracing` asks again for each event.
         Some(true) | None => Interest::sometimes(),
     }
 }
@@ -156,67 +159,65 @@ pub(crate) fn max_level() -> LevelFilter {
 
 /// Makes a record of an event.
 pub(crate) fn record(event: &Event<'_>) {
-    let meta = event.metadata();
-    let level = table::level_of(meta);
-    let of = class_of(level);
+    let of = class_of(table::level_of(event.metadata()));
     context::recording(|context| {
         let slot = context.slot();
-        let class = slot.class(of.0);
-        let Some(site) = table::register(meta) else {
+        if let Err(cause) = make(context, slot, event, of) {
             slot.number(of);
             slot.count(Count::Discarded, of);
-            return;
-        };
-        if !site.is_on() {
-            if is_counted(meta) {
-                slot.count(Count::Filtered, of);
-            }
-            return;
-        }
-        let is_kept_out = || slot.floods.counts(key(meta)) || !site.bucket.allows(slot, level, || site.id(), key(meta));
-        if !context.take_grant(site) && is_kept_out() {
-            return;
-        }
-        // Deeper than this only a field that logs while it is formatted comes, or an interrupt in an interrupt.
-        let recorded = context.scratch().is_some_and(|scratch| {
-            let mut encoder = Encoder::new(scratch.words, meta.fields().len());
-            event.record(&mut encoder);
-            let encoded = encoder.end();
-            let template = match table::template(site, meta, encoded.signature) {
-                Outcome::Template(template) => template,
-                Outcome::Busy | Outcome::NoRoom => return false,
-            };
-            if encoded.cut {
-                slot.count_cut(of.0);
-            }
-            let words = &scratch.words[..encoded.words.min(SCRATCH_WORDS)];
-            let task = context.task();
-            if !scratch.nested {
-                if class.last.repeats(template, task, words) {
-                    slot.count(Count::Folded, of);
-                    return true;
-                }
-                fold::say(slot, of.0);
-                class.last.keep(template, task, words);
-            }
-            let text = encoded.signature.has_text();
-            let payload = Payload { seq: slot.number(of), spans: context.entered.word(), words, text, task };
-            if !class.writer.record(template, payload) {
-                slot.count(Count::Discarded, of);
-            }
-            true
-        });
-        if !recorded {
-            slot.number(of);
-            slot.count(Count::Discarded, of);
+            cause.inspect(|cause| slot.class(of.0).writer.discard(*cause));
         }
     });
+}
+
+/// As [`record`], of a level with this class and place: `Err` where a record that was to be made cannot be, with the cause by
+/// which the stream counts it. A callsite for which there is no room is counted as such.
+fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usize)) -> Result<(), Option<Cause>> {
+    let cause = |missing| (missing == Missing::Busy).then_some(Cause::Nested);
+    let (meta, class) = (event.metadata(), slot.class(of.0));
+    let site = table::register(meta).map_err(cause)?;
+    if !site.is_on() {
+        if is_counted(meta) {
+            slot.count(Count::Filtered, of);
+        }
+        return Ok(());
+    }
+    let is_kept_out =
+        || slot.floods.counts(key(meta)) || !site.bucket.allows(slot, site.level(), || site.id(), key(meta));
+    if !context.take_grant(site) && is_kept_out() {
+        return Ok(());
+    }
+    // Deeper than this only a field that logs while it is formatted comes, or an interrupt in an interrupt.
+    let scratch = context.scratch().ok_or(Some(Cause::Nested))?;
+    let mut encoder = Encoder::new(scratch.words, meta.fields().len());
+    event.record(&mut encoder);
+    let encoded = encoder.end();
+    let template = table::template(site, meta, encoded.signature).map_err(cause)?;
+    if encoded.cut {
+        slot.count_cut(of.0);
+    }
+    let words = &scratch.words[..encoded.words.min(SCRATCH_WORDS)];
+    let task = context.task();
+    if !scratch.nested {
+        if class.last.repeats(template, task, words) {
+            slot.count(Count::Folded, of);
+            return Ok(());
+        }
+        fold::say(slot, of.0);
+        class.last.keep(template, task, words);
+    }
+    let text = encoded.signature.has_text();
+    let payload = Payload { seq: slot.number(of), spans: context.entered.word(), words, text, task };
+    if !class.writer.record(template, payload) {
+        slot.count(Count::Discarded, of);
+    }
+    Ok(())
 }
 
 /// Makes a span: encodes its fields, for when it is entered.
 pub(crate) fn new_span(span: &Attributes<'_>) -> Id {
     let meta = span.metadata();
-    let Some(site) = table::register(meta).filter(|site| site.is_on()) else { return spans::new(None) };
+    let Some(site) = table::register(meta).ok().filter(|site| site.is_on()) else { return spans::new(None) };
     context::with(|context: &Context| {
         let Some(scratch) = context.scratch() else { return spans::new(None) };
         let room = &scratch.words[..spans::SPAN_WORDS];
@@ -224,11 +225,43 @@ pub(crate) fn new_span(span: &Attributes<'_>) -> Id {
         span.record(&mut encoder);
         let encoded = encoder.end();
         match table::template(site, meta, encoded.signature) {
-            Outcome::Template(template) => {
+            Ok(template) => {
                 let payload = &room[..encoded.words.min(spans::SPAN_WORDS)];
                 spans::new(Some(spans::Begin { site, template, signature: encoded.signature, payload }))
             }
-            Outcome::Busy | Outcome::NoRoom => spans::new(None),
+            Err(_) => spans::new(None),
         }
     })
+}
+
+#[cfg(all(test, feature = "std", not(loom)))]
+mod tests {
+    use fata_wire::log::Account;
+    use fata_wire::shared::StreamStatus;
+
+    use super::Subscriber;
+    use crate::describe::exclusive;
+    use crate::region::{Config, Region};
+
+    #[test]
+    fn a_record_of_an_interrupt_of_a_description_is_discarded_and_counted_if_the_rules_would_have_it() {
+        let config = Config { name: "beneath", log_streams: 2, ..Config::default() };
+        let region = Region::in_memory(&config).unwrap_or_else(|error| panic!("{error}"));
+        let Some(_attached) = region.attach(0) else { panic!("the stream is taken") };
+        let say = || {
+            tracing::debug!("kept out");
+            tracing::info!("beneath");
+            tracing::warn!("beneath");
+        };
+        tracing::subscriber::with_default(Subscriber, || {
+            assert_eq!(exclusive(say), Some(()));
+            let copy = region.copy();
+            let Some(page) = copy.first_chunk() else { panic!("no header page") };
+            let account = |stream| Account::parse(&copy[region.geometry().log_account(stream)..]);
+            assert_eq!((account(1).offered, account(1).discarded), ([1, 0, 0], [1, 0, 0]));
+            assert_eq!((account(2).offered, account(2).discarded), ([0, 0, 1], [0, 0, 1]));
+            let by_cause = [1, 2].map(|stream| StreamStatus::parse(page, stream).discarded);
+            assert_eq!(by_cause, [[0, 1, 0, 0, 0]; 2]);
+        });
+    }
 }

@@ -121,12 +121,20 @@ fn find_further(meta: &Metadata<'_>) -> Option<&'static Site> {
     places(meta).take_while(|site| !site.meta.load(Ordering::Relaxed).is_null()).find(|site| site.is_of(meta))
 }
 
-/// The callsite's place, which it gets now if it has none. `None` where there is no room, or where a description is being
-/// written beneath us.
-pub(crate) fn register(meta: &'static Metadata<'static>) -> Option<&'static Site> {
+/// Why there is no place, or no description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// A description is being written beneath us.
+    Busy,
+    /// There is no room for it.
+    NoRoom,
+}
+
+/// The callsite's place, which it gets now if it has none.
+pub(crate) fn register(meta: &'static Metadata<'static>) -> Result<&'static Site, Missing> {
     match find(meta) {
-        Some(site) => Some(site),
-        None => exclusive(|| find(meta).or_else(|| insert(meta))).flatten(),
+        Some(site) => Ok(site),
+        None => exclusive(|| find(meta).or_else(|| insert(meta))).ok_or(Missing::Busy)?.ok_or(Missing::NoRoom),
     }
 }
 
@@ -143,24 +151,18 @@ fn insert(meta: &'static Metadata<'static>) -> Option<&'static Site> {
     Some(site)
 }
 
-/// What became of a callsite that is to be described.
-pub(crate) enum Outcome {
-    /// The template of its events.
-    Template(u32),
-    /// A description is being written beneath us.
-    Busy,
-    /// There is no room for it.
-    NoRoom,
-}
-
 /// The template of events of `site` with this signature, which is described now if it is new.
 #[inline]
-pub(crate) fn template(site: &'static Site, meta: &'static Metadata<'static>, signature: Signature) -> Outcome {
-    site.template(signature).map_or_else(|| other_template(site, meta, signature), Outcome::Template)
+pub(crate) fn template(
+    site: &'static Site,
+    meta: &'static Metadata<'static>,
+    signature: Signature,
+) -> Result<u32, Missing> {
+    site.template(signature).map_or_else(|| other_template(site, meta, signature), Ok)
 }
 
 #[cold]
-fn other_template(site: &'static Site, meta: &'static Metadata<'static>, signature: Signature) -> Outcome {
+fn other_template(site: &'static Site, meta: &'static Metadata<'static>, signature: Signature) -> Result<u32, Missing> {
     let known = || {
         places(meta)
             .take_while(|site| !site.meta.load(Ordering::Relaxed).is_null())
@@ -168,7 +170,7 @@ fn other_template(site: &'static Site, meta: &'static Metadata<'static>, signatu
             .find_map(|site| site.template(signature))
     };
     if let Some(template) = known() {
-        return Outcome::Template(template);
+        return Ok(template);
     }
     let described = exclusive(|| {
         if let Some(template) = known() {
@@ -183,11 +185,7 @@ fn other_template(site: &'static Site, meta: &'static Metadata<'static>, signatu
         }
         template
     });
-    match described {
-        Some(Some(template)) => Outcome::Template(template),
-        Some(None) => Outcome::NoRoom,
-        None => Outcome::Busy,
-    }
+    described.ok_or(Missing::Busy)?.ok_or(Missing::NoRoom)
 }
 
 /// Gives `site` an id and writes its description into every region. The caller is inside `exclusive`.

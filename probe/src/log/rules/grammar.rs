@@ -1,39 +1,10 @@
-//! Which records are made: a level for each target, and one for all others.
+//! The words of rules, read and shown: which target may say how much.
 //!
-//! Rules are words, separated by commas, semicolons or blanks; both grammars that people know are read:
-//!
-//! | word | meaning |
-//! |---|---|
-//! | `info`, `*:info`, `*=info` | everything that no other rule speaks of is made up to INFO |
-//! | `net:debug`, `net=debug` | the target `net` and all below it (`net::tcp`, `net.tcp`) up to DEBUG |
-//! | `tcp:-`, `tcp:quiet`, `tcp=off` | nothing of it; WARN and ERROR are still counted |
-//! | `my_crate::net`, or `net` where something logs as `net` | all of it |
-//! | `reset` | first forget every rule |
-//!
-//! Levels are `app`, `error`, `warn` or `warning`, `info`, `debug`, `trace`, in any case. The longest target that fits a
-//! record decides. New rules are added to those that hold, and replace those of the same target; they hold for targets that
-//! register later too.
-//!
-//! When it is full: there is room for [`MAX_RULES`] targets of up to [`MAX_NAME_BYTES`]; what does not fit is refused with a
-//! sentence, and nothing of the text is taken.
-//!
-//! ```
-//! use fata_probe::log::rules;
-//! let applied = rules::set("*:info, net:debug, tcp:-").map_err(|error| error.to_string())?;
-//! assert!(applied.to_string().starts_with("ok: *:info net:debug tcp:off"));
-//! assert_eq!(rules::set("net:loud").unwrap_err().to_string(), "column 5: \"loud\" is no level: write app, error, warn, info, debug, trace or off, or target:level");
-//! # Ok::<(), String>(())
-//! ```
-#![expect(unsafe_code, reason = "the rules are a static, written under the describing lock")]
+//! Invariant: what is shown is read back as the same rules; a text that does not parse changes nothing.
 
-use core::cell::UnsafeCell;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use fata_wire::field::{Kind, Level};
-
-use crate::callsite;
-use crate::describe::exclusive;
+use fata_wire::field::Level;
 
 /// How many targets may have a rule.
 pub const MAX_RULES: usize = 32;
@@ -44,13 +15,13 @@ pub const MAX_NAME_BYTES: usize = 63;
 const DEFAULT: Option<Level> = Some(Level::Info);
 
 /// A level, or off.
-type Threshold = Option<Level>;
+pub(super) type Threshold = Option<Level>;
 
 #[derive(Clone, Copy, Debug)]
-struct Rule {
+pub(super) struct Rule {
     name: [u8; MAX_NAME_BYTES],
     len: u8,
-    threshold: Threshold,
+    pub(super) threshold: Threshold,
 }
 
 /// Rules by themselves, for who shows records instead of making them.
@@ -58,24 +29,8 @@ struct Rule {
 pub struct Rules {
     list: [Rule; MAX_RULES],
     len: usize,
-    others: Threshold,
+    pub(super) others: Threshold,
 }
-
-struct Place(UnsafeCell<Rules>);
-
-// SAFETY: it is only touched inside `exclusive`, which lets one at a time in.
-unsafe impl Sync for Place {}
-
-static RULES: Place = Place(UnsafeCell::new(Rules::NONE));
-/// The host has stopped all recording.
-static FROZEN: AtomicBool = AtomicBool::new(false);
-/// The callsites' flags are not what they should be.
-static STALE: AtomicBool = AtomicBool::new(false);
-/// Changes with each change of the rules; never 0.
-#[cfg(feature = "log")]
-static GENERATION: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(1);
-/// The most talkative level of any rule, as its number plus one; 0 is off.
-static MOST: AtomicU8 = AtomicU8::new(Level::Info as u8 + 1);
 
 /// Why rules were refused; the column counts characters from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,50 +104,15 @@ impl fmt::Display for RuleError<'_> {
 
 impl core::error::Error for RuleError<'_> {}
 
-/// What holds after [`set`]. Shown as one line: `ok: *:info net:debug`, and which targets nobody has so far.
-#[derive(Clone, Copy)]
-pub struct Applied {
-    rules: Rules,
-    /// A bit for each rule of whose target no callsite is known.
-    unknown: u32,
-}
-
-impl fmt::Debug for Applied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Applied {
-    /// The targets of which no callsite is known; their rules are kept for when there is one.
-    pub fn unknown(&self) -> impl Iterator<Item = &str> {
-        let unknown = self.unknown;
-        self.rules.all().iter().enumerate().filter(move |(i, _)| unknown >> i & 1 == 1).map(|(_, rule)| rule.name())
-    }
-}
-
-impl fmt::Display for Applied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ok: {}", self.rules)?;
-        let mut names = self.unknown();
-        if let Some(first) = names.next() {
-            write!(f, "; nobody logs as {first}")?;
-            names.try_for_each(|name| write!(f, ", {name}"))?;
-            f.write_str(" so far: kept")?;
-        }
-        Ok(())
-    }
-}
-
 impl Rule {
     const NONE: Rule = Rule { name: [0; MAX_NAME_BYTES], len: 0, threshold: None };
 
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.name.get(..usize::from(self.len)).and_then(|name| core::str::from_utf8(name).ok()).unwrap_or("")
     }
 
     /// Whether `target` is what the rule names, or below it.
-    fn fits(&self, target: &str) -> bool {
+    pub(super) fn fits(&self, target: &str) -> bool {
         target
             .strip_prefix(self.name())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with('.'))
@@ -203,7 +123,7 @@ impl Rules {
     /// No rule but that for all: up to INFO.
     pub const NONE: Rules = Rules { list: [Rule::NONE; MAX_RULES], len: 0, others: DEFAULT };
 
-    fn all(&self) -> &[Rule] {
+    pub(super) fn all(&self) -> &[Rule] {
         self.list.get(..self.len).unwrap_or(&[])
     }
 
@@ -263,7 +183,7 @@ impl Rules {
             }
             // MirageOS's own example of all off.
             None if word == "*-" => ("*", None),
-            None if word.contains("::") || targets().any(|target| target == word) => (word, Some(Level::Trace)),
+            None if word.contains("::") || super::targets().any(|target| target == word) => (word, Some(Level::Trace)),
             None => return Err(RuleError::NoLevel { word, column: column(0) }),
         };
         match name {
@@ -312,101 +232,6 @@ fn threshold_of(word: &str) -> Option<Threshold> {
         ("trace", Some(Level::Trace)),
     ];
     names.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)).map(|(_, threshold)| *threshold)
-}
-
-/// Adds rules to those that hold, or none of them where one does not parse. In force when this returns.
-///
-/// Not for interrupt handlers: it looks at every callsite.
-///
-/// # Errors
-/// [`RuleError`], with the word and its column.
-pub fn set(text: &str) -> Result<Applied, RuleError<'_>> {
-    let applied = exclusive(|| {
-        // SAFETY: nobody else is inside `exclusive`.
-        let changed = unsafe { *RULES.0.get() }.with(text)?;
-        // SAFETY: as before.
-        unsafe { *RULES.0.get() = changed };
-        let most = changed.all().iter().fold(changed.others, |most, rule| most.max(rule.threshold));
-        MOST.store(most.map_or(0, |level| level as u8 + 1), Ordering::Relaxed);
-        apply_to_callsites();
-        let is_unknown = |rule: &Rule| !targets().any(|target| rule.fits(target));
-        let unknown = changed.all().iter().enumerate().filter(|(_, rule)| is_unknown(rule));
-        Ok(Applied { rules: changed, unknown: unknown.fold(0, |bits, (i, _)| bits | 1 << i) })
-    })
-    .unwrap_or(Err(RuleError::Busy))?;
-    #[cfg(feature = "tracing")]
-    super::subscriber::rules_changed();
-    #[cfg(feature = "log")]
-    super::facade::rules_changed();
-    Ok(applied)
-}
-
-/// Every target that has a callsite.
-fn targets() -> impl Iterator<Item = &'static str> {
-    let linked = callsite::all().iter().filter(|callsite| callsite.kind == Kind::Log).map(|callsite| callsite.category);
-    #[cfg(feature = "tracing")]
-    let linked = linked.chain(super::table::targets());
-    linked
-}
-
-/// Whether the rules let a record through; `None` inside of code that holds the describing lock.
-#[cfg(feature = "tracing")]
-pub(crate) fn allow(target: &str, level: Level) -> Option<bool> {
-    // SAFETY: nobody else is inside `exclusive`, so nobody writes.
-    exclusive(|| unsafe { (*RULES.0.get()).allow(target, level) })
-}
-
-/// Whether a record is made; `None` inside of code that holds the describing lock.
-#[cfg(feature = "log")]
-pub(crate) fn made_now(target: &str, level: Level) -> Option<bool> {
-    exclusive(|| is_made(target, level))
-}
-
-/// Changes with each change of the rules.
-#[cfg(feature = "log")]
-pub(crate) fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
-}
-
-/// Whether a record is made, now that the host may have stopped all. For who is inside `exclusive`.
-pub(crate) fn is_made(target: &str, level: Level) -> bool {
-    // SAFETY: the caller is inside `exclusive`, so nobody writes.
-    let rules = unsafe { &*RULES.0.get() };
-    !FROZEN.load(Ordering::Relaxed) && (target == super::summary::TARGET || rules.allow(target, level))
-}
-
-/// The most talkative level that any rule lets through; `None` is off.
-#[cfg(any(feature = "tracing", feature = "log"))]
-pub(crate) fn most() -> Threshold {
-    MOST.load(Ordering::Relaxed).checked_sub(1).and_then(Level::from_u8)
-}
-
-/// Turns the log callsites off where the host has stopped all recording, and on again.
-pub(crate) fn freeze(frozen: bool) {
-    FROZEN.store(frozen, Ordering::Relaxed);
-    // Where a description is being written beneath us, the next look at the host's wishes is soon enough.
-    STALE.store(exclusive(apply_to_callsites).is_none(), Ordering::Relaxed);
-}
-
-/// Does what an interrupt could not.
-pub(crate) fn refresh() {
-    if STALE.load(Ordering::Relaxed) {
-        freeze(FROZEN.load(Ordering::Relaxed));
-    }
-}
-
-/// Sets every log callsite to what the rules say. The caller is inside `exclusive`.
-fn apply_to_callsites() {
-    #[cfg(feature = "log")]
-    GENERATION.fetch_add(1, Ordering::Relaxed);
-    for callsite in callsite::all().iter().filter(|callsite| callsite.kind == Kind::Log) {
-        let on = callsite.id().filter(|_| is_made(callsite.category, callsite.level));
-        callsite.set_template(on.map_or(0, |id| callsite.on_template(id)));
-    }
-    #[cfg(feature = "tracing")]
-    super::table::apply();
-    // A callsite that is off now is not one that makes too many.
-    crate::region::all().flat_map(crate::region::Region::slots).for_each(|slot| slot.floods.clear());
 }
 
 #[cfg(test)]
