@@ -161,6 +161,7 @@ pub(crate) fn exclusive<T>(work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Whether the running code has interrupted [`exclusive`] where nobody else can be inside: until it returns, nobody goes on.
+#[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) fn is_held_beneath() -> bool {
     #[cfg(feature = "std")]
     return MINE.get() == Mine::Held;

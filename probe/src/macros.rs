@@ -121,28 +121,48 @@ macro_rules! __fields {
 /// Makes a log record: `log!(Warn, "segment retransmitted", port = 80u16)`. See [`mod@crate::log`].
 ///
 /// First the level (`App`, `Error`, `Warn`, `Info`, `Debug`, `Trace`), then `target: "net"` where it is not the module's path,
-/// then the text, which is known when the program is written, then up to 10 fields.
+/// then the text, which is known when the program is written, then up to 10 fields; at ERROR and WARN up to 9, since those
+/// records name the spans of `tracing` around them too. Others do not, as it would cost each of them what two fields do.
 #[cfg(feature = "profiling")]
 #[macro_export]
 macro_rules! log {
-    ($level:ident, target: $target:expr, $text:expr $(, $field:ident = $value:expr)* $(,)?) => {{
+    (Error, target: $target:expr, $($rest:tt)+) => {
+        $crate::__log!(Error, $target, ["fata.spans",] [$crate::log::Spans,] $($rest)+)
+    };
+    (Warn, target: $target:expr, $($rest:tt)+) => {
+        $crate::__log!(Warn, $target, ["fata.spans",] [$crate::log::Spans,] $($rest)+)
+    };
+    ($level:ident, target: $target:expr, $($rest:tt)+) => {
+        $crate::__log!($level, $target, [] [] $($rest)+)
+    };
+    ($level:ident, $text:expr $(, $field:ident = $value:expr)* $(,)?) => {
+        $crate::log!($level, target: ::core::module_path!(), $text $(, $field = $value)*)
+    };
+}
+
+/// Not for use by hand: `level, target, [own names,] [own values,] text, fields…`.
+#[cfg(feature = "profiling")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log {
+    (
+        $level:ident, $target:expr, [$($own:literal,)?] [$($own_value:expr,)?]
+        $text:expr $(, $field:ident = $value:expr)* $(,)?
+    ) => {{
         #[used]
         #[unsafe(link_section = "fata_callsites")]
         static CALLSITE: $crate::__private::Callsite = $crate::__private::Callsite::new(
             $crate::Kind::Log, $crate::Level::$level, $target, $text, ::core::file!(), ::core::line!(),
-            &["fata.seq", "fata.task", $(::core::stringify!($field)),*],
+            &["fata.seq", "fata.task", $($own,)? $(::core::stringify!($field)),*],
         );
         static BUCKET: $crate::log::Bucket = $crate::log::Bucket::new();
         match $crate::__template!(CALLSITE) {
             0 => $crate::log::filtered($crate::Level::$level),
             template => $crate::log::record(
-                &CALLSITE, &BUCKET, $crate::Level::$level, template, $crate::__fields!($($value,)*),
+                &CALLSITE, &BUCKET, $crate::Level::$level, template, $crate::__fields!($($own_value,)? $($value,)*),
             ),
         }
     }};
-    ($level:ident, $text:expr $(, $field:ident = $value:expr)* $(,)?) => {
-        $crate::log!($level, target: ::core::module_path!(), $text $(, $field = $value)*)
-    };
 }
 
 /// Makes a log record; compiled out.

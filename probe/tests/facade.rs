@@ -68,6 +68,21 @@ fn key_values_keep_their_types_and_what_finds_no_field_is_told_as_text() {
     assert_eq!(Copy::of(region).account(0).cut, 1);
     assert_eq!(lines.len(), 6);
 
+    // What is said again is counted, in its span alone; an error that is said otherwise comes in between.
+    for peer in [1, 1, 1, 2, 2] {
+        log::info!(target: "shop", "peer {peer}");
+        log::info!(target: "shop", peer = peer; "paired");
+    }
+    for _ in 0..4 {
+        log::warn!(target: "shop", "again");
+    }
+    let account = |class| Copy::of(region).account(class);
+    assert_eq!((account(0).folded, account(1).folded), ([0, 0, 0], [0, 0, 3]));
+    for _ in 0..4 {
+        log::info!(target: "shop", user = 7; "again");
+    }
+    assert_eq!(account(0).folded, [3, 0, 0]);
+
     // A region that comes later is told what the shapes are.
     drop(attached);
     let later = Region::in_memory(&CONFIG).unwrap();

@@ -84,21 +84,110 @@ fn every_value_keeps_its_type_and_an_error_its_causes() {
     assert!(records[0].name.contains("tests/log.rs:"), "{}", records[0].name);
 }
 
+fn failure() -> Failure {
+    Failure("cannot read", Some(Box::new(Failure("disk gone", None))))
+}
+
 #[test]
-fn an_error_that_is_gone_on_from_or_dropped_unread_is_in_the_log_with_its_causes() {
-    use fata_probe::log::{OnError, Unread};
+fn an_error_that_is_gone_on_from_is_in_the_log_with_its_causes_its_task_its_spans_and_its_place() {
+    use fata_probe::log::ResultExt;
     let guest = Guest::new("errors");
-    let failure = || Failure("cannot read", Some(Box::new(Failure("disk gone", None))));
-    assert_eq!(Err(failure()).on_error("taking the default", 7), 7);
+    fata_probe::log::set_task(7);
+    let line = info_span!("request").in_scope(|| {
+        let result = Err(failure()).on_error("taking the default", 7);
+        assert_eq!(result, 7);
+        line!() - 2
+    });
     assert_eq!(Ok::<_, Failure>(3).on_error("not said", 7), 3);
-    drop(Unread::new(failure()));
-    assert_eq!(Unread::new(failure()).read().0, "cannot read");
+    fata_probe::log::set_task(0);
+    let copy = guest.copy();
+    let records = copy.records();
+    assert_eq!(records.len(), 1, "{records:#?}");
+    let record = &records[0];
+    assert_eq!((record.task, record.spans.as_slice()), (7, ["request".to_owned()].as_slice()));
+    assert_eq!(record.field("error"), Some("cannot read: disk gone"));
+    assert_eq!(record.field("message"), Some("taking the default"));
+    assert!(record.field("fata.file").unwrap().ends_with("tests/log.rs"));
+    assert_eq!(record.field("fata.line"), Some(line.to_string().as_str()));
+}
+
+#[test]
+fn an_error_that_nobody_read_says_where_it_came_up_and_one_that_was_read_says_nothing() {
+    use fata_probe::log::{Chain, ResultExt, Unread};
+    const LINE: u32 = line!() + 2;
+    fn asked() -> Result<(), Unread<Failure>> {
+        Err(failure())?;
+        Ok(())
+    }
+    let guest = Guest::new("unread");
+    fata_probe::log::set_task(5);
+    let forgotten = info_span!("request", id = 17u64).in_scope(asked);
+    // It is dropped elsewhere, by another task.
+    fata_probe::log::set_task(6);
+    info_span!("cleanup").in_scope(|| drop(forgotten));
+    fata_probe::log::set_task(0);
+
+    let read = || Err::<(), _>(failure()).watched().unwrap_err();
+    assert_eq!(read().to_string(), "cannot read");
+    assert_eq!(Chain(&read()).to_string(), "cannot read: disk gone");
+    assert_eq!((read().0, read().read().0), ("cannot read", "cannot read"));
+    assert!(format!("{:?}", read()).contains("disk gone"));
+    assert!(std::error::Error::source(&read()).is_some());
+    assert!(Ok::<_, Failure>(3).watched().is_ok());
+
     let records = guest.copy().records();
-    let said: Vec<_> =
-        records.iter().map(|record| (record.field("what").unwrap(), record.field("error").unwrap())).collect();
-    let chain = "cannot read: disk gone";
-    assert_eq!(said, [("taking the default", chain), ("an error was dropped that nobody had read", chain)]);
-    assert!(records.iter().all(|record| record.field("file").unwrap().ends_with("tests/log.rs")));
+    assert_eq!(records.len(), 1, "{records:#?}");
+    let record = &records[0];
+    assert_eq!((record.task, record.spans.as_slice()), (5, ["request".to_owned()].as_slice()));
+    assert_eq!(record.field("message"), Some("an error was dropped that nobody had read"));
+    assert_eq!(record.field("error"), Some("cannot read: disk gone"));
+    assert_eq!(record.field("fata.line"), Some(LINE.to_string().as_str()));
+}
+
+#[test]
+fn a_chain_of_causes_that_is_too_long_is_cut_with_a_mark() {
+    use fata_probe::log::{Chain, ResultExt};
+    let guest = Guest::new("chains");
+    let chain = |causes: usize, text: &'static str| {
+        (0..causes).fold(Failure(text, None), |cause, _| Failure(text, Some(Box::new(cause))))
+    };
+    assert!(Chain(&chain(16, "deep")).to_string().ends_with(": deep: deep"));
+    assert!(Chain(&chain(17, "deep")).to_string().ends_with(": deep: …"));
+    let long: &'static str = Box::leak("ß".repeat(400).into_boxed_str());
+    Err(chain(2, long)).on_error("went on", ());
+    let copy = guest.copy();
+    let records = copy.records();
+    let error = records[0].field("error").unwrap();
+    assert!(error.ends_with("ß…") && error.len() > 500, "{} bytes", error.len());
+    assert_eq!(copy.account(1).cut, 1);
+}
+
+#[test]
+fn records_of_our_own_macro_name_their_spans_at_error_and_warn() {
+    let guest = Guest::new("own spans");
+    info_span!("request").in_scope(|| {
+        fata_probe::log!(Error, "own", code = 5u64);
+        fata_probe::log!(Warn, target: "net", "own", code = 6u64);
+        fata_probe::log!(Info, "own", code = 7u64);
+    });
+    assert_eq!(guest.lines(), ["error log <request> code=5", "warn net <request> code=6", "info log code=7"]);
+}
+
+#[test]
+fn a_record_that_another_came_into_takes_one_token_and_not_two() {
+    fn inner(i: u64) -> u64 {
+        info!(i, "inner");
+        i
+    }
+    let guest = Guest::new("tokens");
+    set_rate(10);
+    for i in 0..20 {
+        // The fields are evaluated after `tracing` has asked, which is when the token was taken.
+        info!(i = inner(i), "outer");
+    }
+    let lines = guest.lines();
+    let made = |name: &str| lines.iter().filter(|line| line.contains(name)).count();
+    assert_eq!((made("outer"), made("inner")), (10, 10), "{lines:#?}");
 }
 
 #[test]
@@ -317,6 +406,40 @@ fn the_same_record_again_is_counted_until_another_comes() {
     assert_eq!(counts, ["499", "999", "499"]);
     assert_eq!((copy.account(0).folded, copy.account(1).folded), ([998, 0, 0], [0, 0, 999]));
     assert_eq!(copy.account(0).made(0), 1001 + 2);
+}
+
+#[test]
+fn texts_of_our_own_macro_fold_too_and_equal_records_in_different_spans_do_not() {
+    let guest = Guest::new("fold own");
+    for _ in 0..3 {
+        fata_probe::log!(Info, "own", peer = "10.0.0.1", port = 80u16);
+    }
+    fata_probe::log!(Info, "own", peer = "10.0.0.2", port = 80u16);
+    // A record of numbers is not compared, and ends a row all the same.
+    for _ in 0..2 {
+        warn!("again");
+        fata_probe::log!(Warn, "numbers", n = 1u64);
+    }
+    for name in ["left", "left", "right"] {
+        let span = if name == "left" { info_span!("left") } else { info_span!("right") };
+        span.in_scope(|| {
+            error!("in a span");
+            fata_probe::log!(Warn, "text in a span", text = "same");
+        });
+    }
+    for _ in 0..2 {
+        error!("in no span");
+    }
+    let copy = guest.copy();
+    let lines = copy.lines();
+    let counted = |wanted: &str| lines.iter().filter(|line| line.contains(wanted)).count();
+    assert_eq!((counted("peer=10.0.0.1"), counted("peer=10.0.0.2"), counted("message=again")), (1, 1, 2), "{lines:#?}");
+    assert_eq!((counted("n=1"), counted("in a span"), counted("text=same"), counted("in no span")), (2, 3, 3, 1));
+    assert_eq!((copy.account(0).folded, copy.account(1).folded), ([2, 0, 0], [0, 1, 0]));
+    assert_eq!(
+        copy.account(0).made(0),
+        4 + copy.records().iter().filter(|r| r.name == fata_wire::log::REPEATED).count() as u64
+    );
 }
 
 #[test]

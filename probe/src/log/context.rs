@@ -1,7 +1,8 @@
 //! What a record takes from where it is made: the vCPU's rings, the running task, the spans that are entered.
 //!
 //! Invariant: a context belongs to one vCPU, or one thread; an interrupt that uses it in between leaves it as it was, but
-//! for counters, which are changed by single instructions.
+//! for counters, which are changed by single instructions. Of grants it knows four at a time: with interrupts four deep between
+//! `enabled` and the event, the outermost takes a second token.
 
 use core::ptr;
 #[cfg(any(feature = "tracing", all(feature = "std", feature = "profiling")))]
@@ -31,9 +32,9 @@ pub(crate) struct Context {
     /// The thread waits for the shared stream, or gives it back.
     #[cfg(all(feature = "std", feature = "profiling"))]
     pub(crate) waiting: core::sync::atomic::AtomicBool,
-    /// The place of the callsite whose next event has its token already.
+    /// The places of callsites whose next event has its token already: as a number above 0, 16 bits each, the youngest lowest.
     #[cfg(feature = "tracing")]
-    granted: AtomicPtr<super::table::Site>,
+    granted: AtomicU64,
     #[cfg(feature = "tracing")]
     depth: AtomicU32,
     #[cfg(feature = "tracing")]
@@ -52,7 +53,7 @@ impl Context {
             #[cfg(all(feature = "std", feature = "profiling"))]
             waiting: core::sync::atomic::AtomicBool::new(false),
             #[cfg(feature = "tracing")]
-            granted: AtomicPtr::new(ptr::null_mut()),
+            granted: AtomicU64::new(0),
             #[cfg(feature = "tracing")]
             depth: AtomicU32::new(0),
             #[cfg(feature = "tracing")]
@@ -99,7 +100,6 @@ impl Context {
     }
 
     /// The callsites of the innermost spans, 16 bits each, the innermost lowest.
-    #[cfg(feature = "log")]
     pub(crate) fn spans(&self) -> u64 {
         #[cfg(feature = "tracing")]
         return self.entered.word();
@@ -110,15 +110,20 @@ impl Context {
     /// The next event of `site` need not ask for a token.
     #[cfg(feature = "tracing")]
     pub(crate) fn grant(&self, site: &'static super::table::Site) {
-        self.granted.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+        // An interrupt between load and store takes back what it grants.
+        self.granted.store(self.granted.load(Ordering::Relaxed) << 16 | site.number(), Ordering::Relaxed);
     }
 
-    /// Whether the event of `site` has its token; no other event has.
+    /// Whether the event of `site` has its token. What was granted later, and never became an event, is forgotten; what was
+    /// granted earlier stays: it is that of code which this one has interrupted.
     #[cfg(feature = "tracing")]
     pub(crate) fn take_grant(&self, site: &'static super::table::Site) -> bool {
-        let granted = self.granted.load(Ordering::Relaxed).cast_const();
-        self.granted.store(ptr::null_mut(), Ordering::Relaxed);
-        ptr::eq(granted, site)
+        let granted = self.granted.load(Ordering::Relaxed);
+        let is_it = |at: &u32| granted >> (16 * at) & 0xffff == site.number();
+        let Some(at) = (0..4).find(is_it) else { return false };
+        // Two steps, since all 64 bits cannot be shifted out in one.
+        self.granted.store(granted >> (16 * at) >> 16, Ordering::Relaxed);
+        true
     }
 
     /// Room to encode a record in; `None` where records are nested too deep.
@@ -127,7 +132,7 @@ impl Context {
         let depth = self.depth.load(Ordering::Relaxed);
         let words = self.scratch.get(depth as usize)?;
         self.depth.store(depth + 1, Ordering::Relaxed);
-        Some(Scratch { words, depth: &self.depth, nested: depth > 0 })
+        Some(Scratch { words, depth: &self.depth })
     }
 }
 
@@ -136,8 +141,6 @@ impl Context {
 pub(crate) struct Scratch<'a> {
     pub(crate) words: &'a [AtomicU64; SCRATCH_WORDS],
     depth: &'a AtomicU32,
-    /// Whether another record is being made beneath this one.
-    pub(crate) nested: bool,
 }
 
 #[cfg(feature = "tracing")]

@@ -6,15 +6,16 @@
 //! **When the table is full** ([`SITES`] places in the source), further ones ask the rules each time and share one rate limit
 //! a level. A text longer than [`MESSAGE_BYTES`] is cut, which its mark says and the account counts.
 
-use core::fmt::{self, Write as _};
+use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::field::{Kind, Level};
-use fata_wire::log::{CUT, FILE, LINE, MESSAGE, SEQ, SPANS, TARGET, TASK};
+use fata_wire::log::{FILE, LINE, MESSAGE, SEQ, SPANS, TARGET, TASK};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use super::limit::Bucket;
 use super::pairs::Pairs;
+use super::sentence::Sentence;
 use super::summary::TARGET as TARGET_OF_ALL;
 use super::text::Text;
 use super::{Taken, context, rules};
@@ -80,16 +81,19 @@ impl Log for Facade {
         if record.key_values().count() > 0 {
             return with_pairs(record, level);
         }
-        let mut message = Message { bytes: [0; MESSAGE_BYTES], len: 0, is_cut: false };
-        // A text that is too long is cut.
-        let text = record.args().as_str().unwrap_or_else(|| {
-            let _ = message.write_fmt(*record.args());
-            message.text()
-        });
+        let mut message = Sentence::<MESSAGE_BYTES>::new();
+        let text = match record.args().as_str() {
+            Some(text) => text,
+            None => {
+                // A text that is too long is cut, which its mark says and the account counts.
+                let _ = message.write_fmt(*record.args());
+                message.text()
+            }
+        };
         let (file, line) = (record.file().unwrap_or(""), record.line().unwrap_or(0));
         let texts = Cons(record.target(), Cons(text, Nil));
         let fields = Cons(context::with(context::Context::spans), Cons(line, Cons(file, texts)));
-        super::record::admitted(callsite, level, template, fields);
+        super::record::admitted(callsite, level, template, message.is_cut(), fields);
     }
 
     fn flush(&self) {}
@@ -214,57 +218,10 @@ macro_rules! callsites {
 
 callsites!(APP App, ERROR Error, WARN Warn, INFO Info, DEBUG Debug, TRACE Trace);
 
-/// A text of bounded length, cut between two characters, which is then marked.
-struct Message {
-    bytes: [u8; MESSAGE_BYTES],
-    len: usize,
-    is_cut: bool,
-}
-
-impl Message {
-    fn text(&self) -> &str {
-        // `write_str` puts in whole characters only.
-        core::str::from_utf8(self.bytes.get(..self.len).unwrap_or(&[])).unwrap_or("")
-    }
-
-    fn add(&mut self, text: &str) {
-        if let Some(room) = self.bytes.get_mut(self.len..self.len + text.len()) {
-            room.copy_from_slice(text.as_bytes());
-            self.len += text.len();
-        }
-    }
-}
-
-impl fmt::Write for Message {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.is_cut {
-            return Err(fmt::Error);
-        }
-        let room = MESSAGE_BYTES - CUT.len() - self.len;
-        let taken = text.floor_char_boundary(room);
-        self.add(&text[..taken]);
-        if taken < text.len() {
-            self.is_cut = true;
-            self.add(CUT);
-            return Err(fmt::Error);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::string::String;
 
-    #[test]
-    fn a_text_too_long_is_cut_between_two_characters_and_marked_once() {
-        let mut message = Message { bytes: [0; MESSAGE_BYTES], len: 0, is_cut: false };
-        assert!(write!(message, "{}", "ß".repeat(MESSAGE_BYTES)).is_err());
-        assert!(message.write_str("more").is_err());
-        let text = String::from(message.text());
-        assert!(text.ends_with("ß…") && text.len() > MESSAGE_BYTES - 5, "{}", text.len());
-    }
     #[test]
     #[cfg(not(loom))]
     fn a_record_of_an_interrupt_of_a_description_is_made_or_counted() {
@@ -272,8 +229,8 @@ mod tests {
         let config = Config { name: "facade", log_streams: 2, ..Config::default() };
         let region = Region::in_memory(&config).unwrap_or_else(|error| panic!("{error}"));
         let Some(_attached) = region.attach(0) else { panic!("the stream is taken") };
-        let say = || {
-            for (level, line) in [(log::Level::Info, 1), (log::Level::Debug, 2)] {
+        let say = |line| {
+            for level in [log::Level::Info, log::Level::Debug] {
                 Facade.log(&Record::builder().level(level).target("beneath").line(Some(line)).build());
             }
         };
@@ -282,10 +239,10 @@ mod tests {
             let account = fata_wire::log::Account::parse(&copy[region.geometry().log_account(1)..]);
             (account.offered, account.discarded)
         };
-        assert_eq!(crate::describe::exclusive(say), Some(()));
+        assert_eq!(crate::describe::exclusive(|| say(1)), Some(()));
         assert_eq!(account(), ([1, 0, 0], [1, 0, 0]));
-        say();
-        assert_eq!(crate::describe::exclusive(say), Some(()));
+        say(2);
+        assert_eq!(crate::describe::exclusive(|| say(3)), Some(()));
         assert_eq!(account(), ([3, 0, 0], [1, 0, 0]));
     }
 }

@@ -1,11 +1,15 @@
-//! Folding: a record that is the same as the one before in its ring is counted, and the count is said once.
+//! Folding: a record that is the same as the one before in its ring, its spans included, is counted, and the count is said once.
 //!
-//! It is said before the next other record of the ring, and at the latest a second after the first repetition. Records that
-//! an interrupt makes within another are never folded, so nobody is interrupted in here.
+//! It is said before the next record that could itself be folded, and at the latest a second after the first repetition.
+//! Records of [`log!`](crate::log!) without a text are neither folded nor compared with, since that would cost more than they
+//! do; but a row is over when one of them comes in between, which the class's numbers tell.
+//!
+//! Invariant: who compares has set `is_used`, and an interrupt of it neither compares nor says anything: its records are made.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
 
 use fata_wire::event::EventId;
+use fata_wire::log::Count;
 
 use super::slot::Slot;
 use super::summary;
@@ -16,10 +20,14 @@ const LAST_WORDS: usize = 32;
 /// The youngest record of a class, to which the next is compared.
 #[derive(Debug)]
 pub(crate) struct Last {
+    is_used: AtomicBool,
     /// Its template and task; 0 where there is none to compare with.
     what: AtomicU64,
+    spans: AtomicU64,
     len: AtomicU64,
     words: [AtomicU64; LAST_WORDS],
+    /// How many numbers the class had given with it: another sum, and there was another record since.
+    numbered: AtomicU64,
     /// How often it was repeated since that was last said.
     repeated: AtomicU64,
     since: AtomicU64,
@@ -28,52 +36,110 @@ pub(crate) struct Last {
 impl Last {
     pub(crate) const fn new() -> Self {
         Last {
+            is_used: AtomicBool::new(false),
             what: AtomicU64::new(0),
+            spans: AtomicU64::new(0),
             len: AtomicU64::new(0),
             words: [const { AtomicU64::new(0) }; LAST_WORDS],
+            numbered: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
             since: AtomicU64::new(0),
         }
     }
 
-    /// Counts a record if it is the same as this.
-    pub(crate) fn repeats(&self, template: u32, task: u16, payload: &[AtomicU64]) -> bool {
-        let same = self.what.load(Ordering::Relaxed) == what(template, task)
-            && self.len.load(Ordering::Relaxed) == payload.len() as u64
-            && payload.iter().zip(&self.words).all(|(new, old)| value(new) == value(old));
-        if same && self.repeated.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.since.store(crate::clock::ticks(), Ordering::Relaxed);
+    /// Runs `work` unless it is an interrupt of the same.
+    fn alone<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        if self.is_used.load(Ordering::Relaxed) {
+            return None;
         }
-        same
-    }
-
-    /// A record that later ones are compared with.
-    pub(crate) fn keep(&self, template: u32, task: u16, payload: &[AtomicU64]) {
-        let comparable = payload.len() <= LAST_WORDS;
-        self.what.store(if comparable { what(template, task) } else { 0 }, Ordering::Relaxed);
-        self.len.store(payload.len() as u64, Ordering::Relaxed);
-        payload.iter().zip(&self.words).for_each(|(new, old)| old.store(value(new), Ordering::Relaxed));
+        self.is_used.store(true, Ordering::Relaxed);
+        // All of the work lies between the two for an interrupt of this CPU, which sees the flag in this order.
+        compiler_fence(Ordering::SeqCst);
+        let result = work();
+        compiler_fence(Ordering::SeqCst);
+        self.is_used.store(false, Ordering::Relaxed);
+        Some(result)
     }
 }
 
-fn what(template: u32, task: u16) -> u64 {
-    u64::from(template) | u64::from(task) << 32
+/// A record that may be the same as the one before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) template: u32,
+    pub(crate) task: u16,
+    pub(crate) spans: u64,
 }
 
-fn value(word: &AtomicU64) -> u64 {
-    word.load(Ordering::Relaxed)
+/// Takes the words of a record one by one: compares each with the last record's, in whose place it is from now on.
+pub(crate) struct Comparison<'a> {
+    words: &'a [AtomicU64; LAST_WORDS],
+    len: usize,
+    is_same: bool,
+}
+
+impl Comparison<'_> {
+    pub(crate) fn word(&mut self, word: u64) {
+        if let Some(last) = self.words.get(self.len) {
+            self.is_same &= value(last) == word;
+            last.store(word, Ordering::Relaxed);
+        }
+        self.len += 1;
+    }
+}
+
+/// Counts a record if it is the same as the one before, of which this says whether it is. `words` gives those of its payload,
+/// about so many.
+pub(crate) fn folds(
+    slot: &Slot,
+    of: (u32, usize),
+    record: Candidate,
+    about_words: usize,
+    words: impl FnOnce(&mut Comparison<'_>),
+) -> bool {
+    let last = &slot.class(of.0).last;
+    let compared = last.alone(|| {
+        let what = u64::from(record.template) | u64::from(record.task) << 32;
+        let is_next = value(&last.what) == what
+            && value(&last.spans) == record.spans
+            && value(&last.numbered) == slot.numbered(of.0);
+        let mut comparison = Comparison { words: &last.words, len: 0, is_same: is_next };
+        if about_words <= LAST_WORDS {
+            words(&mut comparison);
+        }
+        let (len, is_short) = (comparison.len as u64, about_words.max(comparison.len) <= LAST_WORDS);
+        if comparison.is_same && is_short && value(&last.len) == len {
+            if value(&last.repeated) == 0 {
+                last.since.store(crate::clock::ticks(), Ordering::Relaxed);
+            }
+            last.repeated.store(value(&last.repeated) + 1, Ordering::Relaxed);
+            slot.count(Count::Folded, of);
+            return true;
+        }
+        say(slot, of.0);
+        last.what.store(if is_short { what } else { 0 }, Ordering::Relaxed);
+        last.spans.store(record.spans, Ordering::Relaxed);
+        last.len.store(len, Ordering::Relaxed);
+        last.numbered.store(slot.numbered(of.0).wrapping_add(1), Ordering::Relaxed);
+        false
+    });
+    compared.unwrap_or(false)
+}
+
+/// As [`folds`], of a record that was encoded before.
+#[cfg(any(feature = "tracing", feature = "log"))]
+pub(crate) fn folds_words(slot: &Slot, of: (u32, usize), record: Candidate, words: &[AtomicU64]) -> bool {
+    folds(slot, of, record, words.len(), |comparison| words.iter().for_each(|word| comparison.word(value(word))))
 }
 
 /// Says how often the last record of `class` was repeated, if it was.
-pub(crate) fn say(slot: &Slot, class: u32) {
+fn say(slot: &Slot, class: u32) {
     let last = &slot.class(class).last;
-    if value(&last.repeated) == 0 {
-        return;
-    }
     let count = last.repeated.swap(0, Ordering::Relaxed);
-    let ticks = crate::clock::ticks().wrapping_sub(value(&last.since));
-    let id = EventId((value(&last.what) & 0x1fff) as u16).callsite();
-    summary::repeated(slot, class, id, count, ticks);
+    if count > 0 {
+        let ticks = crate::clock::ticks().wrapping_sub(value(&last.since));
+        let id = EventId((value(&last.what) & 0x1fff) as u16).callsite();
+        summary::repeated(slot, class, id, count, ticks);
+    }
 }
 
 /// Says what was repeated and has not been said for `hz` ticks; or all of it.
@@ -82,7 +148,18 @@ pub(crate) fn flush(slot: &Slot, all_of_it: bool, hz: u64) {
         let last = &slot.class(class).last;
         let is_due = || crate::clock::ticks().wrapping_sub(value(&last.since)) >= hz;
         if value(&last.repeated) > 0 && (all_of_it || is_due()) {
-            say(slot, class);
+            last.alone(|| {
+                let is_last = value(&last.numbered) == slot.numbered(class);
+                say(slot, class);
+                if is_last {
+                    // What is said of a record does not come between it and the next.
+                    last.numbered.store(slot.numbered(class), Ordering::Relaxed);
+                }
+            });
         }
     }
+}
+
+fn value(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Relaxed)
 }

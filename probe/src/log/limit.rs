@@ -244,7 +244,6 @@ pub(crate) fn flush(slot: &'static Slot, all_of_it: bool) {
             }
         }
     }
-    #[cfg(feature = "tracing")]
     super::fold::flush(slot, all_of_it, HZ.load(Ordering::Relaxed));
 }
 

@@ -10,7 +10,8 @@
 //!    take their room. Records are stamped and numbered when they are made; readers merge the rings by time.
 //! 3. **Errors and warnings are counted before any rule**, and the counts survive every discard.
 //! 4. **One callsite cannot drown the others**: each may make so many records a second ([`set_rate`]), and says how many
-//!    more there were. A record that is the same as the one before is counted instead.
+//!    more there were. A record that is the same as the one before, in the same spans, is counted instead; of those of
+//!    [`log!`](crate::log!) only such as have a text, since to compare numbers would cost more than to record them.
 //! 5. **A library never sets a level and never installs anything**: [`rules`] come from the boot parameter `log=`, from
 //!    whoever starts the program, or from dom0 while it runs.
 //!
@@ -23,6 +24,10 @@
 //! fata_probe::log!(Debug, target: "net.tcp", "window closed");
 //! # }
 //! ```
+//! Errors are said with all that they came from, with the task and the spans that they came up in: by
+//! `error!(error = %Chain(&error), …)`, or by [`on_error`](ResultExt::on_error) where the program goes on without what failed.
+//! One that should not be forgotten is [`watched`](ResultExt::watched): whoever drops it unread is told on.
+//!
 //! Libraries that use the crate `log` are heard too, key-values included, with the feature `log` and `log::install_facade`.
 //!
 //! Targets `app` and `app::…` are at the level APP: the program's own words to its user.
@@ -33,9 +38,12 @@
 pub(crate) mod context;
 mod error;
 mod flood;
+mod fold;
 pub(crate) mod limit;
 mod record;
 pub mod rules;
+#[cfg(feature = "profiling")]
+mod sentence;
 pub(crate) mod slot;
 mod summary;
 
@@ -43,8 +51,6 @@ mod summary;
 mod encode;
 #[cfg(feature = "log")]
 pub(crate) mod facade;
-#[cfg(feature = "tracing")]
-mod fold;
 #[cfg(any(feature = "tracing", feature = "log"))]
 mod ids;
 #[cfg(feature = "log")]
@@ -60,11 +66,11 @@ pub(crate) mod table;
 #[cfg(any(feature = "tracing", feature = "log"))]
 mod text;
 
-pub use error::{Chain, OnError, Unread};
+pub use error::{Chain, ResultExt, Unread};
 #[cfg(feature = "log")]
 pub use facade::install_facade;
 pub use limit::{Bucket, set_rate, tick};
-pub use record::{filtered, record};
+pub use record::{Spans, filtered, record};
 #[cfg(feature = "tracing")]
 pub use subscriber::{Subscriber, install};
 

@@ -5,16 +5,29 @@
 #[cfg(feature = "log")]
 use core::sync::atomic::AtomicU64;
 
-use fata_wire::field::Level;
+use fata_wire::field::{FieldType, Level};
 use fata_wire::log::{Count, class_of};
 
 use super::context;
+use super::fold::{self, Candidate};
 use super::limit::Bucket;
 #[cfg(feature = "log")]
 use super::payload::Payload;
 use super::slot::Slot;
-use crate::callsite::Callsite;
-use crate::value::{Cons, Extent, FieldSet, TaskId};
+use crate::callsite::{Callsite, UNDESCRIBED};
+use crate::value::{Cons, Extent, FieldSet, TaskId, Value};
+
+/// The spans that are entered where a record is made, as [`fata_wire::log::SPANS`] has them. For the macro.
+#[derive(Clone, Copy, Debug)]
+pub struct Spans;
+
+impl Value for Spans {
+    const TYPE: FieldType = FieldType::U64;
+
+    fn word(&self) -> u64 {
+        context::with(context::Context::spans)
+    }
+}
 
 /// Fields of which texts are cut so that the record fits every log packet.
 struct Bounded<F>(F);
@@ -43,7 +56,7 @@ impl<F: FieldSet> FieldSet for Bounded<F> {
         self.0.put(slot, narrow_taken, text_words_left);
     }
 
-    fn types(types: &mut impl FnMut(fata_wire::field::FieldType, fata_wire::field::Unit)) {
+    fn types(types: &mut impl FnMut(FieldType, fata_wire::field::Unit)) {
         F::types(types);
     }
 
@@ -116,6 +129,9 @@ fn make<F: FieldSet>(
 #[inline(always)]
 fn put<F: FieldSet>(slot: &Slot, task: u16, callsite: &'static Callsite, level: Level, template: u32, fields: F) {
     let of = class_of(level);
+    if F::TEXT && is_repeated(slot, of, task, template, &fields) {
+        return;
+    }
     let list = Bounded(Cons(slot.number(of), Cons(TaskId(task), fields)));
     if F::TEXT && list.text_words() > MAX_WORDS {
         slot.count_cut(of.0);
@@ -123,6 +139,39 @@ fn put<F: FieldSet>(slot: &Slot, task: u16, callsite: &'static Callsite, level: 
     if !crate::current::record_in(&slot.class(of.0).writer, callsite, template, list) {
         slot.count(Count::Discarded, of);
     }
+}
+
+/// Whether a record is the same as the one before, and so is counted instead. Records without a text are not asked: to compare
+/// them would cost more than they do.
+#[inline(never)]
+fn is_repeated<F: FieldSet>(slot: &Slot, of: (u32, usize), task: u16, template: u32, fields: &F) -> bool {
+    let extent = fields.extent();
+    let candidate = Candidate { template: template & !UNDESCRIBED, task, spans: 0 };
+    fold::folds(slot, of, candidate, extent.words, |comparison| {
+        fields.put(&mut |word| comparison.word(word), true, extent.text_words);
+    })
+}
+
+/// As [`record`], of something that happened in the task of this number. `is_cut` says that a text among the fields is.
+#[cfg(feature = "profiling")]
+pub(super) fn record_of<F: FieldSet>(
+    callsite: &'static Callsite,
+    bucket: &'static Bucket,
+    level: Level,
+    template: u32,
+    task: u16,
+    is_cut: bool,
+    fields: F,
+) {
+    context::recording(|context| {
+        let slot = context.slot();
+        if bucket.allows(slot, level, || callsite.id().unwrap_or(0), key(bucket)) {
+            if is_cut {
+                slot.count_cut(class_of(level).0);
+            }
+            put(slot, task, callsite, level, template, fields);
+        }
+    });
 }
 
 /// Whether one more record of `callsite` may be made, before what it says is put together.
@@ -134,10 +183,16 @@ pub(super) fn is_admitted(callsite: &'static Callsite, bucket: &'static Bucket, 
     })
 }
 
-/// Makes a record that has its token, as [`is_admitted`] said.
+/// Makes a record that has its token, as [`is_admitted`] said; `is_cut` says that a text among its fields is.
 #[cfg(feature = "log")]
-pub(super) fn admitted<F: FieldSet>(callsite: &'static Callsite, level: Level, template: u32, fields: F) {
-    context::recording(|context| put(context.slot(), context.task(), callsite, level, template, fields));
+pub(super) fn admitted<F: FieldSet>(callsite: &'static Callsite, level: Level, template: u32, is_cut: bool, fields: F) {
+    context::recording(|context| {
+        let slot = context.slot();
+        if is_cut {
+            slot.count_cut(class_of(level).0);
+        }
+        put(slot, context.task(), callsite, level, template, fields);
+    });
 }
 
 /// As [`admitted`], of fields that were encoded before; without a template there was no room to describe them.
@@ -145,11 +200,15 @@ pub(super) fn admitted<F: FieldSet>(callsite: &'static Callsite, level: Level, t
 pub(super) fn admitted_words(level: Level, template: Option<u32>, words: &[AtomicU64], is_cut: bool) {
     context::recording(|context| {
         let (slot, of) = (context.slot(), class_of(level));
-        let (seq, spans, task) = (slot.number(of), context.spans(), context.task());
+        let (spans, task) = (context.spans(), context.task());
         if is_cut {
             slot.count_cut(of.0);
         }
-        let payload = Payload { seq, spans, words, text: true, task };
+        let candidate = template.map(|template| Candidate { template, task, spans });
+        if candidate.is_some_and(|candidate| fold::folds_words(slot, of, candidate, words)) {
+            return;
+        }
+        let payload = Payload { seq: slot.number(of), spans, words, text: true, task };
         if !template.is_some_and(|template| slot.class(of.0).writer.record(template, payload)) {
             slot.count(Count::Discarded, of);
         }

@@ -34,7 +34,6 @@ pub(crate) struct Class {
     pub(crate) writer: Writer,
     /// The number of the next record of each level.
     numbers: [AtomicU64; CLASS_LEVELS],
-    #[cfg(feature = "tracing")]
     pub(crate) last: super::fold::Last,
 }
 
@@ -88,6 +87,11 @@ impl Slot {
         add_local(&self.class(class).numbers[place], 1)
     }
 
+    /// How many numbers were given in this class.
+    pub(crate) fn numbered(&self, class: u32) -> u64 {
+        self.class(class).numbers.iter().fold(0, |sum, next| sum.wrapping_add(next.load(Ordering::Relaxed)))
+    }
+
     /// Counts a record of this class and of the level at this place in it.
     #[inline(always)]
     pub(crate) fn count(&self, count: Count, of: (u32, usize)) {
@@ -128,7 +132,6 @@ impl Class {
         Class {
             writer: Writer::unattached(),
             numbers: [const { AtomicU64::new(0) }; CLASS_LEVELS],
-            #[cfg(feature = "tracing")]
             last: super::fold::Last::new(),
         }
     }

@@ -16,10 +16,11 @@ use tracing_core::{Dispatch, Event, Interest, Metadata};
 
 use super::context::{self, Context, SCRATCH_WORDS};
 use super::encode::Encoder;
+use super::fold::{self, Candidate};
 use super::payload::Payload;
 use super::slot::Slot;
 use super::table::{self, Missing};
-use super::{Taken, fold, rules, spans};
+use super::{Taken, rules, spans};
 
 /// The subscriber. All that it knows is in statics: there is one ring per vCPU, whoever asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -197,17 +198,12 @@ fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usi
         slot.count_cut(of.0);
     }
     let words = &scratch.words[..encoded.words.min(SCRATCH_WORDS)];
-    let task = context.task();
-    if !scratch.nested {
-        if class.last.repeats(template, task, words) {
-            slot.count(Count::Folded, of);
-            return Ok(());
-        }
-        fold::say(slot, of.0);
-        class.last.keep(template, task, words);
+    let (task, spans) = (context.task(), context.spans());
+    if fold::folds_words(slot, of, Candidate { template, task, spans }, words) {
+        return Ok(());
     }
     let text = encoded.signature.has_text();
-    let payload = Payload { seq: slot.number(of), spans: context.entered.word(), words, text, task };
+    let payload = Payload { seq: slot.number(of), spans, words, text, task };
     if !class.writer.record(template, payload) {
         slot.count(Count::Discarded, of);
     }

@@ -3,9 +3,7 @@
 //! Invariant: both are records of the class that they speak of, so whoever reads that stream alone can add up.
 
 use fata_wire::field::{Kind, Level};
-#[cfg(feature = "tracing")]
-use fata_wire::log::REPEATED;
-use fata_wire::log::{Count, SEQ, SUPPRESSED, TASK, class_of};
+use fata_wire::log::{Count, REPEATED, SEQ, SUPPRESSED, TASK, class_of};
 
 use super::slot::Slot;
 use crate::callsite::Callsite;
@@ -27,9 +25,7 @@ macro_rules! own {
 
 own!(SUPPRESSED_ORDINARY, Info, SUPPRESSED, "callsite", "count", "within_ticks");
 own!(SUPPRESSED_RESERVED, Warn, SUPPRESSED, "callsite", "count", "within_ticks");
-#[cfg(feature = "tracing")]
 own!(REPEATED_ORDINARY, Info, REPEATED, "callsite", "count", "within_ticks");
-#[cfg(feature = "tracing")]
 own!(REPEATED_RESERVED, Warn, REPEATED, "callsite", "count", "within_ticks");
 
 /// So many records of the callsite `id` were suppressed.
@@ -48,7 +44,6 @@ fn say<F: FieldSet>(slot: &Slot, callsite: &'static Callsite, fields: F) {
 }
 
 /// The record before was repeated so often.
-#[cfg(feature = "tracing")]
 pub(crate) fn repeated(slot: &Slot, class: u32, id: u16, count: u64, ticks: u64) {
     let callsite = if class == 1 { &REPEATED_RESERVED } else { &REPEATED_ORDINARY };
     say(slot, callsite, Cons(u64::from(id), Cons(count, Cons(ticks, Nil))));

@@ -81,6 +81,14 @@ impl Site {
         Level::from_u8(self.level.load(Ordering::Relaxed)).unwrap_or(Level::Info)
     }
 
+    /// Its number in the table, from 1 on.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        const _: () = assert!(SITES < 1 << 16, "a grant has 16 bits for it");
+        let bytes = ptr::from_ref(self).addr().wrapping_sub(TABLE.as_ptr().addr());
+        (bytes / size_of::<Site>()) as u64 + 1
+    }
+
     /// The id by which summaries name it; 0 until it has one.
     pub(crate) fn id(&self) -> u16 {
         EventId((self.template.load(Ordering::Relaxed) & 0x1fff) as u16).callsite()

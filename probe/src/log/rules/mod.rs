@@ -38,8 +38,12 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use fata_wire::field::{Kind, Level};
 
 use crate::callsite;
-use crate::describe::{exclusive, is_held_beneath};
-use grammar::{Rule, Threshold};
+use crate::describe::exclusive;
+#[cfg(any(feature = "tracing", feature = "log"))]
+use crate::describe::is_held_beneath;
+use grammar::Rule;
+#[cfg(any(feature = "tracing", feature = "log"))]
+use grammar::Threshold;
 
 pub use grammar::{MAX_NAME_BYTES, MAX_RULES, RuleError, Rules};
 
