@@ -19,6 +19,9 @@ use fata_wire::{VERSION, put_u32, put_u64, u64_at};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+#[path = "properties/requests.rs"]
+mod requests;
+
 /// What may happen to bytes on their way, or be done to them on purpose.
 #[derive(Clone, Debug)]
 enum Mutation {
