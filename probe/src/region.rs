@@ -283,6 +283,28 @@ impl Region {
 
     /// Writes the header page and makes the region known.
     fn publish(&'static self, config: &Config<'_>) {
+        self.write_header(config);
+        let mut head = YOUNGEST.load(Ordering::Relaxed);
+        loop {
+            self.older.store(head, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `all`.
+            match YOUNGEST.compare_exchange_weak(
+                head,
+                (&raw const *self).cast_mut(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        crate::describe::describe_all(self);
+        self.sign();
+        crate::control::apply_defaults();
+    }
+
+    /// Zeroes all that lies before the rings, and says what lies where.
+    pub(crate) fn write_header(&self, config: &Config<'_>) {
         let geometry = &self.geometry;
         // SAFETY: `new` checked that the memory holds the region's `total_bytes`, a multiple of 8.
         unsafe { zero_words(self.memory.cast(), index(geometry.streams_offset / 8)) };
@@ -303,26 +325,14 @@ impl Region {
         self.word(at::LOG_PACKET_BYTES).store(u64::from(geometry.log_packet_bytes), Ordering::Relaxed);
         self.word(at::PID).store(u64::from(config.pid), Ordering::Relaxed);
         self.put_bytes(at::NAME, config.name.as_bytes(), NAME_BYTES);
-        let mut head = YOUNGEST.load(Ordering::Relaxed);
-        loop {
-            self.older.store(head, Ordering::Relaxed);
-            // Release: pairs with the Acquire in `all`.
-            match YOUNGEST.compare_exchange_weak(
-                head,
-                (&raw const *self).cast_mut(),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
-        }
-        crate::describe::describe_all(self);
+    }
+
+    /// From here on the region is found.
+    pub(crate) fn sign(&self) {
         self.set_state(State::Booting);
         // Pairs with a reader's Acquire load of the signature: who finds it finds a whole header page.
         fence_publish();
         self.word(at::MAGIC).store(STORED_MAGIC, Ordering::Relaxed);
-        crate::control::apply_defaults();
     }
 
     /// Makes the calling thread, or the vCPU, the writer of `stream` until the result is dropped. `None` where there is no
