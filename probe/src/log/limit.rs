@@ -147,10 +147,12 @@ impl Bucket {
         let now = crate::clock::ticks();
         let since = self.since.load(Ordering::Relaxed);
         let is_over = since == 0 || now.wrapping_sub(since) >= HZ.load(Ordering::Relaxed);
-        is_over && self.begin_period(slot, since, now) && {
-            self.left.store(u64::from(RATE.load(Ordering::Relaxed)).saturating_sub(1), Ordering::Relaxed);
-            true
+        if !is_over {
+            return false;
         }
+        // First, so that an interrupt which finds the period begun finds tokens too.
+        self.left.store(u64::from(RATE.load(Ordering::Relaxed)).saturating_sub(1), Ordering::Relaxed);
+        self.begin_period(slot, since, now)
     }
 
     /// Says what was suppressed in the period that began at `since`; unless another thread, which finds the period over at the

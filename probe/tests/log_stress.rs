@@ -1,0 +1,203 @@
+//! Log records under real interruption: signals stand in for interrupts, three levels deep, and log by `log!`, with and
+//! without texts, by the macros of `tracing` and in their spans, from the first record on, when nothing is described yet.
+//!
+//! What must hold in both modes, by level: made = read + discarded + overwritten, exactly, and every number below what was
+//! offered was read once or is missing for one of these reasons; no record torn, none with another's fields.
+//! `FATA_STRESS_RECORDS=100000000 cargo test --release -p fata-probe --test log_stress` is a full run.
+#![cfg(all(feature = "tracing", feature = "std", target_os = "linux"))]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+mod interrupts;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fata_probe::log;
+use fata_probe::log::{install, rules, set_rate};
+use fata_probe::region::{Config, Region};
+use fata_wire::describe::{self, Records};
+use fata_wire::event::Event;
+use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit, Value};
+use fata_wire::log::{ACCOUNT_BYTES, Account, Fates, SEQ};
+use fata_wire::shared::{Mode, at};
+use interrupts::{LEVELS, Reader, copy, deepest, set_control, storm};
+
+const LOGGED: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
+/// Records by level of interruption, and by level.
+static MADE: [[AtomicU64; LOGGED.len()]; LEVELS] = [const { [const { AtomicU64::new(0) }; LOGGED.len()] }; LEVELS];
+static TURN: [AtomicU64; LEVELS] = [const { AtomicU64::new(0) }; LEVELS];
+
+const TEXT: &str = "a text that is to arrive whole";
+
+/// One record of code at this level of interruption.
+fn say(from: usize) {
+    let turn = TURN[from].fetch_add(1, Ordering::Relaxed);
+    // Warnings and errors are fewer, as in life.
+    let place = match turn % 16 {
+        0 => 0,
+        1 | 2 => 1,
+        3..8 => 2,
+        _ => 3,
+    };
+    let i = MADE[from][place].fetch_add(1, Ordering::Relaxed);
+    match (place, turn / 16 % 3) {
+        (0, 0) => log!(Error, "by log!", from = from, i = i, check = !i),
+        (0, _) => tracing::error!(from, i, check = !i, text = TEXT),
+        (1, 0) => log!(Warn, "by log!", from = from, i = i, check = !i, text = TEXT),
+        (1, _) => tracing::warn!(from, i, check = !i),
+        (2, 0) => log!(Info, "by log!", from = from, i = i, check = !i),
+        (2, 1) => log!(Info, "by log!, with a text", from = from, i = i, check = !i, text = TEXT),
+        (2, _) => tracing::info_span!("span", from).in_scope(|| tracing::info!(from, i, check = !i, text = TEXT)),
+        (_, 0) => tracing::debug!(from, i, check = !i, text = TEXT),
+        _ => log!(Debug, "by log!", from = from, i = i, check = !i),
+    }
+}
+
+/// What a callsite's records are.
+struct Site {
+    level: Level,
+    fields: Vec<(String, FieldType)>,
+}
+
+/// The log callsites that are described so far, by id.
+fn sites(region: &Region) -> HashMap<u16, Site> {
+    let used = fata_wire::u64_at(&copy(region, at::DESCRIPTION_USED as u64, 8), 0);
+    let area = copy(region, region.geometry().description_offset, usize::try_from(used).unwrap());
+    let site = |record| match record {
+        describe::Record::Callsite(site) if site.kind == Kind::Log => {
+            let fields = site.fields.as_slice().iter().map(|field| (field.name.to_owned(), field.ty)).collect();
+            Some((site.id, Site { level: site.level, fields }))
+        }
+        _ => None,
+    };
+    Records::new(&area).map(Result::unwrap).filter_map(site).collect()
+}
+
+/// Which numbers of a level were read.
+#[derive(Default)]
+struct Seen {
+    bits: Vec<u64>,
+    count: u64,
+}
+
+impl Seen {
+    fn add(&mut self, number: u64) {
+        let (word, bit) = (usize::try_from(number / 64).unwrap(), 1 << (number % 64));
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        assert_eq!(self.bits[word] & bit, 0, "the number {number} was read twice");
+        self.bits[word] |= bit;
+        self.count += 1;
+    }
+
+    /// One more than the highest number.
+    fn end(&self) -> u64 {
+        let word = self.bits.iter().rposition(|word| *word != 0);
+        word.map_or(0, |word| word as u64 * 64 + u64::from(self.bits[word].ilog2()) + 1)
+    }
+}
+
+/// What was read of all records.
+struct Log {
+    region: &'static Region,
+    sites: HashMap<u16, Site>,
+    seen: [Seen; Level::ALL.len()],
+}
+
+impl Log {
+    fn take(&mut self, event: &Event<'_>) {
+        let id = event.id.callsite();
+        if !self.sites.contains_key(&id) {
+            self.sites = sites(self.region);
+        }
+        let site = &self.sites[&id];
+        let list: Vec<_> = site.fields.iter().map(|(name, ty)| Field { name, ty: *ty, unit: Unit::None }).collect();
+        let (mut i, mut check, mut from) = (None, None, None);
+        for (field, value) in Fields::new(&list).values(event.arg, event.payload) {
+            match (field.name, value) {
+                (SEQ, Value::U64(number)) => self.seen[site.level as usize].add(number),
+                ("i", Value::U64(value)) => i = Some(value),
+                ("check", Value::U64(value)) => check = Some(value),
+                ("from", Value::U64(value)) => from = Some(value),
+                ("text", Value::Str(text)) => assert_eq!(text, TEXT.as_bytes(), "a torn text"),
+                _ => {}
+            }
+        }
+        assert_eq!(i.map(|i| !i), check, "a torn record");
+        assert!(from.is_some_and(|from| from < LEVELS as u64), "a torn record");
+    }
+}
+
+fn run(mode: Mode, records: u64) {
+    MADE.iter().flatten().chain(&TURN).for_each(|count| count.store(0, Ordering::Relaxed));
+    let config = Config {
+        name: "stress",
+        packets_per_stream: 64,
+        packet_bytes: 4096,
+        log_streams: 2,
+        log_packets: 64,
+        ..Config::default()
+    };
+    let region = Region::in_memory(&config).unwrap();
+    let mut generation = 1;
+    set_control(region, generation, mode, &[0, 0, 0]);
+    fata_probe::control::poll();
+    let mut readers = [Reader::new(1), Reader::new(2)];
+    let mut log = Log { region, sites: HashMap::new(), seen: Default::default() };
+    storm(region, say, records, || {
+        for reader in &mut readers {
+            reader.read(region, false, &mut |event| log.take(event));
+        }
+        if mode == Mode::Discard {
+            generation += 1;
+            // The spans are nobody's here: their stream is full, and says so.
+            set_control(region, generation, mode, &[0, readers[0].next, readers[1].next]);
+        }
+    });
+    for reader in &mut readers {
+        reader.read(region, true, &mut |event| log.take(event));
+    }
+    let mut fates = Fates::default();
+    for class in 0..2 {
+        let at = region.geometry().log_account(1 + class) as u64;
+        fates.add(class, &Account::parse(&copy(region, at, ACCOUNT_BYTES)));
+    }
+    for (place, level) in LOGGED.into_iter().enumerate() {
+        let made: u64 = MADE.iter().map(|from| from[place].load(Ordering::Relaxed)).sum();
+        let (fate, seen) = (fates.of(level), &log.seen[level as usize]);
+        println!("{mode:?}: {made} made at {} = {} read; {fate:?}", level.text(), seen.count);
+        assert_eq!((fate.filtered, fate.suppressed, fate.folded), (0, 0, 0));
+        assert_eq!(fate.offered, made, "at {}", level.text());
+        assert!(seen.end() <= made && seen.count > 0);
+        match mode {
+            Mode::Discard => assert_eq!(seen.count + fate.discarded, made, "at {}", level.text()),
+            Mode::Overwrite => assert!(seen.count + fate.discarded <= made),
+        }
+    }
+    let total = fates.total();
+    assert_eq!(total.offered, LOGGED.iter().map(|level| fates.of(*level).offered).sum::<u64>());
+    let (mut read, mut overwritten, mut discarded) = (0, 0, 0);
+    for reader in &mut readers {
+        let (missed, by_cause) = reader.missed(region);
+        (read, overwritten, discarded) =
+            (read + reader.read, overwritten + missed, discarded + by_cause.iter().sum::<u64>());
+    }
+    // What the rings count by cause is what the accounts count by level.
+    assert_eq!(discarded, total.discarded);
+    assert_eq!(read + overwritten + discarded, total.offered);
+    assert_eq!(deepest(), 3);
+    if mode == Mode::Discard {
+        assert_eq!(overwritten, 0);
+    }
+}
+
+#[test]
+fn records_of_interrupts_three_levels_deep_are_read_or_counted_by_level_and_none_is_torn() {
+    install().unwrap();
+    rules::set("debug").unwrap();
+    set_rate(0);
+    let records = std::env::var("FATA_STRESS_RECORDS").map_or(2_000_000, |text| text.parse().unwrap());
+    run(Mode::Discard, records / 2);
+    run(Mode::Overwrite, records / 2);
+}
