@@ -135,7 +135,7 @@ fn line(trace: &Trace, cpu: u32, event: &Event<'_>, out: &mut impl Write) -> io:
     };
     write!(out, "{}{phase}", callsite.name)?;
     if !event.id.is_end() {
-        for field in trace.decode_fields(callsite, event.arg, event.payload) {
+        for field in trace.decode_fields(callsite, event.arg, event.payload, time) {
             write!(out, "  {}={}", field.name, field.text)?;
         }
     }

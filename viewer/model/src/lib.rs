@@ -24,7 +24,7 @@
 //! | [`trace`] | tracks, wakes, gaps, names: what there is to see |
 //! | [`guests`] | whose a number is, where there are several guests |
 //! | [`columns`], [`samples`], [`pyramid`], [`lod`] | how it is kept, and what of it is visible |
-//! | [`tasks`], [`spans`], [`objects`], [`flows`], [`wires`] | what events mean |
+//! | [`tasks`], [`lives`], [`spans`], [`objects`], [`flows`], [`wires`] | what events mean |
 //! | [`logs`], [`log_filter`] | the log, and what of it is asked for |
 //! | [`stats`], [`histogram`], [`query`], [`dump`], [`text`] | answers |
 //! | [`synthetic`], [`packets`], [`random`] | traces of things that never happened |
@@ -39,6 +39,7 @@ pub mod guests;
 pub mod histogram;
 pub mod ingest;
 pub mod live;
+pub mod lives;
 pub mod lod;
 pub mod log_filter;
 pub mod logs;

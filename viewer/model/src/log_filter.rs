@@ -18,6 +18,7 @@
 use fata_wire::field::Level;
 
 use crate::columns::FAN_OUT;
+use crate::lives::Life;
 use crate::logs::LogRecord;
 use crate::time::Nanos;
 use crate::trace::Trace;
@@ -29,8 +30,8 @@ pub struct LogFilter {
     pub text: String,
     /// As important as this, or more.
     pub level: Level,
-    /// By the task of this number.
-    pub task: Option<u16>,
+    /// By the task that lived this life.
+    pub task: Option<Life>,
     /// Within this time.
     pub range: Option<(Nanos, Nanos)>,
 }
@@ -56,7 +57,7 @@ impl LogFilter {
         };
         self.text.to_lowercase().contains(&other.text.to_lowercase())
             && self.level <= other.level
-            && (self.task == other.task || other.task.is_none())
+            && other.task.is_none_or(|outer| self.task.is_some_and(|inner| inner.is_within(&outer)))
             && within(self.range, other.range)
     }
 }
@@ -152,10 +153,13 @@ impl LogSearch {
     fn bounds(&self, trace: &Trace) -> (usize, usize) {
         let logs = trace.logs();
         let settled = logs.settled();
-        match self.filter.range {
-            Some((from, to)) => (logs.first_from(from), logs.first_from(to.saturating_add(1)).min(settled)),
-            None => (logs.forgotten(), settled),
+        let (mut first, mut end) = (logs.forgotten(), settled);
+        let range = self.filter.range.map(|(from, to)| (from, to.saturating_add(1)));
+        for (from, until) in range.into_iter().chain(self.filter.task.map(|life| (life.from, life.until))) {
+            first = first.max(logs.first_from(from));
+            end = end.min(logs.first_from(until));
         }
+        (first, end.max(first))
     }
 
     fn look(&mut self, trace: &Trace, index: usize) {
@@ -182,7 +186,7 @@ impl LogSearch {
 
     fn fits(&mut self, trace: &Trace, record: &LogRecord) -> bool {
         let in_time = self.filter.range.is_none_or(|(from, to)| (from..=to).contains(&record.time));
-        let of_task = self.filter.task.is_none_or(|task| task == record.task);
+        let of_task = self.filter.task.is_none_or(|life| life.is(record.guest(), record.task, record.time));
         if !in_time || !of_task {
             return false;
         }

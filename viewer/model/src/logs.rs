@@ -230,7 +230,8 @@ impl Trace {
                     rest += &format!("  {}={}", field.name, text::escaped(said));
                 }
                 _ if is_said(field.name) => {
-                    rest += &format!("  {}={}", field.name, text::value(&value, field.unit, self, record.guest()));
+                    let value = text::value(&value, field.unit, self, record.guest(), record.time);
+                    rest += &format!("  {}={value}", field.name);
                 }
                 _ => {}
             }

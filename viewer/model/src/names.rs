@@ -1,17 +1,20 @@
 //! What things are called: tasks, tracks, keys, actors, and the fields of events.
 
+use fata_wire::field::{Field, Value};
+
 use crate::description::Callsite;
 use crate::guests::GuestId;
 use crate::tasks::State;
+use crate::time::Nanos;
 use crate::trace::{Actor, TaskRef, Trace, TrackKind};
 
 impl Trace {
-    /// What a key in a track of this kind is called.
+    /// What a key in a track of this kind is called; that of a poll, which is a task's number, by the last task that has it.
     #[must_use]
     pub fn key_name(&self, kind: TrackKind, key: u16) -> String {
         match kind {
             TrackKind::Task { .. } => State::from_key(key).text().to_owned(),
-            TrackKind::Cpu { cpu } => self.task_by_number(GuestId::of_cpu(cpu), key),
+            TrackKind::Cpu { cpu } => self.task_by_number(GuestId::of_cpu(cpu), key, self.end),
             _ => self.description.callsite(key).map_or_else(|| format!("callsite {key}"), |c| c.name.to_string()),
         }
     }
@@ -35,13 +38,6 @@ impl Trace {
         let (guest, number) = self.task(task).map_or_else(Default::default, |task| (task.guest(), task.number));
         let name = self.task_name(task).unwrap_or("task");
         self.of_guest(guest, format!("{name} #{number}"))
-    }
-
-    /// The task that has this number now in a guest, as people call it.
-    #[must_use]
-    pub fn task_by_number(&self, guest: GuestId, number: u16) -> String {
-        let task = self.tasks.current(guest, number);
-        task.map_or_else(|| self.of_guest(guest, format!("task #{number}")), |task| self.task_label(task))
     }
 
     /// An actor as people call it.
@@ -73,19 +69,23 @@ impl Trace {
         }
     }
 
-    /// The name and values of an event's fields, from an interval's key and extra; empty where it has none.
+    /// The name and values of an event's fields, from an interval's key, extra and begin; empty where it has none.
     #[must_use]
-    pub fn fields(&self, callsite: u16, extra: u32) -> Vec<FieldValue> {
+    pub fn fields(&self, callsite: u16, extra: u32, time: Nanos) -> Vec<FieldValue> {
         let (Some(callsite), Some((arg, payload))) = (self.description.callsite(callsite), self.args.get(extra)) else {
             return Vec::new();
         };
-        self.decode_fields(callsite, arg, &payload)
+        self.decode_fields(callsite, arg, &payload, time)
     }
 
-    pub(crate) fn decode_fields(&self, callsite: &Callsite, arg: u16, payload: &[u8]) -> Vec<FieldValue> {
+    pub(crate) fn decode_fields(&self, callsite: &Callsite, arg: u16, payload: &[u8], time: Nanos) -> Vec<FieldValue> {
         let guest = GuestId::of_callsite(callsite.id);
         let fields = callsite.wire_fields();
-        fields.values(arg, payload).map(|(field, value)| FieldValue::new(self, guest, &field, value)).collect()
+        let one = |(field, value): (Field<'_>, Value<'_>)| FieldValue {
+            name: field.name.to_owned(),
+            text: crate::text::value(&value, field.unit, self, guest, time),
+        };
+        fields.values(arg, payload).map(one).collect()
     }
 }
 
@@ -96,16 +96,4 @@ pub struct FieldValue {
     pub name: String,
     /// Its value with its unit, names resolved.
     pub text: String,
-}
-
-impl FieldValue {
-    fn new(
-        trace: &Trace,
-        guest: GuestId,
-        field: &fata_wire::field::Field<'_>,
-        value: fata_wire::field::Value<'_>,
-    ) -> Self {
-        let text = crate::text::value(&value, field.unit, trace, guest);
-        FieldValue { name: field.name.to_owned(), text }
-    }
 }

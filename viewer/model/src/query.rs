@@ -209,7 +209,7 @@ impl Trace {
                 say("level", callsite.level.text().to_owned());
                 say("source", format!("{}:{}", callsite.file, callsite.line));
             }
-            lines.extend(self.fields(entry.key, entry.extra));
+            lines.extend(self.fields(entry.key, entry.extra, entry.start));
         }
         Some(Details { title, start: entry.start, end: entry.end, lines })
     }

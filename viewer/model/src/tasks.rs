@@ -13,6 +13,7 @@
 //! [`State::Unknown`] from the gap on, and no account is kept of that time.
 
 use crate::guests::GuestId;
+use crate::lives::Lives;
 use crate::streams::{Current, Stream};
 use crate::time::Nanos;
 use crate::trace::{Actor, TaskRef, Trace, TrackId, TrackKind};
@@ -81,6 +82,8 @@ pub struct Task {
     pub parent: Option<TaskRef>,
     /// When it was spawned, if that was seen.
     pub spawned: Option<Nanos>,
+    /// When it was first seen.
+    pub first: Nanos,
     /// When it was done.
     pub done: Option<Nanos>,
     /// Its state now.
@@ -129,13 +132,14 @@ pub(crate) struct Tasks {
     pub(crate) list: Vec<Task>,
     /// By [`GuestId::place`].
     by_number: Vec<Option<TaskRef>>,
+    pub(crate) lives: Lives,
     pub(crate) max_tasks: usize,
     pub(crate) refused: u64,
 }
 
 impl Tasks {
     pub(crate) fn new(max_tasks: usize) -> Self {
-        Tasks { list: Vec::new(), by_number: Vec::new(), max_tasks, refused: 0 }
+        Tasks { list: Vec::new(), by_number: Vec::new(), lives: Lives::default(), max_tasks, refused: 0 }
     }
 
     /// The youngest task of this number in a guest.
@@ -155,7 +159,9 @@ impl Tasks {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.list.capacity() * size_of::<Task>() + self.by_number.capacity() * size_of::<Option<TaskRef>>()
+        self.list.capacity() * size_of::<Task>()
+            + self.by_number.capacity() * size_of::<Option<TaskRef>>()
+            + self.lives.memory_bytes()
     }
 }
 
@@ -182,6 +188,7 @@ impl Trace {
             name: None,
             parent: None,
             spawned: None,
+            first: time,
             done: None,
             state: State::Unknown,
             since: time,
@@ -197,6 +204,7 @@ impl Trace {
         });
         self.stacks.push(crate::spans::Stack::default());
         let place = stream.guest.place(number);
+        self.tasks.lives.begin(place, time, task);
         if self.tasks.by_number.len() <= place {
             self.tasks.by_number.resize(place + 1, None);
         }

@@ -78,10 +78,10 @@ pub fn escaped(text: &[u8]) -> String {
     out
 }
 
-/// A field's value in an event of `guest`: numbers exactly and, where it helps, readable; tasks and names by name; text
+/// A field's value in an event of `guest` at `time`: numbers exactly and, where it helps, readable; tasks and names by name; text
 /// escaped.
 #[must_use]
-pub fn value(value: &Value<'_>, unit: Unit, trace: &Trace, guest: GuestId) -> String {
+pub fn value(value: &Value<'_>, unit: Unit, trace: &Trace, guest: GuestId, time: Nanos) -> String {
     let readable = |exact: String, float: f64| match unit {
         Unit::None => exact,
         Unit::Bytes if float.abs() >= 1024.0 => format!("{exact} B ({})", bytes(float)),
@@ -95,7 +95,7 @@ pub fn value(value: &Value<'_>, unit: Unit, trace: &Trace, guest: GuestId) -> St
         Value::Bool(flag) => flag.to_string(),
         Value::Str(text) => format!("\"{}\"", text.escape_ascii()),
         Value::Task(0) => "scheduler".to_owned(),
-        Value::Task(number) => trace.task_by_number(guest, number),
+        Value::Task(number) => trace.task_by_number(guest, number, time),
         Value::Name(id) => trace.description.name(guest.name(id)).map_or_else(|| format!("name {id}"), str::to_owned),
         Value::Object(number) => match trace.objects.name_of(guest, number).and_then(|id| trace.description.name(id)) {
             Some(name) => format!("{name} (object {number})"),

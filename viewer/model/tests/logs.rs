@@ -1,11 +1,13 @@
 //! The log against a plain list: order, search, and what a person reads.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+use fata_model::guests::GuestId;
 use fata_model::ingest::{Ingest, Limits};
+use fata_model::lives::Life;
 use fata_model::log_filter::{LogFilter, LogSearch};
 use fata_model::packets::{StreamWriter, UUID};
 use fata_model::random::Random;
-use fata_model::trace::Trace;
+use fata_model::trace::{TaskRef, Trace};
 use fata_wire::describe::{Callsite, Record};
 use fata_wire::event::EventId;
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
@@ -135,7 +137,11 @@ fn a_search_finds_what_looking_at_every_record_finds_however_it_was_typed() {
         let filter = LogFilter {
             text: text.to_owned(),
             level: LEVELS[usize::try_from(random.below(6)).unwrap()],
-            task: [None, None, Some(2)][round % 3],
+            task: [
+                None,
+                None,
+                Some(Life { guest: GuestId::default(), number: 2, from: at / 2, until: at.max(end / 2) }),
+            ][round % 3],
             range: [None, Some((at, at + end / 3))][round / 3 % 2],
         };
         search.ask(&filter);
@@ -146,7 +152,7 @@ fn a_search_finds_what_looking_at_every_record_finds_however_it_was_typed() {
         let needle = text.to_lowercase();
         let fits = |plain: &&Plain| {
             plain.level <= filter.level
-                && filter.task.is_none_or(|task| task == plain.task)
+                && filter.task.is_none_or(|life| life.is(life.guest, plain.task, plain.time))
                 && filter.range.is_none_or(|(from, to)| (from..=to).contains(&plain.time))
                 && (plain.text.to_lowercase().contains(&needle) || plain.target.to_lowercase().contains(&needle))
         };
@@ -156,6 +162,83 @@ fn a_search_finds_what_looking_at_every_record_finds_however_it_was_typed() {
         let first = search.first_from(&trace, at);
         assert_eq!(first, expected.partition_point(|&time| time < at), "{filter:?}");
     }
+}
+
+/// Two guests, whose clocks agree. In each a task 7 is spawned, says something, is done and dropped; then another task 7 is.
+fn two_guests_with_a_number_used_twice() -> Trace {
+    let mut text = String::from("/* fata version 1.0 */\n");
+    for guest in 0..2 {
+        text += &format!(
+            "/* fata guest {guest} */\n/* fata clock 1000000000 1000 1000000000 0 0 */\n\
+             /* fata env \"guest\" \"{}\" */\n\
+             /* fata callsite 8 spawn info 1 \"task\" \"task.spawn\" \"t.rs\" \"task\":task:none \"name\":name:none \"parent\":task:none */\n\
+             /* fata callsite 9 done info 1 \"task\" \"task.done\" \"t.rs\" \"task\":task:none */\n\
+             /* fata callsite 10 log info 1 \"app\" \"said\" \"t.rs\" \"fata.seq\":u64:none \"fata.task\":task:none */\n\
+             /* fata callsite 11 name info 1 \"name\" \"first\" \"t.rs\" */\n\
+             /* fata callsite 12 name info 1 \"name\" \"second\" \"t.rs\" */\n",
+            ["left", "right"][guest]
+        );
+    }
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&text).unwrap();
+    for guest in 0..2 {
+        let after = 5 * u64::from(guest);
+        let mut take = |packet: &[u8]| ingest.packet(packet).unwrap();
+        let mut writer = StreamWriter::new(0, 4096).of_guest(guest);
+        for (ticks, id, payload) in [(1000, 8, &[11, 0][..]), (1400, 9, &[]), (1700, 8, &[12, 0]), (2000, 9, &[])] {
+            writer.event(ticks + after, EventId::begin(id), 7, payload, &mut take);
+        }
+        writer.seal(&mut take);
+        let mut writer = StreamWriter::new(1, 4096).of_guest(guest);
+        for (seq, ticks) in [1100, 1200, 1401, 1800].into_iter().enumerate() {
+            writer.event(ticks + after, EventId::begin(10), 7, &[seq as u64], &mut take);
+        }
+        writer.seal(&mut take);
+    }
+    ingest.finish()
+}
+
+#[test]
+fn a_filter_by_task_finds_no_record_of_another_guest_nor_of_a_later_task_of_the_number() {
+    let trace = two_guests_with_a_number_used_twice();
+    let found = |task: TaskRef| {
+        let mut search = LogSearch::default();
+        search.ask(&LogFilter { task: trace.life_of(task), ..LogFilter::default() });
+        assert!(search.step(&trace, usize::MAX));
+        (0..search.len(&trace)).map(|place| search.get(&trace, place).unwrap().time).collect::<Vec<_>>()
+    };
+    let label = |task: u32| trace.task_label(TaskRef(task));
+    assert_eq!([0, 1, 2, 3].map(label), ["left/first #7", "left/second #7", "right/first #7", "right/second #7"]);
+    assert_eq!(found(TaskRef(0)), [100, 200, 401], "what a task says while it is dropped is its own");
+    assert_eq!(found(TaskRef(1)), [800]);
+    assert_eq!(found(TaskRef(2)), [105, 205, 406]);
+    assert_eq!(found(TaskRef(3)), [805]);
+}
+
+#[test]
+fn a_record_is_shown_with_the_task_that_had_its_number_then() {
+    let trace = two_guests_with_a_number_used_twice();
+    let said_by = |time| {
+        let record = trace.logs().get(trace.logs().first_from(time)).unwrap();
+        trace.task_by_number(record.guest(), record.task, record.time)
+    };
+    assert_eq!(
+        [100, 105, 401, 800, 805].map(said_by),
+        ["left/first #7", "right/first #7", "left/first #7", "left/second #7", "right/second #7"]
+    );
+    assert_eq!(trace.task_by_number(GuestId::new(0), 7, -1), "left/task #7", "before it was spawned");
+}
+
+#[test]
+fn a_search_by_a_task_of_a_trace_that_grows_lets_go_of_what_a_later_task_of_the_number_said() {
+    let trace = two_guests_with_a_number_used_twice();
+    let whole = trace.life_of(TaskRef(0)).unwrap();
+    let mut search = LogSearch::default();
+    for life in [Life { until: i64::MAX, ..whole }, whole] {
+        search.ask(&LogFilter { task: Some(life), ..LogFilter::default() });
+        assert!(search.step(&trace, usize::MAX));
+    }
+    assert_eq!(search.len(&trace), 3);
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub fn filter(state: &State, trace: &Trace) -> LogFilter {
     let mut filter = LogFilter { text: log.text.clone(), level: log.level, task: None, range: None };
     if log.by_selection {
         match state.selection {
-            Some(Pick::Task(task)) => filter.task = trace.task(task).map(|task| task.number),
+            Some(Pick::Task(task)) => filter.task = trace.life_of(task),
             Some(pick) => filter.range = pick.range(trace).filter(|(from, to)| to > from),
             None => {}
         }
@@ -144,7 +144,10 @@ fn line(ui: &Ui, frame: &Frame<'_>, record: &LogRecord, width: f32) -> std::sync
     let palette = frame.palette;
     let level = frame.trace.log_level(record);
     let target = frame.trace.log_target(record);
-    let task = if record.task == 0 { String::new() } else { frame.trace.task_by_number(record.guest(), record.task) };
+    let task = match record.task {
+        0 => String::new(),
+        task => frame.trace.task_by_number(record.guest(), task, record.time),
+    };
     let mut job = LayoutJob {
         wrap: TextWrapping::truncate_at_width(width - 8.0),
         break_on_newline: false,

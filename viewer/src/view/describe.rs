@@ -168,7 +168,7 @@ fn of_event(trace: &Trace, track_kind: TrackKind, track: TrackId, entry: &Entry,
             facts.source = Some((callsite.file.to_string(), callsite.line));
         }
     }
-    let fields = trace.fields(entry.key, entry.extra).into_iter();
+    let fields = trace.fields(entry.key, entry.extra, entry.start).into_iter();
     facts.fields = fields.map(|field| (field.name, field.text)).collect();
     facts
 }

@@ -198,7 +198,7 @@ pub(crate) fn picture(trace: &Trace) -> String {
             out += &format!("{label}:\n");
             for entry in row.entries() {
                 let fields = if trace.description().callsite(entry.key).is_some() {
-                    trace.fields(entry.key, entry.extra)
+                    trace.fields(entry.key, entry.extra, entry.start)
                 } else {
                     vec![]
                 };
