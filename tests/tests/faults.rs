@@ -17,7 +17,7 @@ use fata_collector::sink::SinkError;
 use fata_collector::sink::directory::{self, DirectorySink};
 use fata_collector::sink::stream::StreamSink;
 use fata_collector::source::Guest;
-use fata_collector::{CollectError, Collector, End, Options};
+use fata_collector::{CollectError, Collector, Continue, End, Options};
 use fata_model::ingest::Limits;
 use fata_probe::instant;
 use fata_probe::region::{Config, Region};
@@ -345,9 +345,9 @@ fn finished(dir: &Path, events: u64) -> PathBuf {
     path
 }
 
-fn image(path: &Path) -> Collector {
+fn image(path: &Path, earlier: &[Continue]) -> Collector {
     let options = Options { snapshot: true, ..Options::default() };
-    Collector::attach(&Guest::at(path).unwrap(), &options, &[]).unwrap()
+    Collector::attach(&Guest::at(path).unwrap(), &options, earlier).unwrap()
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn a_stream_to_a_full_device_ends_with_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
     let path = finished(dir.path(), 100);
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let error = image(&path).run(&mut StreamSink::new(full, "/dev/full"), &mut |_| true).unwrap_err();
+    let error = image(&path, &[]).run(&mut StreamSink::new(full, "/dev/full"), &mut |_| true).unwrap_err();
     assert!(matches!(error, CollectError::Sink(SinkError::Full { .. })), "{error}");
 }
 
@@ -367,10 +367,10 @@ fn a_trace_that_was_cut_at_any_byte_opens_up_to_the_cut() {
     let path = finished(dir.path(), 60);
     let whole = dir.path().join("whole");
     let mut sink = DirectorySink::open(&whole, directory::Options::default()).unwrap();
-    image(&path).run(&mut sink, &mut |_| true).unwrap();
+    image(&path, &[]).run(&mut sink, &mut |_| true).unwrap();
     drop(sink);
     let mut stream = StreamSink::new(Vec::new(), "memory");
-    image(&path).run(&mut stream, &mut |_| true).unwrap();
+    image(&path, &[]).run(&mut stream, &mut |_| true).unwrap();
     let bytes = std::fs::read(whole.join("stream_0")).unwrap();
     let read = Read::stream(&bytes);
     assert_eq!(read.values.len(), 60);
@@ -385,9 +385,13 @@ fn a_trace_that_was_cut_at_any_byte_opens_up_to_the_cut() {
             fata_model::source::load(&cut_dir, Limits::default()).unwrap_or_else(|error| panic!("{cut}: {error}"));
         assert!((before..=60).contains(&trace.events_total()), "{cut}: {} of {before}", trace.events_total());
         assert!(cut == end || trace.warnings().count() > 0 || cut < 144, "{cut}: nothing says that the file was cut");
-        // Our own next recording there cuts to whole packets and goes on.
-        drop(DirectorySink::open(&cut_dir, directory::Options::default()).unwrap());
-        assert_eq!(std::fs::metadata(cut_dir.join("stream_0")).unwrap().len(), end as u64);
+        // Our own next recording there changes nothing before it goes on, behind the whole packets.
+        let mut sink = DirectorySink::open(&cut_dir, directory::Options::default()).unwrap();
+        assert_eq!(sink.kept_bytes(), end as u64);
+        assert_eq!(std::fs::metadata(cut_dir.join("stream_0")).unwrap().len(), cut as u64);
+        let earlier: Vec<_> = sink.earlier().cloned().into_iter().collect();
+        image(&path, &earlier).run(&mut sink, &mut |_| true).unwrap();
+        assert_eq!(Read::directory(&cut_dir).values, read.values, "cut at {cut}");
     }
     // A stream carries its own metadata: cut within that, there is a sentence instead of a trace.
     let stream = stream.into_inner();

@@ -168,6 +168,74 @@ fn foreign_files_are_told_apart_from_traces() {
     assert_eq!(fs::read(place.0.join("program")).unwrap(), fs::read(env!("CARGO_BIN_EXE_fata")).unwrap());
 }
 
+/// Every file of a directory, by name, with what it holds.
+fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = paths.map(|path| (path.clone(), fs::read(&path).unwrap())).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_recording_that_a_command_does_not_go_on_with_keeps_every_byte() {
+    let place = recorded("kept");
+    place.guest(&["run", "hello", "--name", "other"]).0.wait().unwrap();
+    let (trace, stream) = (place.0.join("trace"), place.0.join("trace/stream_0"));
+    let whole = fs::read(&stream).unwrap();
+    let commands = [
+        &["collect", "other", "-o", "trace"][..],
+        &["collect", "other", "-o", "trace", "--snapshot"],
+        &["collect", "hello", "other", "-o", "trace"],
+        &["serve", "other", "-o", "trace"],
+        &["demo", "--headless", "--seconds", "1", "-o", "trace"],
+    ];
+    // As a collector leaves it that was killed while it wrote its last packet.
+    fs::write(&stream, &whole[..whole.len() - 8]).unwrap();
+    let before = contents(&trace);
+    for command in commands {
+        refused(&place.run(command), "choose another directory");
+        assert!(contents(&trace) == before, "{command:?} has changed a recording that is not its own");
+    }
+    // In its middle something else has written to it: not even its own guest goes on with it.
+    let mut damaged = whole.clone();
+    damaged[fata_wire::packet::HEADER_BYTES..][..4].fill(0x55);
+    fs::write(&stream, damaged).unwrap();
+    let before = contents(&trace);
+    for command in commands.into_iter().chain([&["collect", "hello", "-o", "trace", "--snapshot"][..]]) {
+        refused(&place.run(command), "damaged at byte 144");
+        assert!(contents(&trace) == before, "{command:?} has changed a damaged recording");
+    }
+    // What was cut off comes again from a ring that still holds it.
+    fs::write(&stream, &whole[..whole.len() - 8]).unwrap();
+    assert!(place.run(&["collect", "hello", "-o", "trace", "--snapshot"]).status.success());
+    assert_eq!(
+        json(&place, &["stats", "--json", "trace"])["events_total"],
+        json(&place, &["stats", "--json", "stream"])["events_total"]
+    );
+}
+
+#[test]
+fn a_directory_that_somebody_records_into_is_no_other_collectors_until_that_one_is_gone_however_it_went() {
+    let place = recorded("locked");
+    let _guest = place.guest(&["run", "lost-wakeup"]);
+    place.wait_until_listed("running");
+    let collect = ["collect", "lost-wakeup", "-o", "shared"];
+    let mut first = Ends(place.fata(&collect).stderr(Stdio::null()).spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while length(&place.0.join("shared/stream_0")) == 0 {
+        assert!(Instant::now() < deadline, "nothing is collected");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    refused(&place.run(&["collect", "hello", "-o", "shared", "--snapshot"]), "being recorded into");
+    refused(&place.run(&["demo", "--headless", "-o", "shared"]), "being recorded into");
+    // To read it meanwhile is nobody's business but the reader's.
+    assert!(place.run(&["stats", "shared"]).status.success());
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    let next = place.run(&[&collect[..], &["--duration", "0.1"]].concat());
+    assert!(next.status.success(), "{}", text_of(&next.stderr));
+}
+
 #[test]
 fn a_trace_or_ring_of_another_version_says_so() {
     let place = recorded("version");

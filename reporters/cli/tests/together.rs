@@ -139,6 +139,11 @@ fn a_guest_that_is_started_anew_is_followed_and_both_lives_are_one_recording() {
     assert_eq!(lives, ["phoenix:1", "phoenix:2"]);
     assert!(stats["guests"].as_array().unwrap().iter().all(|life| life["events"].as_u64().unwrap() > 10), "{stats}");
     in_one_order(&place.0.join("trace"), stats["events_total"].as_u64().unwrap());
+    // Its first life alone would describe the others no more.
+    let first = first.split_whitespace().find(|word| word.starts_with("phoenix.")).unwrap();
+    let again = place.run(&["collect", first, "-o", "trace"]);
+    assert!(!again.status.success() && text_of(&again.stderr).contains("choose another directory"), "{again:?}");
+    assert_eq!(json(&place, &["stats", "--json", "trace"]), stats);
 }
 
 /// babeltrace2 finds as many events, merged by their time.

@@ -69,6 +69,9 @@ pub enum CollectError {
         /// The guest.
         guest: String,
     },
+    /// The recording to be continued holds more than one guest, or more than one life of it.
+    #[error("a recording of several guests, or of several lives of one, is not continued: choose another directory")]
+    Several,
 }
 
 /// How to collect.
@@ -114,6 +117,8 @@ pub struct Continue {
     pub uuid: [u8; 16],
     /// Where each stream stands.
     pub positions: Vec<Option<Position>>,
+    /// Whether it holds more than one guest, or more than one life of it.
+    pub several: bool,
 }
 
 /// What is known while collecting.
@@ -218,15 +223,19 @@ pub struct Collector {
 impl Collector {
     /// Attaches to a guest, waiting a little for one that is still starting.
     ///
-    /// A recording of this guest among `earlier` is continued; one of another guest is refused.
+    /// A recording of this guest among `earlier` is continued; one of another guest, or of more than this one, is refused.
     ///
     /// # Errors
-    /// [`CollectError::Source`] where there is no ring, [`CollectError::Busy`] where another collector is attached.
+    /// [`CollectError::Source`] where there is no ring, [`CollectError::Busy`] where another collector is attached,
+    /// [`CollectError::OtherGuest`] and [`CollectError::Several`] where `earlier` cannot be continued.
     pub fn attach(guest: &Guest, options: &Options, earlier: &[Continue]) -> Result<Self, CollectError> {
         let memory = guest.open_patiently(options.attaches(), Instant::now() + RING_TIMEOUT)?;
         let uuid = memory.geometry().uuid;
         if earlier.iter().any(|earlier| earlier.uuid != uuid) {
             return Err(CollectError::OtherGuest { guest: guest.label() });
+        }
+        if earlier.iter().any(|earlier| earlier.several) {
+            return Err(CollectError::Several);
         }
         let mut collector = Collector {
             guest: guest.clone(),

@@ -572,7 +572,7 @@ impl Position {
         }
         self.discarded = header.discarded;
         self.ticks = header.timestamp_end;
-        self.next_seq = header.packet_seq_num + 1;
+        self.next_seq = header.packet_seq_num.saturating_add(1);
     }
 
     /// Whether the ring can have brought a recording to this position.

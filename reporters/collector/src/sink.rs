@@ -43,6 +43,24 @@ pub enum SinkError {
         /// What it holds.
         what: &'static str,
     },
+    /// Another collector records into the directory.
+    #[error("{path} is being recorded into: stop that collector first, or choose another directory", path = path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The recording to be continued is not as a collector leaves it. It was not changed.
+    #[error(
+        "{path} is damaged at byte {at}, so the recording is left as it is: choose another directory, and see with `fata stats` \
+         what can be read of this one",
+        path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where its whole packets end.
+        at: u64,
+    },
 }
 
 impl SinkError {

@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{TempDir, babeltrace, guest, install, read_dir, read_stream, small};
-use fata_collector::drain::PIECE_INTERVAL;
 use fata_collector::sink::directory::{DirectorySink, Options as DirOptions};
 use fata_collector::sink::stream::StreamSink;
 use fata_collector::sink::{Sink, SinkError};
@@ -18,7 +17,7 @@ use fata_collector::source::Guest;
 use fata_collector::{CollectError, Collector, End, Options};
 use fata_probe::instant;
 use fata_wire::event::{EventId, Header};
-use fata_wire::packet::{Cause, FLAG_MAY_REPEAT, HEADER_BYTES};
+use fata_wire::packet::{Cause, HEADER_BYTES};
 use fata_wire::shared::{Geometry, Mode, PAGE_BYTES, State, at, control};
 
 fn attach(guest: &Guest, sink: Option<&DirectorySink>) -> Collector {
@@ -28,75 +27,6 @@ fn attach(guest: &Guest, sink: Option<&DirectorySink>) -> Collector {
 
 fn directory(path: &std::path::Path) -> DirectorySink {
     DirectorySink::open(path, DirOptions::default()).unwrap()
-}
-
-/// Polls long enough that a piece is due.
-fn poll_all(collector: &mut Collector, sink: &mut dyn Sink) {
-    std::thread::sleep(PIECE_INTERVAL);
-    for _ in 0..3 {
-        collector.poll(sink).unwrap();
-    }
-}
-
-#[test]
-fn a_collector_that_died_is_continued_without_losing_or_repeating_an_event() {
-    for same_directory in [true, false] {
-        let dir = TempDir::new(if same_directory { "same" } else { "other" });
-        let (path, region) = install(&dir.0, "restart", &small(16));
-        let attached = region.attach(0).unwrap();
-        let guest = guest(&path);
-        let mut written = 0u64;
-        let mut values = Vec::new();
-        for round in 0..6 {
-            let out = dir.join(&if same_directory { "trace".to_owned() } else { format!("trace{round}") });
-            let mut sink = directory(&out);
-            let mut collector = attach(&guest, Some(&sink));
-            // Half of the rounds end within a packet, half after several.
-            for _ in 0..if round % 2 == 0 { 100 } else { 700 } {
-                instant!("survive.restart", i = written);
-                written += 1;
-            }
-            poll_all(&mut collector, &mut sink);
-            // What it would be after kill -9: nothing is put back.
-            std::mem::forget(collector);
-            // And what comes while nobody is there fits the ring.
-            for _ in 0..50 {
-                instant!("survive.restart", i = written);
-                written += 1;
-            }
-            if !same_directory {
-                values.extend(read_dir(&out).values);
-                // Of what a collector left that was killed, the first packet bears a mark, and no other.
-                let marked = marked(&out);
-                assert_eq!(marked.iter().filter(|marked| **marked).count(), usize::from(round > 0), "{marked:?}");
-                assert!(round == 0 || marked[1], "behind the empty packet that begins each recording");
-            }
-        }
-        region.finish(State::Exited, "");
-        drop(attached);
-        let out = dir.join(if same_directory { "trace" } else { "last" });
-        let mut sink = directory(&out);
-        assert_eq!(attach(&guest, Some(&sink)).run(&mut sink, &mut |_| true).unwrap(), End::Exited);
-        let last = read_dir(&out);
-        assert_eq!(last.discarded_in_all(), 0);
-        values.extend(last.values);
-        assert_eq!(values, (0..written).collect::<Vec<_>>());
-        if let (true, Some(seen)) = (same_directory, babeltrace(&out)) {
-            assert_eq!(seen, (written, 0));
-        }
-    }
-}
-
-/// Which packets of the recording may repeat one of a collector that was killed.
-fn marked(dir: &std::path::Path) -> Vec<bool> {
-    let bytes = std::fs::read(dir.join("stream_0")).unwrap();
-    let mut rest = &bytes[..];
-    std::iter::from_fn(|| {
-        let packet = fata_wire::packet::Packet::parse(rest).ok()?;
-        rest = &rest[packet.bytes.len()..];
-        Some(packet.header.flags & FLAG_MAY_REPEAT != 0)
-    })
-    .collect()
 }
 
 #[test]
@@ -235,6 +165,7 @@ fn a_guest_killed_with_9_is_read_to_its_last_committed_event_and_the_end_is_said
         assert_eq!(seen, (read.events, read.discarded_in_all()));
     }
     // Reading the dead once more into the same directory adds nothing.
+    drop(sink);
     let mut sink = directory(&out);
     let mut again = attach(&guest, Some(&sink));
     assert!(matches!(again.run(&mut sink, &mut |_| true).unwrap(), End::Killed(_)));
@@ -329,50 +260,6 @@ fn a_full_device_and_a_closed_pipe_are_told_apart() {
     drop(reader);
     let error = StreamSink::new(writer, "stdout").metadata([0; 16], "text", 0).unwrap_err();
     assert!(matches!(error, SinkError::Closed), "{error}");
-}
-
-#[test]
-fn a_directory_that_was_cut_anywhere_is_continued_after_its_last_whole_packet() {
-    let dir = TempDir::new("cut");
-    let (path, region) = install(&dir.0, "cut", &small(4));
-    let attached = region.attach(0).unwrap();
-    for i in 0..20u64 {
-        instant!("survive.cut", i = i);
-    }
-    region.finish(State::Exited, "");
-    drop(attached);
-    let out = dir.join("trace");
-    let mut sink = directory(&out);
-    attach(&guest(&path), None).run(&mut sink, &mut |_| true).unwrap();
-    let whole = std::fs::read(out.join("stream_0")).unwrap();
-    for cut in 0..whole.len() {
-        std::fs::write(out.join("stream_0"), &whole[..cut]).unwrap();
-        let mut sink = directory(&out);
-        let mut collector = attach(&guest(&path), Some(&sink));
-        collector.run(&mut sink, &mut |_| true).unwrap();
-        // With nothing left to go on from, the guest's own cursor says that all was read.
-        let expected = if cut < HEADER_BYTES { 0 } else { 20 };
-        assert_eq!(read_dir(&out).values, (0..expected).collect::<Vec<_>>(), "cut at {cut}");
-    }
-}
-
-#[test]
-fn a_directory_of_something_else_is_left_alone() {
-    let dir = TempDir::new("occupied");
-    std::fs::write(dir.join("metadata"), "/* CTF 1.8 */ trace of another program").unwrap();
-    let error = DirectorySink::open(&dir.0, DirOptions::default()).unwrap_err();
-    assert!(error.to_string().contains("another program"), "{error}");
-    // A recording of another guest.
-    let (one, _) = install(&dir.0, "aaa", &small(4));
-    let (two, region) = install(&dir.0, "bbb", &small(4));
-    let out = dir.join("trace");
-    let attached = region.attach(0).unwrap();
-    instant!("survive.occupied");
-    attach(&guest(&two), None).leave(&mut directory(&out)).unwrap();
-    drop(attached);
-    let sink = directory(&out);
-    let error = Collector::attach(&guest(&one), &Options::default(), &[sink.earlier().unwrap().clone()]).unwrap_err();
-    assert!(matches!(error, CollectError::OtherGuest { .. }), "{error}");
 }
 
 #[test]

@@ -7,19 +7,24 @@
 //! a recording of the newest events; how much went is counted in [`DirectorySink::dropped`], and a reader sees it, since
 //! packet numbers and `events_before` go on. Without a cap, a full disk ends the recording.
 //!
-//! A directory that already holds a recording of the same guest is continued, from what its last packets say.
+//! A directory that already holds a recording of the same guest is continued, from what its last packets say. Until the first
+//! packet or description comes nothing in it is changed, and what comes is refused unless it bears the recording's identity:
+//! whatever ends a command before, also that the guest is another one, costs the earlier recording nothing. One sink at a time
+//! has a directory: it holds a lock on it, which goes with its process, however that ends.
+
+mod earlier;
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use fata_wire::packet::{HEADER_BYTES, PacketHeader};
+use fata_wire::packet::PacketHeader;
 
+use self::earlier::Earlier;
 use super::{Sink, SinkError};
 use crate::collector::Continue;
-use crate::drain::Position;
 
 /// A file is ended at this length even without a cap: tools that map whole files stay usable.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -51,8 +56,33 @@ pub struct DirectorySink {
     options: Options,
     streams: Vec<Option<StreamFiles>>,
     dropped: Dropped,
-    uuid: Option<[u8; 16]>,
     earlier: Option<Continue>,
+    /// Something was written, so the recording is this sink's to go on with.
+    begun: bool,
+    _lock: Lock,
+}
+
+/// Nobody else records into the directory while one is held, where its file system can lock.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    fn take(dir: &Path) -> Result<Self, SinkError> {
+        // The directory itself: a file in it would stay behind, and readers of CTF would ask what it is.
+        let dir_file = File::open(dir).map_err(|source| SinkError::io(dir, source))?;
+        match dir_file.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(SinkError::InUse { path: dir.to_owned() }),
+            // Some network file systems lock no directories; what can be recorded there is worth more than the lock.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Lock(dir_file)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // To close it is not enough: a child that is about to become another program has it too for that moment.
+        let _ = self.0.unlock();
+    }
 }
 
 /// The files of one stream.
@@ -60,14 +90,25 @@ pub struct DirectorySink {
 struct StreamFiles {
     /// Lengths of the files before the current one, oldest first.
     ended: VecDeque<(u64, u64)>,
-    /// The current file, its number and length.
-    current: Option<(File, u64, u64)>,
+    current: Option<Current>,
     next_number: u64,
+}
+
+/// The file that packets go to.
+#[derive(Debug)]
+struct Current {
+    file: File,
+    number: u64,
+    /// Length of its whole packets.
+    bytes: u64,
+    /// Behind them lies the begin of one that an earlier collector could not finish.
+    torn: bool,
 }
 
 impl StreamFiles {
     fn bytes(&self) -> u64 {
-        self.ended.iter().map(|(_, bytes)| bytes).sum::<u64>() + self.current.as_ref().map_or(0, |(_, _, bytes)| *bytes)
+        self.ended.iter().map(|(_, bytes)| bytes).sum::<u64>()
+            + self.current.as_ref().map_or(0, |current| current.bytes)
     }
 }
 
@@ -75,45 +116,25 @@ impl DirectorySink {
     /// Makes `dir`, or takes up the recording in it.
     ///
     /// # Errors
-    /// [`SinkError::Occupied`] if the directory holds something that is no recording of ours.
+    /// [`SinkError::InUse`] while another sink has the directory, [`SinkError::Occupied`] if it holds something that is no
+    /// recording of ours, [`SinkError::Damaged`] if that is not as a collector leaves it.
     pub fn open(dir: &Path, options: Options) -> Result<Self, SinkError> {
         let io = |source| SinkError::io(dir, source);
         if std::fs::metadata(dir).is_ok_and(|metadata| !metadata.is_dir()) {
             return Err(SinkError::Occupied { path: dir.to_owned(), what: "is no directory" });
         }
         std::fs::create_dir_all(dir).map_err(io)?;
-        let mut sink = DirectorySink {
+        let lock = Lock::take(dir)?;
+        let Earlier { streams, recording } = earlier::read(dir)?;
+        Ok(DirectorySink {
             dir: dir.to_owned(),
             options,
-            streams: Vec::new(),
+            streams,
             dropped: Dropped::default(),
-            uuid: None,
-            earlier: None,
-        };
-        let mut files: Vec<(u32, u64)> = Vec::new();
-        let mut metadata = false;
-        for entry in std::fs::read_dir(dir).map_err(io)? {
-            let name = entry.map_err(io)?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            metadata |= name == "metadata";
-            files.extend(parse_name(name));
-        }
-        if files.is_empty() && !metadata {
-            return Ok(sink);
-        }
-        let occupied = |what| SinkError::Occupied { path: dir.to_owned(), what };
-        if !metadata {
-            return Err(occupied("holds stream files without metadata"));
-        }
-        let mut head = Vec::new();
-        let metadata = File::open(dir.join("metadata")).map_err(io)?;
-        metadata.take(4096).read_to_end(&mut head).map_err(io)?;
-        if !head.windows(14).any(|window| window == b"/* fata versio") {
-            return Err(occupied("holds a trace of another program"));
-        }
-        files.sort_unstable();
-        sink.take_up(&files)?;
-        Ok(sink)
+            earlier: recording,
+            begun: false,
+            _lock: lock,
+        })
     }
 
     /// The recording that was found in the directory, if any.
@@ -135,40 +156,29 @@ impl DirectorySink {
     }
 
     fn path(&self, stream: u32, number: u64) -> PathBuf {
-        self.dir.join(if number == 0 { format!("stream_{stream}") } else { format!("stream_{stream}_{number:03}") })
+        self.dir.join(file_name(stream, number))
     }
 
-    /// Reads the headers of an earlier recording and cuts off a packet that was not written whole.
-    fn take_up(&mut self, files: &[(u32, u64)]) -> Result<(), SinkError> {
-        let mut earlier = Continue::default();
-        for &(stream, number) in files {
-            let path = self.path(stream, number);
-            let io = |source| SinkError::io(&path, source);
-            let file = OpenOptions::new().read(true).write(true).open(&path).map_err(io)?;
-            let index = stream as usize;
-            if self.streams.len() <= index {
-                self.streams.resize_with(index + 1, || None);
-                earlier.positions.resize(index + 1, None);
-            }
-            let position = earlier.positions[index].get_or_insert_default();
-            let good = scan(&file, position, &mut earlier.uuid).map_err(io)?;
-            file.set_len(good).map_err(io)?;
-            let files = self.streams[index].get_or_insert_default();
-            if let Some((_, number, bytes)) = files.current.take() {
-                files.ended.push_back((number, bytes));
-            }
-            files.current = Some((file, number, good));
-            files.next_number = number + 1;
+    /// Before anything is written: what is to come must be of the recording that is here, and what an earlier collector could
+    /// not finish goes.
+    fn begin(&mut self, uuid: [u8; 16]) -> Result<(), SinkError> {
+        if self.begun {
+            return Ok(());
         }
-        if earlier.uuid != [0; 16] {
-            self.uuid = Some(earlier.uuid);
-            self.earlier = Some(earlier);
+        if self.earlier.as_ref().is_some_and(|earlier| earlier.uuid != uuid) {
+            return Err(SinkError::Occupied { path: self.dir.clone(), what: "holds a recording of another guest" });
         }
+        for current in self.streams.iter_mut().flatten().filter_map(|files| files.current.as_mut()) {
+            if std::mem::take(&mut current.torn) {
+                current.file.set_len(current.bytes).map_err(|source| SinkError::io(&self.dir, source))?;
+            }
+        }
+        self.begun = true;
         Ok(())
     }
 
     /// The stream's current file, if it has room for `bytes` more, else the next one.
-    fn file_for(&mut self, stream: u32, bytes: u64) -> Result<&mut (File, u64, u64), SinkError> {
+    fn file_for(&mut self, stream: u32, bytes: u64) -> Result<&mut Current, SinkError> {
         let limit = match self.options.keep_bytes {
             Some(keep) => (keep / MIN_FILES).clamp(MIN_FILE_BYTES, MAX_FILE_BYTES),
             None => MAX_FILE_BYTES,
@@ -178,10 +188,10 @@ impl DirectorySink {
             self.streams.resize_with(index + 1, || None);
         }
         let files = self.streams[index].get_or_insert_default();
-        if files.current.as_ref().is_some_and(|(_, _, length)| length + bytes > limit)
-            && let Some((_, number, length)) = files.current.take()
+        if files.current.as_ref().is_some_and(|current| current.bytes + bytes > limit)
+            && let Some(Current { number, bytes, .. }) = files.current.take()
         {
-            files.ended.push_back((number, length));
+            files.ended.push_back((number, bytes));
         }
         let next = files.next_number;
         if self.streams[index].as_ref().is_none_or(|files| files.current.is_none()) {
@@ -190,7 +200,7 @@ impl DirectorySink {
             let file = File::create(&path).map_err(|source| SinkError::io(&path, source))?;
             let files = self.streams[index].get_or_insert_default();
             files.next_number += 1;
-            return Ok(files.current.insert((file, next, 0)));
+            return Ok(files.current.insert(Current { file, number: next, bytes: 0, torn: false }));
         }
         let files = self.streams[index].get_or_insert_default();
         files.current.as_mut().ok_or(SinkError::Closed)
@@ -224,7 +234,8 @@ impl DirectorySink {
 }
 
 impl Sink for DirectorySink {
-    fn metadata(&mut self, _uuid: [u8; 16], text: &str, _known_bytes: usize) -> Result<(), SinkError> {
+    fn metadata(&mut self, uuid: [u8; 16], text: &str, _known_bytes: usize) -> Result<(), SinkError> {
+        self.begin(uuid)?;
         let (path, new) = (self.dir.join("metadata"), self.dir.join(".metadata.new"));
         let result = File::create(&new).and_then(|mut file| file.write_all(text.as_bytes()));
         if let Err(source) = result.and_then(|()| std::fs::rename(&new, &path)) {
@@ -236,45 +247,22 @@ impl Sink for DirectorySink {
     }
 
     fn packet(&mut self, stream: u32, packet: &[u8]) -> Result<(), SinkError> {
+        if !self.begun {
+            self.begin(PacketHeader::parse(packet).map_or([0; 16], |header| header.uuid))?;
+        }
         let bytes = packet.len() as u64;
-        let (file, number, length) = self.file_for(stream, bytes)?;
-        if let Err(source) = file.write_all_at(packet, *length) {
+        let current = self.file_for(stream, bytes)?;
+        if let Err(source) = current.file.write_all_at(packet, current.bytes) {
             // Half a packet would make the whole file unreadable.
-            let _ = file.set_len(*length);
-            let number = *number;
+            let _ = current.file.set_len(current.bytes);
+            let number = current.number;
             return Err(SinkError::io(&self.path(stream, number), source));
         }
-        *length += bytes;
+        current.bytes += bytes;
         Ok(())
     }
 }
 
-/// Stream and number of a stream file's name.
-fn parse_name(name: &str) -> Option<(u32, u64)> {
-    let rest = name.strip_prefix("stream_")?;
-    match rest.split_once('_') {
-        None => Some((rest.parse().ok()?, 0)),
-        Some((stream, number)) => Some((stream.parse().ok()?, number.parse().ok()?)),
-    }
-}
-
-/// Walks over the headers of a stream file and returns the length of its whole packets.
-fn scan(file: &File, position: &mut Position, uuid: &mut [u8; 16]) -> io::Result<u64> {
-    let len = file.metadata()?.len();
-    let mut at = 0;
-    let mut bytes = [0; HEADER_BYTES];
-    while at + HEADER_BYTES as u64 <= len {
-        file.read_exact_at(&mut bytes, at)?;
-        let Ok((header, length)) = PacketHeader::parse(&bytes).and_then(|header| Ok((header, header.check()?))) else {
-            // A file that another program has damaged is cut where the damage begins, like one that ends early.
-            break;
-        };
-        if at + length as u64 > len {
-            break;
-        }
-        at += length as u64;
-        *uuid = header.uuid;
-        position.add(&header);
-    }
-    Ok(at)
+fn file_name(stream: u32, number: u64) -> String {
+    if number == 0 { format!("stream_{stream}") } else { format!("stream_{stream}_{number:03}") }
 }
