@@ -61,6 +61,8 @@ pub(crate) fn describe_all(region: &Region) {
         crate::log::table::describe_all(region);
         #[cfg(feature = "log")]
         crate::log::pairs::describe_all(region);
+        #[cfg(feature = "log")]
+        crate::log::places::describe_all(region);
         for (bit, category) in crate::control::categories().enumerate() {
             let mut key = *b"category.00";
             let digits = u8::try_from(bit).unwrap_or(99).min(99);

@@ -89,4 +89,19 @@ fn key_values_keep_their_types_and_what_finds_no_field_is_told_as_text() {
     let _attached = later.attach(0).unwrap();
     same_place(9);
     assert_eq!(self::lines(later), ["info shop message=served user=9 path=/ ratio=0.5 is_new=true"]);
+
+    // What the rate limit keeps out is told by its place.
+    set_rate(2);
+    for n in 0..100 {
+        log::info!(target: "till", "spam {n}");
+    }
+    const LINE: u32 = line!() - 2;
+    later.finish(fata_wire::shared::State::Exited, "");
+    let copy = Copy::of(later);
+    let records = copy.records();
+    let told: Vec<_> = records.iter().filter(|record| record.name == fata_wire::log::SUPPRESSED).collect();
+    assert_eq!(told.len(), 1, "{records:#?}");
+    let of: u16 = told[0].field("callsite").unwrap().parse().unwrap();
+    assert_eq!(copy.place(of), format!("info till {}:{LINE}", file!()));
+    assert_eq!(told[0].field("count"), Some("98"));
 }

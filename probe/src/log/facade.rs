@@ -18,7 +18,7 @@ use super::pairs::Pairs;
 use super::sentence::Sentence;
 use super::summary::TARGET as TARGET_OF_ALL;
 use super::text::Text;
-use super::{Taken, context, rules};
+use super::{Taken, context, places, rules};
 use crate::callsite::Callsite;
 use crate::value::{Cons, Nil};
 
@@ -75,7 +75,9 @@ impl Log for Facade {
         let callsite = callsite(level);
         let Some(template) = callsite.enabled() else { return super::filtered(level) };
         let bucket = site.map_or_else(|| &OTHERS[level as usize], |site| &site.bucket);
-        if !super::record::is_admitted(callsite, bucket, level) {
+        // Places that share a bucket are told of by the callsite of their level.
+        let id = || site.and_then(|_| places::id_of(record, level, hash)).or(callsite.id()).unwrap_or(0);
+        if !super::record::is_admitted(bucket, level, id) {
             return;
         }
         if record.key_values().count() > 0 {

@@ -185,10 +185,11 @@ impl Bucket {
     }
 
     fn list(&'static self, id: u16, class: u32) {
+        // Each time: a place that could not be described before may be now.
+        self.of.store(u32::from(id) | class << 16, Ordering::Relaxed);
         if self.listed.swap(true, Ordering::Relaxed) {
             return;
         }
-        self.of.store(u32::from(id) | class << 16, Ordering::Relaxed);
         let number = NUMBERED.load(Ordering::Relaxed) + 1;
         if number < TALLIES {
             let number = NUMBERED.fetch_add(1, Ordering::Relaxed) + 1;

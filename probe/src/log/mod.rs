@@ -57,6 +57,8 @@ mod ids;
 pub(crate) mod pairs;
 #[cfg(any(feature = "tracing", feature = "log"))]
 mod payload;
+#[cfg(feature = "log")]
+pub(crate) mod places;
 #[cfg(feature = "tracing")]
 mod spans;
 #[cfg(feature = "tracing")]
@@ -86,7 +88,7 @@ pub fn memory_bytes(region: &crate::region::Region) -> u64 {
     #[cfg(feature = "tracing")]
     let own = own + table::BYTES + spans::BYTES;
     #[cfg(feature = "log")]
-    let own = own + facade::BYTES + pairs::BYTES;
+    let own = own + facade::BYTES + pairs::BYTES + places::BYTES;
     rings.sum::<u64>() + geometry.description_capacity + own as u64
 }
 

@@ -174,12 +174,13 @@ pub(super) fn record_of<F: FieldSet>(
     });
 }
 
-/// Whether one more record of `callsite` may be made, before what it says is put together.
+/// Whether one more record of the place that `bucket` is for may be made, before what it says is put together. `id` is that by
+/// which summaries name the place.
 #[cfg(feature = "log")]
-pub(super) fn is_admitted(callsite: &'static Callsite, bucket: &'static Bucket, level: Level) -> bool {
+pub(super) fn is_admitted(bucket: &'static Bucket, level: Level, id: impl FnOnce() -> u16) -> bool {
     context::recording(|context| {
         let (slot, key) = (context.slot(), key(bucket));
-        !slot.floods.counts(key) && bucket.allows(slot, level, || callsite.id().unwrap_or(0), key)
+        !slot.floods.counts(key) && bucket.allows(slot, level, id, key)
     })
 }
 

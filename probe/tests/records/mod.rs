@@ -51,6 +51,8 @@ struct Described {
     level: Level,
     target: String,
     name: String,
+    file: String,
+    line: u32,
     fields: Vec<(String, FieldType)>,
 }
 
@@ -91,6 +93,8 @@ impl Copy {
                     level: callsite.level,
                     target: callsite.category.to_owned(),
                     name: callsite.name.to_owned(),
+                    file: callsite.file.to_owned(),
+                    line: callsite.line,
                     fields: callsite.fields.as_slice().iter().map(|f| (f.name.to_owned(), f.ty)).collect(),
                 },
             )),
@@ -102,6 +106,13 @@ impl Copy {
     /// The name of the callsite `id`.
     pub(crate) fn name(&self, id: u16) -> String {
         self.callsites().remove(&id).map_or_else(|| format!("#{id}"), |callsite| callsite.name)
+    }
+
+    /// Where the callsite `id` is: `level target file:line`.
+    pub(crate) fn place(&self, id: u16) -> String {
+        let callsites = self.callsites();
+        let callsite = &callsites[&id];
+        format!("{} {} {}:{}", callsite.level.text(), callsite.target, callsite.file, callsite.line)
     }
 
     /// The events of `stream`, as callsite and `(id, ticks, arg, payload)`.
