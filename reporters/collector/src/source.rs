@@ -194,10 +194,11 @@ impl Guest {
         }
     }
 
-    /// Whether the hypervisor says that the guest has crashed.
+    /// Whether the hypervisor says that the guest has crashed. Of a domain that was destroyed thereupon it does so for as long as
+    /// some of its memory is mapped.
     #[must_use]
     pub fn has_crashed(&self) -> bool {
-        self.source == Source::Xen && self.life() == Some(Life::Ended(Ending::Crash))
+        self.life().and_then(Life::ending) == Some(Ending::Crash)
     }
 
     /// What Xen says of the domain; `None` where the guest is none, or Xen does not tell.
@@ -205,6 +206,13 @@ impl Guest {
     pub fn life(&self) -> Option<Life> {
         let domid = u16::try_from(self.pid).ok().filter(|_| self.source == Source::Xen)?;
         xen::device::life(domid).ok()
+    }
+
+    /// Whether the toolstack has made another domain of the guest's name, which may not have come as far as to have a ring.
+    #[must_use]
+    pub fn is_being_built_anew(&self) -> bool {
+        let is_another = |domain: &Domain| domain.name == self.name && u32::from(domain.id) != self.pid;
+        self.source == Source::Xen && xen::domains().is_ok_and(|domains| domains.iter().any(is_another))
     }
 
     /// What the guest is called now, if that is not what it was called when it was found: a domain of Xen can be renamed.

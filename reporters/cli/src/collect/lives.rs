@@ -17,9 +17,10 @@ use super::{Args, Progress};
 use crate::output::say;
 use crate::signals::Stop;
 
-/// How long a domain that has ended may take to be there again, where Xen does not say that it will not be.
+/// How long a domain that has ended may take to be there again, where Xen does not say that it will not be; and how long it may
+/// take to say that it has ended, after it has sealed its ring.
 const GONE: Duration = Duration::from_secs(2);
-/// The same, where Xen says that it is being started anew.
+/// The same, where Xen or the toolstack says that it is being started anew.
 const REBOOT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -48,11 +49,16 @@ pub(super) fn run<S: Sink>(
         progress.follow_name(&guest);
         let end = super::finish(&mut collector, &mut together.seat(number), stop, &mut progress, target, continued)?;
         uuid = uuid.or(Some(collector.uuid()));
+        let may_come_again = may_come_again(&guest, &end, args);
+        let ending = if may_come_again { ending(&guest) } else { None };
         drop(collector);
         if let Some(name) = progress.name() {
             guest.name = name;
         }
-        let Some(next) = next_life(&guest, &end, args, started, stop) else { break };
+        if !may_come_again {
+            break;
+        }
+        let Some(next) = next_life(&guest, ending, args, started, stop) else { break };
         number += 1;
         if number >= MAX_GUESTS {
             say!("{} was started anew, but a trace holds {MAX_GUESTS} lives: collect the next one.", next.label());
@@ -66,29 +72,41 @@ pub(super) fn run<S: Sink>(
     Ok(together.into_inner())
 }
 
-/// The guest that `ended` is now, if it is to be waited for and comes.
-fn next_life(ended: &Guest, end: &End, args: &Args, started: Instant, stop: &Stop) -> Option<Guest> {
+/// Whether the recording waits for a next life of the guest.
+fn may_come_again(guest: &Guest, end: &End, args: &Args) -> bool {
     let is_over = matches!(
         end,
         End::Exited | End::Asked(_) | End::Panicked(_) | End::Killed(_) | End::Crashed(_) | End::Restarted
     );
-    if !is_over || args.snapshot || !(args.again || ended.source == Source::Xen) {
-        return None;
-    }
+    is_over && !args.snapshot && (args.again || guest.source == Source::Xen)
+}
+
+/// Why the domain that was recorded has ended; `None` where it has not, or where Xen does not know. To be asked while its memory is
+/// still mapped: with the last page of it Xen forgets the domain.
+fn ending(guest: &Guest) -> Option<Ending> {
     let since = Instant::now();
-    let mut reboots = false;
+    loop {
+        match guest.life() {
+            Some(Life::Runs | Life::Paused) if since.elapsed() < GONE => std::thread::sleep(PAUSE),
+            life => return life.and_then(Life::ending),
+        }
+    }
+}
+
+/// The guest that `ended` is now, if it is to be waited for and comes.
+fn next_life(ended: &Guest, ending: Option<Ending>, args: &Args, started: Instant, stop: &Stop) -> Option<Guest> {
+    let since = Instant::now();
     let time_is_over = || args.duration.is_some_and(|duration| started.elapsed() >= duration);
     while !stop.is_asked() && !time_is_over() {
-        let life = ended.life();
-        reboots |= life == Some(Life::Ended(Ending::Reboot));
         let is_next = |guest: &Guest| guest.name == ended.name && guest.path != ended.path && guest.is_alive();
         if let Some(next) = source::list().ok().and_then(|guests| guests.into_iter().find(is_next)) {
             return Some(next);
         }
-        let patience = match life {
+        let patience = match ending {
             _ if args.again => Duration::MAX,
-            _ if reboots => REBOOT,
-            Some(Life::Ended(Ending::PowerOff)) => return None,
+            Some(Ending::Reboot) => REBOOT,
+            Some(Ending::PowerOff) => return None,
+            _ if ended.is_being_built_anew() => REBOOT,
             _ => GONE,
         };
         if since.elapsed() > patience {

@@ -144,8 +144,9 @@ impl EventChannel {
 /// What Xen says of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// There is no such domain any more, or only what dom0 still has mapped of it.
-    Gone,
+    /// There is no such domain any more, or only what dom0 still has mapped of it; then Xen still knows why it had shut down,
+    /// if it had.
+    Gone(Option<Ending>),
     /// It has shut down, for this reason, and is kept.
     Ended(Ending),
     /// It is there and does not run: paused.
@@ -170,22 +171,31 @@ pub enum Ending {
 }
 
 impl Life {
+    /// Why the domain is not running any more, as long as Xen knows.
+    #[must_use]
+    pub const fn ending(self) -> Option<Ending> {
+        match self {
+            Life::Ended(ending) | Life::Gone(Some(ending)) => Some(ending),
+            Life::Gone(None) | Life::Paused | Life::Runs => None,
+        }
+    }
+
     /// What the flags of `xen_domctl_getdomaininfo` say.
     fn from_flags(flags: u32) -> Self {
         const DYING: u32 = 1;
         const SHUTDOWN: u32 = 1 << 2;
         const PAUSED: u32 = 1 << 3;
+        let ending = (flags & SHUTDOWN != 0).then(|| match flags.to_le_bytes() {
+            [_, _, 0, _] => Ending::PowerOff,
+            [_, _, 1, _] => Ending::Reboot,
+            [_, _, 2, _] => Ending::Suspend,
+            [_, _, 3, _] => Ending::Crash,
+            [_, _, other, _] => Ending::Other(other),
+        });
         if flags & DYING != 0 {
-            Life::Gone
-        } else if flags & SHUTDOWN != 0 {
-            let [_, _, reason, _] = flags.to_le_bytes();
-            Life::Ended(match reason {
-                0 => Ending::PowerOff,
-                1 => Ending::Reboot,
-                2 => Ending::Suspend,
-                3 => Ending::Crash,
-                other => Ending::Other(other),
-            })
+            Life::Gone(ending)
+        } else if let Some(ending) = ending {
+            Life::Ended(ending)
         } else if flags & PAUSED != 0 {
             Life::Paused
         } else {
@@ -199,7 +209,7 @@ impl Life {
 /// # Errors
 /// [`XenError::NoPermission`], and [`XenError::Device`] where Xen speaks a version that this program does not.
 pub fn life(domid: u16) -> Result<Life, XenError> {
-    Ok(info(domid)?.map_or(Life::Gone, |info| Life::from_flags(info.flags)))
+    Ok(info(domid)?.map_or(Life::Gone(None), |info| Life::from_flags(info.flags)))
 }
 
 /// How many frames of memory domain `domid` has; 0 where there is none.
@@ -347,7 +357,10 @@ mod tests {
             (0b1100 | 3 << 16, Life::Ended(Ending::Crash)),
             (0b100, Life::Ended(Ending::PowerOff)),
             (0b100 | 9 << 16, Life::Ended(Ending::Other(9))),
-            (0b101 | 3 << 16, Life::Gone),
+            (0b101 | 3 << 16, Life::Gone(Some(Ending::Crash))),
+            (0b101 | 1 << 16, Life::Gone(Some(Ending::Reboot))),
+            // Destroyed while it ran: the reason that Xen has noted is none.
+            (0b1001 | 255 << 16, Life::Gone(None)),
         ] {
             assert_eq!(Life::from_flags(flags), life, "{flags:b}");
         }
