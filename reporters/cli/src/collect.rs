@@ -2,6 +2,7 @@
 
 mod lives;
 mod name;
+mod one;
 mod several;
 
 use std::io::{IsTerminal, Write};
@@ -51,7 +52,7 @@ pub(crate) struct Args {
     /// Keep at most this much, the newest, such as 2G
     #[arg(long, value_name = "SIZE", value_parser = human::parse_keep, env = "FATA_KEEP")]
     keep: Option<u64>,
-    /// When the guest ends, wait for the next one of its name and go on with it. A domain of Xen that reboots is followed anyway
+    /// When a guest ends, wait for the next one of its name and go on with it. A domain of Xen that reboots is followed anyway
     #[arg(long, conflicts_with_all = ["snapshot", "from_memory"])]
     again: bool,
     /// Stop after so many seconds
@@ -85,12 +86,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.output == Path::new("-") {
         refuse_terminal(args)?;
         let sink = StreamSink::new(std::io::stdout().lock(), "standard output");
-        lives::run(guest, args, &options, None, sink, "standard output", &stop)?;
+        one::run(guest, args, &options, None, sink, "standard output", &stop)?;
         return Ok(ExitCode::SUCCESS);
     }
     let sink = DirectorySink::open(&args.output, directory::Options { keep_bytes: args.keep })?;
     let earlier = sink.earlier().cloned();
-    let sink = lives::run(guest, args, &options, earlier.as_ref(), sink, &args.output.display().to_string(), &stop)?;
+    let sink = one::run(guest, args, &options, earlier.as_ref(), sink, &args.output.display().to_string(), &stop)?;
     say_dropped(&sink, args);
     Ok(ExitCode::SUCCESS)
 }

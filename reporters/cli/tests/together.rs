@@ -146,6 +146,43 @@ fn a_guest_that_is_started_anew_is_followed_and_both_lives_are_one_recording() {
     assert_eq!(json(&place, &["stats", "--json", "trace"]), stats);
 }
 
+#[test]
+fn a_guest_that_is_started_anew_beside_another_one_goes_on_on_the_same_axis_and_costs_the_other_nothing() {
+    let place = Place::new("lives-together");
+    let _bystander = place.guest(&["run", "chatter", "--name", "bystander", "rounds=100000", "pause_ms=5"]);
+    let first = place.guest(&["run", "chatter", "--name", "phoenix", "rounds=100000", "pause_ms=5"]);
+    for name in ["bystander.", "phoenix."] {
+        place.wait_until_listed(name);
+    }
+    let mut collect = place.fata(&["collect", "bystander", "phoenix", "-o", "trace", "--again"]);
+    let collecting = Ends(collect.stderr(Stdio::piped()).spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let wait_for = |stream: &str| {
+        while std::fs::metadata(place.0.join("trace").join(stream)).is_err() {
+            assert!(Instant::now() < deadline, "{stream} is not there");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait_for("stream_0");
+    wait_for("stream_16");
+    drop(first);
+    // Both guests of the name would do; one of them has a seat.
+    let _second = place.guest(&["run", "chatter", "--name", "phoenix", "rounds=100000", "pause_ms=5"]);
+    wait_for("stream_32");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(Command::new("kill").arg(collecting.0.id().to_string()).status().unwrap().success());
+    let said = last_words(collecting);
+    assert_eq!(said.matches("was started anew as phoenix.").count(), 1, "{said}");
+    assert_eq!(said.matches("(same counter)").count(), 3, "{said}");
+    let stats = json(&place, &["stats", "--json", "trace"]);
+    let guests = stats["guests"].as_array().unwrap();
+    let names: Vec<_> = guests.iter().map(|guest| guest["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["bystander", "phoenix:1", "phoenix:2"]);
+    assert!(guests.iter().all(|guest| guest["events"].as_u64().unwrap() > 10), "{stats}");
+    assert_eq!((&guests[0]["discarded"], stats["gaps"].as_array().map(Vec::len)), (&0.into(), Some(0)), "{stats}");
+    in_one_order(&place.0.join("trace"), stats["events_total"].as_u64().unwrap());
+}
+
 /// babeltrace2 finds as many events, merged by their time.
 fn in_one_order(trace: &Path, events: u64) {
     let output = match Command::new("babeltrace2").arg("--clock-seconds").arg(trace).stdin(Stdio::null()).output() {

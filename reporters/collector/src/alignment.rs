@@ -134,6 +134,12 @@ impl Alignment {
         }
     }
 
+    /// The clock as the guest itself says that it is.
+    #[must_use]
+    pub fn by_own_word(guest: &Guest) -> Self {
+        Alignment::own_word(guest.platform())
+    }
+
     fn own_word(platform: Option<Platform>) -> Self {
         let error_nanos = if platform == Some(Platform::Xen) { XEN_WORD_NANOS } else { SECONDS_NANOS };
         Alignment { hz: None, anchor: None, error_nanos, how: How::OwnWord }

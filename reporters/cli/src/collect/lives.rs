@@ -1,19 +1,22 @@
 //! A guest that is started anew while it is collected: its next life goes into the same recording, as another guest of the
-//! trace, on the same time axis.
+//! trace.
 //!
 //! A domain of Xen is followed by itself: what reboots has another id and the same name, which may be another one than when
 //! the recording began. Of other guests nobody knows whether they come back, so they are waited for when `--again` says so.
+//!
+//! When it is full: a trace has [`MAX_GUESTS`] seats, of which each guest that was named has its share for its lives. Where one has
+//! used its share up, a sentence says so and its recording ends; those of the others go on.
 
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fata_collector::sink::Sink;
-use fata_collector::sink::together::Together;
 use fata_collector::source::{self, Guest, Source};
 use fata_collector::xen::device::{Ending, Life};
-use fata_collector::{Collector, Continue, End, Options, Seat};
+use fata_collector::{Collector, End};
 use fata_wire::metadata::MAX_GUESTS;
 
-use super::{Args, Progress};
+use super::Args;
 use crate::output::say;
 use crate::signals::Stop;
 
@@ -24,61 +27,130 @@ const GONE: Duration = Duration::from_secs(2);
 const REBOOT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Collects the guest, and each life of it that follows, into `sink`, which `target` names.
-pub(super) fn run<S: Sink>(
-    first: Guest,
-    args: &Args,
-    options: &Options,
-    earlier: Option<&Continue>,
-    sink: S,
-    target: &str,
-    stop: &Stop,
-) -> anyhow::Result<S> {
-    let started = Instant::now();
-    let together = Together::new(sink);
-    let mut progress = Progress::new(args.quiet);
-    let mut guest = first;
-    let (mut number, mut uuid) = (0, None);
-    loop {
-        let duration = options.duration.map(|duration| duration.saturating_sub(started.elapsed()));
-        let seat = Seat { number, uuid, clock: None, says_wires: false };
-        let options = Options { duration, seat: Some(seat), ..options.clone() };
-        let earlier = earlier.filter(|_| number == 0).map(std::slice::from_ref).unwrap_or(&[]);
-        let mut collector = Collector::attach(&guest, &options, earlier)?;
-        let continued = !earlier.is_empty() || number > 0;
-        progress.follow_name(&guest);
-        let end = super::finish(&mut collector, &mut together.seat(number), stop, &mut progress, target, continued)?;
-        uuid = uuid.or(Some(collector.uuid()));
-        let may_come_again = may_come_again(&guest, &end, args);
-        let ending = if may_come_again { ending(&guest) } else { None };
-        drop(collector);
-        if let Some(name) = progress.name() {
-            guest.name = name;
-        }
-        if !may_come_again {
-            break;
-        }
-        let Some(next) = next_life(&guest, ending, args, started, stop) else { break };
-        number += 1;
-        if number >= MAX_GUESTS {
-            say!("{} was started anew, but a trace holds {MAX_GUESTS} lives: collect the next one.", next.label());
-            break;
-        }
-        if !args.quiet {
-            say!("{} was started anew as {}: the recording goes on.", guest.label(), next.label());
-        }
-        guest = next;
-    }
-    Ok(together.into_inner())
+/// The guests of a recording, and what follows from its arguments for all of them.
+pub(super) struct Lives<'a> {
+    args: &'a Args,
+    stop: &'a Stop,
+    started: Instant,
+    /// How many lives each guest may have.
+    share: usize,
+    /// Who has a seat, by its number: the path of a guest, which no other life of it has.
+    seated: Mutex<Vec<PathBuf>>,
 }
 
-/// Whether the recording waits for a next life of the guest.
-fn may_come_again(guest: &Guest, end: &End, args: &Args) -> bool {
-    let is_over = matches!(
-        end,
-        End::Exited | End::Asked(_) | End::Panicked(_) | End::Killed(_) | End::Crashed(_) | End::Restarted
-    );
-    is_over && !args.snapshot && (args.again || guest.source == Source::Xen)
+/// How the recording of one life ended.
+pub(super) struct Ended {
+    /// What has recorded it, and keeps its memory mapped.
+    pub(super) collector: Collector,
+    pub(super) end: End,
+    /// What it was called at the end, if it was renamed.
+    pub(super) renamed: Option<String>,
+}
+
+/// Why a guest gets no seat.
+pub(super) enum NoSeat {
+    /// It has one.
+    Seated,
+    /// There is none left.
+    Full,
+}
+
+impl<'a> Lives<'a> {
+    /// Of a recording of so many guests that begins now.
+    pub(super) fn new(guests: usize, args: &'a Args, stop: &'a Stop) -> Self {
+        let share = usize::from(MAX_GUESTS) / guests.max(1);
+        Lives { args, stop, started: Instant::now(), share, seated: Mutex::new(Vec::new()) }
+    }
+
+    /// A seat for a guest that has none: the next number.
+    pub(super) fn seat(&self, guest: &Guest) -> Result<u16, NoSeat> {
+        self.seat_of_share(guest, true)
+    }
+
+    /// The same, if it has some of its share left.
+    fn seat_of_share(&self, guest: &Guest, has_some: bool) -> Result<u16, NoSeat> {
+        // Nothing panics while it is locked.
+        let mut seated = self.seated.lock().unwrap_or_else(PoisonError::into_inner);
+        if seated.contains(&guest.path) {
+            return Err(NoSeat::Seated);
+        }
+        let number =
+            u16::try_from(seated.len()).ok().filter(|&number| has_some && number < MAX_GUESTS).ok_or(NoSeat::Full)?;
+        seated.push(guest.path.clone());
+        Ok(number)
+    }
+
+    /// Records the guest that sits on `number`, and then each life of it that follows, by `record`: a guest, its number, and for how
+    /// long at most.
+    pub(super) fn follow(
+        &self,
+        mut guest: Guest,
+        mut number: u16,
+        mut record: impl FnMut(&Guest, u16, Option<Duration>) -> anyhow::Result<Ended>,
+    ) -> anyhow::Result<()> {
+        let mut left = self.args.duration;
+        for life in 1.. {
+            let Ended { collector, end, renamed } = record(&guest, number, left)?;
+            if let Some(name) = renamed {
+                guest.name = name;
+            }
+            if !self.may_come_again(&guest, &end) {
+                break;
+            }
+            let ending = ending(&guest);
+            drop(collector);
+            let Some((next, seat)) = self.next(&guest, ending, life < self.share) else { break };
+            let what = format!("{} was started anew as {}", guest.label(), next.label());
+            let Some(seat) = seat else {
+                say!("{what}, and this trace has no more room for it: collect it into another one.");
+                break;
+            };
+            if !self.args.quiet {
+                say!("{what}: the recording goes on.");
+            }
+            (guest, number) = (next, seat);
+            left = self.args.duration.map(|duration| duration.saturating_sub(self.started.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// Whether the recording waits for a next life of the guest.
+    fn may_come_again(&self, guest: &Guest, end: &End) -> bool {
+        let is_over = matches!(
+            end,
+            End::Exited | End::Asked(_) | End::Panicked(_) | End::Killed(_) | End::Crashed(_) | End::Restarted
+        );
+        is_over && !self.args.snapshot && (self.args.again || guest.source == Source::Xen)
+    }
+
+    /// The guest that `ended` is now, if it comes while there is hope; and its seat, if it has one to get.
+    fn next(&self, ended: &Guest, ending: Option<Ending>, has_share: bool) -> Option<(Guest, Option<u16>)> {
+        let since = Instant::now();
+        let time_is_over = || self.args.duration.is_some_and(|duration| self.started.elapsed() >= duration);
+        while !self.stop.is_asked() && !time_is_over() {
+            let guests = source::list().unwrap_or_default();
+            for next in guests.into_iter().filter(|guest| guest.name == ended.name && guest.is_alive()) {
+                // One that has a seat is this life, or another guest of the name that is recorded too.
+                match self.seat_of_share(&next, has_share) {
+                    Ok(number) => return Some((next, Some(number))),
+                    Err(NoSeat::Full) => return Some((next, None)),
+                    Err(NoSeat::Seated) => {}
+                }
+            }
+            let patience = match ending {
+                _ if self.args.again => Duration::MAX,
+                Some(Ending::Reboot) => REBOOT,
+                Some(Ending::PowerOff) => return None,
+                _ if ended.is_being_built_anew() => REBOOT,
+                _ => GONE,
+            };
+            if since.elapsed() > patience {
+                return None;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        None
+    }
 }
 
 /// Why the domain that was recorded has ended; `None` where it has not, or where Xen does not know. To be asked while its memory is
@@ -91,28 +163,4 @@ fn ending(guest: &Guest) -> Option<Ending> {
             life => return life.and_then(Life::ending),
         }
     }
-}
-
-/// The guest that `ended` is now, if it is to be waited for and comes.
-fn next_life(ended: &Guest, ending: Option<Ending>, args: &Args, started: Instant, stop: &Stop) -> Option<Guest> {
-    let since = Instant::now();
-    let time_is_over = || args.duration.is_some_and(|duration| started.elapsed() >= duration);
-    while !stop.is_asked() && !time_is_over() {
-        let is_next = |guest: &Guest| guest.name == ended.name && guest.path != ended.path && guest.is_alive();
-        if let Some(next) = source::list().ok().and_then(|guests| guests.into_iter().find(is_next)) {
-            return Some(next);
-        }
-        let patience = match ending {
-            _ if args.again => Duration::MAX,
-            Some(Ending::Reboot) => REBOOT,
-            Some(Ending::PowerOff) => return None,
-            _ if ended.is_being_built_anew() => REBOOT,
-            _ => GONE,
-        };
-        if since.elapsed() > patience {
-            return None;
-        }
-        std::thread::sleep(PAUSE);
-    }
-    None
 }

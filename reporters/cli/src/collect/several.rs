@@ -4,10 +4,12 @@
 //! counter before it is recorded (`fata_collector::alignment`): what may be wrong with that is said, and stands in the trace.
 //!
 //! Each guest is collected by a thread of its own, within its own budget: one that floods, lies, hangs or dies costs another
-//! nothing but room where `--keep` limits what all of them may take.
+//! nothing but room where `--keep` limits what all of them may take. One that is started anew goes on as another guest of the
+//! trace, whose clock is measured like that of the others ([`lives`](super::lives)).
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use fata_collector::alignment::{Alignment, Axis};
@@ -19,30 +21,30 @@ use fata_collector::source::{self, Guest};
 use fata_collector::{Collector, Options, Seat};
 use fata_wire::metadata::MAX_GUESTS;
 
+use super::lives::{Ended, Lives, NoSeat};
+use super::name::Name;
 use super::{Args, by_cause};
 use crate::human;
 use crate::output::say;
 use crate::signals::Stop;
 
 pub(super) fn run(wanted: &[String], args: &Args, options: &Options, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let mut guests: Vec<Guest> = Vec::new();
-    for wanted in wanted {
-        let guest = source::find(wanted)?;
-        if guests.iter().any(|other| other.path == guest.path) {
-            bail!("{} is named twice", guest.label());
+    let lives = Lives::new(wanted.len(), args, stop);
+    let mut guests = Vec::new();
+    for name in wanted {
+        let guest = source::find(name)?;
+        match lives.seat(&guest) {
+            Ok(number) => guests.push((number, guest)),
+            Err(NoSeat::Seated) => bail!("{} is named twice", guest.label()),
+            Err(NoSeat::Full) => {
+                bail!("{} guests: a trace holds {MAX_GUESTS}; record the others into another directory", wanted.len())
+            }
         }
-        guests.push(guest);
     }
-    if guests.len() > usize::from(MAX_GUESTS) {
-        bail!("{} guests: a trace holds {MAX_GUESTS}; record the others into another directory", guests.len());
-    }
-    if args.again {
-        bail!("--again follows one guest: name one, or start the recording again when all of them are there again");
-    }
-    let recording = Recording { guests: &guests, args, options, stop };
+    let recording = Recording { lives, args, options, stop };
     if args.output == Path::new("-") {
         super::refuse_terminal(args)?;
-        return Ok(recording.run(StreamSink::new(std::io::stdout(), "standard output")).1);
+        return Ok(recording.run(guests, StreamSink::new(std::io::stdout(), "standard output")).1);
     }
     let sink = DirectorySink::open(&args.output, directory::Options { keep_bytes: args.keep })?;
     if sink.earlier().is_some() {
@@ -51,44 +53,50 @@ pub(super) fn run(wanted: &[String], args: &Args, options: &Options, stop: &Stop
             args.output.display()
         );
     }
-    let (sink, code) = recording.run(sink);
+    let (sink, code) = recording.run(guests, sink);
     super::say_dropped(&sink, args);
     Ok(code)
 }
 
-/// What is recorded, and how.
+/// How guests are recorded.
 struct Recording<'a> {
-    guests: &'a [Guest],
+    lives: Lives<'a>,
     args: &'a Args,
     options: &'a Options,
     stop: &'a Stop,
 }
 
+/// What all guests of a recording share.
+struct Shared<'a, S> {
+    uuid: [u8; 16],
+    together: &'a Together<S>,
+    axis: &'a Axis,
+}
+
 impl Recording<'_> {
-    /// Collects all of them to their ends, and says how that was.
-    fn run<S: Sink + Send>(&self, sink: S) -> (S, ExitCode) {
-        let uuid = new_identity();
-        let together = Together::new(sink);
-        let axis = Axis::measure();
+    /// Collects all of them to their ends, each from its seat, and says how that was.
+    fn run<S: Sink + Send>(&self, guests: Vec<(u16, Guest)>, sink: S) -> (S, ExitCode) {
+        let (together, axis) = (Together::new(sink), Axis::measure());
+        let shared = Shared { uuid: new_identity(), together: &together, axis: &axis };
         let failed = std::thread::scope(|scope| {
-            let collecting: Vec<_> = (0..)
-                .zip(self.guests)
+            let collecting: Vec<_> = guests
+                .into_iter()
                 .map(|(number, guest)| {
-                    let (together, axis) = (&together, &axis);
-                    (guest, scope.spawn(move || self.collect(guest, number, uuid, together, axis)))
+                    let (label, shared) = (guest.label(), &shared);
+                    let follow = move || {
+                        self.lives
+                            .follow(guest, number, |guest, number, left| self.collect(guest, number, left, shared))
+                    };
+                    (label, scope.spawn(follow))
                 })
                 .collect();
             let mut failed = 0;
-            for (guest, thread) in collecting {
+            for (label, thread) in collecting {
                 let result =
                     thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the collector failed; this is our mistake")));
-                match result {
-                    Ok(said) if self.args.quiet => drop(said),
-                    Ok(said) => say!("{}: {said}.", guest.label()),
-                    Err(error) => {
-                        failed += 1;
-                        say!("fata: {}: {}", guest.label(), crate::sentence(&error));
-                    }
+                if let Err(error) = result {
+                    failed += 1;
+                    say!("fata: {label}: {}", crate::sentence(&error));
                 }
             }
             failed
@@ -96,34 +104,43 @@ impl Recording<'_> {
         (together.into_inner(), if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Collects one of them to its end, and says how that was.
+    /// Collects one life of one of them to its end, or for so long, and says how that was.
     fn collect<S: Sink>(
         &self,
         guest: &Guest,
         number: u16,
-        uuid: [u8; 16],
-        together: &Together<S>,
-        axis: &Axis,
-    ) -> anyhow::Result<String> {
-        let clock = Alignment::of(guest, axis);
+        duration: Option<Duration>,
+        shared: &Shared<'_, S>,
+    ) -> anyhow::Result<Ended> {
+        let clock = Alignment::of(guest, shared.axis);
         let about_clock = clock.to_string();
-        let options = Options {
-            seat: Some(Seat { number, uuid: Some(uuid), clock: Some(clock), says_wires: true }),
-            ..self.options.clone()
-        };
-        let mut sink = together.seat(number);
+        let seat = Seat { number, uuid: Some(shared.uuid), clock: Some(clock), says_wires: true };
+        let options = Options { duration, seat: Some(seat), ..self.options.clone() };
+        let mut sink = shared.together.seat(number);
         let mut collector = Collector::attach(guest, &options, &[])?;
-        let end = collector.run(&mut sink, &mut |_status| !self.stop.is_asked())?;
-        let totals = collector.totals();
-        let remark = collector.remark().map(str::to_owned);
-        let warnings: String =
-            remark.iter().chain(&collector.warnings()).map(|warning| format!("; {warning}")).collect();
-        Ok(format!(
-            "{} events, {} in {}; discarded {}; {about_clock}; {end}{warnings}",
-            totals.events,
-            human::bytes(totals.bytes),
-            self.args.output.display(),
-            by_cause(&totals.discarded)
-        ))
+        let mut name = Name::of(guest);
+        let end = collector.run(&mut sink, &mut |_status| {
+            if let Some(sentence) = name.look()
+                && !self.args.quiet
+            {
+                say!("{sentence}.");
+            }
+            !self.stop.is_asked()
+        })?;
+        if !self.args.quiet {
+            let totals = collector.totals();
+            let remark = collector.remark().map(str::to_owned);
+            let warnings: String =
+                remark.iter().chain(&collector.warnings()).map(|warning| format!("; {warning}")).collect();
+            say!(
+                "{}: {} events, {} in {}; discarded {}; {about_clock}; {end}{warnings}.",
+                guest.label(),
+                totals.events,
+                human::bytes(totals.bytes),
+                self.args.output.display(),
+                by_cause(&totals.discarded)
+            );
+        }
+        Ok(Ended { collector, end, renamed: name.renamed() })
     }
 }
