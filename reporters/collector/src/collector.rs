@@ -30,7 +30,7 @@ use crate::alignment::Alignment;
 use crate::description::Description;
 use crate::drain::{Phase, Position, StreamDrain, Totals};
 use crate::heart::Heart;
-use crate::pace::Pace;
+use crate::pace::{Pace, Pause};
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
 use crate::source::{Guest, Source, SourceError};
@@ -364,7 +364,7 @@ impl Collector {
     /// # Errors
     /// As [`poll`](Collector::poll). A reader that has gone is no error but [`End::ReaderGone`].
     pub fn run(&mut self, sink: &mut dyn Sink, report: &mut dyn FnMut(&Status) -> bool) -> Result<End, CollectError> {
-        let mut pace = Pace::new();
+        let (mut pace, mut rang) = (Pace::new(), false);
         let mut reported = Instant::now();
         let result = loop {
             match self.poll(sink) {
@@ -373,9 +373,14 @@ impl Collector {
                 Ok(Poll::Ended(end)) => break Ok(end),
                 Ok(Poll::Busy | Poll::Idle) => {
                     let fill = self.streams.iter().map(StreamDrain::fill).max().unwrap_or(0);
-                    if let Some(pause) = pace.after(fill) {
-                        self.memory.wait(pause);
-                    }
+                    rang = match pace.after(fill, rang) {
+                        Some(Pause { length, hears_bell: true }) => self.memory.wait(length),
+                        Some(Pause { length, hears_bell: false }) => {
+                            std::thread::sleep(length);
+                            false
+                        }
+                        None => false,
+                    };
                 }
             }
             let over = self.options.duration.is_some_and(|duration| self.started.elapsed() >= duration);

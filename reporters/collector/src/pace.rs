@@ -4,6 +4,9 @@
 //! at a steady rate a ring is about a tenth full when it is looked at, whatever the rate and its length are. Above a half
 //! there is no pause. The longest one is what a guest has to fill a ring in, that was silent before and now writes as fast as
 //! it can.
+//!
+//! A guest that has a bell may cut a pause short by it. One that rang for less than a sixteenth of its ring sleeps out the next pause
+//! unheard: so a guest that rings all the time has at most twice as many looks as one that is silent.
 
 use std::time::Duration;
 
@@ -13,23 +16,33 @@ const LONGEST: Duration = Duration::from_millis(5);
 /// Full is this.
 pub(crate) const FULL: u64 = 1000;
 
-/// The pause between two looks.
+/// The pauses between looks.
 #[derive(Debug)]
 pub(crate) struct Pace(Duration);
+
+/// The pause between two looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
+    pub(crate) length: Duration,
+    /// Whether the guest's bell ends it.
+    pub(crate) hears_bell: bool,
+}
 
 impl Pace {
     pub(crate) fn new() -> Self {
         Pace(SHORTEST)
     }
 
-    /// The pause after a look at rings of which the fullest held `fill` thousandths. `None` where there is no time for one.
-    pub(crate) fn after(&mut self, fill: u64) -> Option<Duration> {
+    /// The pause after a look at rings of which the fullest held `fill` thousandths, and for which a bell `rang` or not. `None`
+    /// where there is no time for one.
+    pub(crate) fn after(&mut self, fill: u64, rang: bool) -> Option<Pause> {
         if fill > FULL / 8 {
             self.0 = (self.0 / 2).max(SHORTEST);
         } else if fill < FULL / 16 {
             self.0 = (self.0 * 2).min(LONGEST);
         }
-        (fill <= FULL / 2).then_some(self.0)
+        let hears_bell = !(rang && fill < FULL / 16);
+        (fill <= FULL / 2).then_some(Pause { length: self.0, hears_bell })
     }
 }
 
@@ -37,14 +50,16 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// What it takes to wake up and look.
+    const WAKING: Duration = Duration::from_micros(60);
+
     /// How full a ring becomes that is filled at `per_second` rings a second, and how often it is looked at.
     fn settle(per_second: f64) -> (u64, u32) {
         let mut pace = Pace::new();
         let (mut fill, mut looks) = (0, 0);
         let mut time = Duration::ZERO;
         while time < Duration::from_secs(1) {
-            // What it takes to wake up and look.
-            let pause = pace.after(fill).unwrap_or_default() + Duration::from_micros(60);
+            let pause = pace.after(fill, false).map_or(Duration::ZERO, |pause| pause.length) + WAKING;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
             {
                 fill = (pause.as_secs_f64() * per_second * FULL as f64) as u64;
@@ -62,5 +77,27 @@ mod tests {
             assert!(fill < FULL / 2, "{rings_per_second} rings a second: {fill}");
             assert!(looks < 250 || rings_per_second > 10.0, "{rings_per_second} rings a second: {looks} looks");
         }
+    }
+
+    /// How often a guest is looked at in a second that rings whenever it is heard, and has written `fill` thousandths each time.
+    fn looks_at_one_that_rings(fill: u64) -> u32 {
+        let mut pace = Pace::new();
+        let (mut rang, mut time, mut looks) = (false, Duration::ZERO, 0);
+        while time < Duration::from_secs(1) {
+            let pause = pace.after(fill, rang).unwrap();
+            rang = pause.hears_bell;
+            time += if rang { WAKING } else { pause.length + WAKING };
+            looks += 1;
+        }
+        looks
+    }
+
+    #[test]
+    fn a_bell_that_rings_for_nothing_brings_few_looks_and_one_that_rings_for_an_eighth_is_heard_each_time() {
+        for fill in [0, FULL / 16 - 1] {
+            let looks = looks_at_one_that_rings(fill);
+            assert!(looks < 450, "{looks} looks for a bell that rang for {fill}");
+        }
+        assert!(looks_at_one_that_rings(FULL / 8) > 10_000);
     }
 }

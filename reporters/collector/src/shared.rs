@@ -224,11 +224,15 @@ impl SharedMemory {
         }
     }
 
-    /// Sleeps for `pause`, or until the guest says that there is something to read, where it can.
-    pub fn wait(&self, pause: Duration) {
+    /// Sleeps for `pause`, or until the guest says that there is something to read, where it can. Whether it said so: which it may do
+    /// without a reason, as often as it likes.
+    pub fn wait(&self, pause: Duration) -> bool {
         match &self.bell {
             Some(bell) => bell.wait(pause),
-            None => std::thread::sleep(pause),
+            None => {
+                std::thread::sleep(pause);
+                false
+            }
         }
     }
 

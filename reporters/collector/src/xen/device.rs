@@ -127,8 +127,8 @@ impl EventChannel {
         let _ = ioctl(&self.file, NOTIFY, &mut [u64::from(self.port)]);
     }
 
-    /// Sleeps until the guest rings, but not longer than `pause`.
-    pub(crate) fn wait(&self, pause: Duration) {
+    /// Sleeps until the guest rings, but not longer than `pause`; whether it rang.
+    pub(crate) fn wait(&self, pause: Duration) -> bool {
         let mut poll = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let millis = i32::try_from(pause.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         // SAFETY: one valid structure, as the count says.
@@ -138,6 +138,7 @@ impl EventChannel {
             // Writing the port lets it ring again.
             let _ = (&self.file).write_all(&port);
         }
+        heard
     }
 }
 
