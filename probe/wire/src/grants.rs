@@ -4,11 +4,12 @@
 //!
 //! | `data/fata/…` | holds |
 //! |---|---|
-//! | [`version`](VERSION) | `1` |
+//! | [`version`](VERSION) | `1`. A reader that knows other versions only stops here |
 //! | `name` | what the guest is called |
 //! | `pages` | how many pages its memory has |
 //! | `ring-ref` | the grant of the first index page |
 //! | `event-channel` | the port that dom0 may bind to |
+//! | `state` | `running`; written last, and so the place to watch |
 //! | `ctl/` | the control channel, as libxenvchan advertises it |
 //!
 //! An index page is little-endian words of 32 bits: the [signature](MAGIC), the version, how many grants it holds, the grant

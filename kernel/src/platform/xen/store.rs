@@ -4,7 +4,7 @@
 //! turn. That is for boot and for what is rare. Afterwards a task waits for *watches*: who asked for one is woken when the
 //! place, or one below it, has changed.
 //!
-//! When it is full: a request that does not fit the ring waits for room, and one that dom0 does not answer within 5 s fails
+//! When it is full: a request that does not fit the ring waits for room, and one that dom0 does not answer within 60 s fails
 //! with [`StoreError::Silent`]. Watches are flags, and so never too many.
 //!
 //! ```text

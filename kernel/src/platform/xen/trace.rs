@@ -1,31 +1,9 @@
-//! How dom0 finds and reads a guest's trace ring: by grants that the guest advertises in XenStore. Version 1.
+//! How dom0 finds and reads a guest's trace ring: by grants that the guest advertises in XenStore. What stands where, and in which
+//! version, says [`fata_wire::grants`].
 //!
-//! Below the domain's own place, readable by dom0 and nobody else:
-//!
-//! | place | content |
-//! |---|---|
-//! | `data/fata/version` | `1`. A reader that knows other versions only stops here |
-//! | `data/fata/name` | what the guest is called |
-//! | `data/fata/pages` | how many pages the ring's memory has |
-//! | `data/fata/ring-ref` | the grant of the first *index page* |
-//! | `data/fata/event-channel` | the port to which dom0 may bind |
-//! | `data/fata/state` | `running`; written last, and so the place to watch |
-//! | `data/fata/ctl/…` | the control channel: see `vchan` |
-//!
-//! Index pages are granted read-only. All words are 32 bits, little-endian:
-//!
-//! | byte | word |
-//! |---|---|
-//! | 0 | `FGRT` |
-//! | 4 | version, 1 |
-//! | 8 | number of grants in this page, at most 1020 |
-//! | 12 | grant of the next index page; 0 after the last |
-//! | 16… | the grants |
-//!
-//! The grants, in order, are the memory from its header page on, as a host guest has it in a file: header page, control page,
-//! description area, rings (`fata_wire::shared`). All are read-only but the control page, which dom0 writes. Nothing is ever
-//! taken back, also not at a clean end: a domain's grants end with it, and what dom0 has mapped by then stays as it was, which makes
-//! the last packets of a guest readable, of one that crashed and of one whose ring is sealed.
+//! The grants are the memory from its header page on, as a host guest has it in a file. Nothing is ever taken back, also not at a
+//! clean end: a domain's grants end with it, and what dom0 has mapped by then stays as it was, which makes the last packets of a
+//! guest readable, of one that crashed and of one whose ring is sealed.
 //!
 //! Over the event channel the guest says that [packets are ready](tend), once for many; dom0 says "please look", which
 //! makes a sleeping guest look at the control page.
@@ -41,6 +19,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use fata_probe::{instant, span};
+use fata_wire::grants::{FOLDER, MAX_REFS, VERSION, index_page};
 use fata_wire::shared::{PAGE_BYTES, at, control};
 
 use super::events::Port;
@@ -50,12 +29,8 @@ use super::machine::{boot, kicked, trace};
 use super::store::{self, StoreError};
 use crate::ring::Page;
 
-const VERSION: u32 = 1;
-const MAGIC: u32 = u32::from_le_bytes(*b"FGRT");
 /// Whoever collects runs there.
 const DOM0: u16 = 0;
-const HEADER_BYTES: usize = 16;
-const GRANTS_PER_PAGE: usize = (PAGE_BYTES - HEADER_BYTES) / 4;
 /// dom0 is told when so much of a ring is ready to be read: an eighth.
 const HIGH_WATER: u64 = 8;
 
@@ -94,8 +69,8 @@ pub(super) fn advertise() -> Result<(), AdvertiseError> {
     let control = geometry.control_offset / PAGE_BYTES as u64;
     let pages = geometry.total_bytes / PAGE_BYTES as u64;
     let access = |page| if page == control { Access::ReadWrite } else { Access::ReadOnly };
-    let granted: Result<Vec<GrantRef>, _> =
-        (0..pages).map(|page| grants::grant(DOM0, first + page, access(page))).collect();
+    let granted: Result<Vec<u32>, _> =
+        (0..pages).map(|page| grants::grant(DOM0, first + page, access(page)).map(|grant| grant.0)).collect();
     let index = index_pages(&granted.map_err(AdvertiseError::Grant)?)?;
     let port = Port::allocate(DOM0).map_err(AdvertiseError::Port)?;
     // "Please look": the scheduler does when it wakes.
@@ -110,10 +85,10 @@ pub(super) fn advertise() -> Result<(), AdvertiseError> {
         ("event-channel", port.number().to_string()),
         ("state", "running".to_string()),
     ];
-    let place = |key: &str| format!("data/fata/{key}");
+    let place = |key: &str| format!("{FOLDER}/{key}");
     // The folder first, so that all below it is born with its access list.
-    store::write("data/fata", "").map_err(AdvertiseError::Store)?;
-    store::restrict("data/fata", DOM0).map_err(AdvertiseError::Store)?;
+    store::write(FOLDER, "").map_err(AdvertiseError::Store)?;
+    store::restrict(FOLDER, DOM0).map_err(AdvertiseError::Store)?;
     for (key, value) in &entries {
         store::write(&place(key), value).map_err(AdvertiseError::Store)?;
     }
@@ -122,13 +97,12 @@ pub(super) fn advertise() -> Result<(), AdvertiseError> {
 }
 
 /// Writes the list of grants, from its last page to its first, whose grant is returned.
-fn index_pages(granted: &[GrantRef]) -> Result<GrantRef, AdvertiseError> {
+fn index_pages(granted: &[u32]) -> Result<GrantRef, AdvertiseError> {
     let mut next = GrantRef(0);
-    for part in granted.chunks(GRANTS_PER_PAGE).rev() {
+    for part in granted.chunks(MAX_REFS).rev() {
         let page = Page::new().ok_or(AdvertiseError::NoMemory)?;
-        let count = u32::try_from(part.len()).unwrap_or(0);
-        let words = [MAGIC, VERSION, count, next.0].into_iter().chain(part.iter().map(|reference| reference.0));
-        for (at, word) in words.enumerate() {
+        // No grant has the number 0, which ends the list.
+        for (at, word) in index_page(part, Some(next.0)).enumerate() {
             page.word(4 * at).store(word, Ordering::Relaxed);
         }
         next = grants::grant(DOM0, page.frame(), Access::ReadOnly).map_err(AdvertiseError::Grant)?;
