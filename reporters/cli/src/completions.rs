@@ -12,6 +12,7 @@ use clap_complete::env::Shells;
 use fata_collector::description::Description;
 use fata_collector::source::{self, Guest};
 use fata_wire::describe::Record;
+use fata_wire::field::Kind;
 use fata_wire::metadata::Line;
 use fata_wire::request::REQUESTS;
 use fata_wire::shared::Status;
@@ -75,15 +76,9 @@ fn candidates(wanted: impl Fn(&Guest) -> bool) -> Vec<CompletionCandidate> {
 /// What can stand at this place of a request: the requests, or what belongs to the one that was begun.
 pub(crate) fn requests() -> Vec<CompletionCandidate> {
     let words: Vec<String> = std::env::args().collect();
-    let after_ctl: Vec<&str> = words
-        .iter()
-        .skip_while(|word| *word != "ctl")
-        .skip(1)
-        .map(String::as_str)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
-    let (guest, request) = match after_ctl.as_slice() {
-        [guest, request, _, ..] => (guest, *request),
+    let after_ctl = words.iter().map(String::as_str).skip_while(|word| *word != "ctl").skip(1);
+    let (guest, request, begun) = match without_options(after_ctl).as_slice() {
+        [guest, request, .., begun] => (*guest, *request, *begun),
         _ => {
             return REQUESTS
                 .iter()
@@ -93,27 +88,58 @@ pub(crate) fn requests() -> Vec<CompletionCandidate> {
     };
     let values = match request {
         "mode" => vec!["overwrite".to_owned(), "discard".to_owned()],
-        "level" => fata_wire::field::Level::ALL.iter().map(|level| level.text().to_owned()).collect(),
+        "level" => rules(guest, begun),
         "enable" | "disable" => categories(guest),
         _ => Vec::new(),
     };
     values.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// The categories of a guest, as it describes itself; none where there is no such guest.
-fn categories(wanted: &str) -> Vec<String> {
-    let Ok(memory) = source::find(wanted).and_then(|guest| guest.open(false)) else { return Vec::new() };
+/// The words behind `ctl` without its options, one of which takes the word after it.
+fn without_options<'a>(mut words: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut left = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "--timeout" => drop(words.next()),
+            option if option.starts_with('-') => {}
+            word => left.push(word),
+        }
+    }
+    left
+}
+
+/// Levels, and the targets that may have one of their own; behind the `=` of a target, levels again. (Some shells take what
+/// stands there for a word of its own.)
+fn rules(guest: &str, begun: &str) -> Vec<String> {
+    let levels = || fata_wire::field::Level::ALL.iter().map(|level| level.text()).chain(["off"]);
+    let targets = describe(guest, |record| match record {
+        Record::Callsite(callsite) if callsite.kind == Kind::Log => Some(format!("{}=", callsite.category)),
+        _ => None,
+    });
+    let of_target = begun.split_once('=').map(|(target, _)| levels().map(move |level| format!("{target}={level}")));
+    levels().map(str::to_owned).chain(targets).chain(of_target.into_iter().flatten()).collect()
+}
+
+/// The categories of a guest.
+fn categories(guest: &str) -> Vec<String> {
+    describe(guest, |record| match record {
+        Record::Env { key, value } if key.starts_with(fata_wire::request::CATEGORY_KEY) => Some((*value).to_owned()),
+        _ => None,
+    })
+}
+
+/// What is `wanted` of the guest's description of itself, each once; nothing where there is no such guest.
+fn describe(guest: &str, wanted: impl Fn(&Record<'_>) -> Option<String>) -> Vec<String> {
+    let Ok(memory) = source::find(guest).and_then(|guest| guest.open(false)) else { return Vec::new() };
     let clock = Status::parse(&memory.header_page(), memory.geometry()).clock;
     let mut description = Description::alone(memory.geometry().uuid, &clock, &[]);
     description.refresh(&memory);
-    description
-        .text()
-        .lines()
-        .filter_map(|line| match Line::parse(line) {
-            Some(Line::Record(Record::Env { key, value })) if key.starts_with(fata_wire::request::CATEGORY_KEY) => {
-                Some(value.to_owned())
-            }
-            _ => None,
-        })
-        .collect()
+    let found = description.text().lines().filter_map(|line| match Line::parse(line) {
+        Some(Line::Record(record)) => wanted(&record),
+        _ => None,
+    });
+    let mut found: Vec<String> = found.collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }

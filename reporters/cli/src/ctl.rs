@@ -24,7 +24,7 @@ use crate::{completions, human, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = requests())]
 pub(crate) struct Args {
-    /// The guest: its name, `name.pid`, process id, or the path of its memory file
+    /// The guest: its name, `name.pid`, process or domain id, or the path of its memory file
     #[arg(add = ArgValueCandidates::new(completions::living_guests))]
     guest: String,
     /// The request, and what belongs to it

@@ -165,15 +165,25 @@ fn a_shell_is_offered_every_command_the_guests_that_run_and_their_categories() {
         assert!(commands.iter().any(|known| known == command), "{command} in {commands:?}");
     }
     place.guest(&["run", "hello", "--name", "dead"]).0.wait().unwrap();
-    let _guest = place.web("alive");
+    let _talker = place.guest(&["run", "chatter", "--name", "talker", "rounds=100000", "pause_ms=5"]);
     place.wait_until_listed("running");
+    let _guest = place.web("alive");
+    place.wait_until_listed("alive.");
     assert_eq!(
         completions(&place, &["ctl", ""]).iter().filter(|word| !word.starts_with('-')).collect::<Vec<_>>(),
-        ["alive"]
+        ["alive", "talker"]
     );
     assert!(completions(&place, &["collect", "d"]).contains(&"dead".to_owned()));
     assert!(completions(&place, &["ctl", "alive", "fr"]).contains(&"freeze".to_owned()));
     assert_eq!(completions(&place, &["ctl", "alive", "mode", "o"]), ["overwrite"]);
+    assert_eq!(completions(&place, &["ctl", "--timeout", "5", "alive", "mode", "d"]), ["discard"]);
+    assert_eq!(completions(&place, &["ctl", "talker", "level", "de"]), ["debug"]);
+    // It is a target once it has logged something.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while completions(&place, &["ctl", "talker", "level", "sto"]) != ["store="] {
+        assert!(Instant::now() < deadline, "the target `store` is not offered");
+    }
+    assert_eq!(completions(&place, &["ctl", "talker", "level", "store=e"]), ["store=error"]);
     let categories = completions(&place, &["ctl", "alive", "enable", ""]);
     assert!(["net", "task", "http"].iter().all(|known| categories.iter().any(|c| c == known)), "{categories:?}");
 }
