@@ -4,8 +4,6 @@
 //! Percentiles come from histograms and are right to 1 part in 128; everything else is exact. Spans that a gap made
 //! uncertain, and spans that have not ended, are counted and have no time.
 
-use std::collections::BTreeMap;
-
 use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Kind, Unit};
 use fata_wire::packet::Cause;
@@ -16,6 +14,12 @@ use crate::samples::Samples;
 use crate::tasks::State;
 use crate::time::Nanos;
 use crate::trace::{TaskRef, Trace, TrackKind};
+
+mod clock;
+mod guests;
+
+pub use clock::ClockStats;
+pub use guests::{GuestStats, WireEnds, WireStats};
 
 /// The account of one callsite, kept while events come in.
 #[derive(Clone, Debug, Default)]
@@ -105,55 +109,6 @@ pub struct DiscardedStats {
     /// Packets that were published and are not in the trace.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub missing_packets: u64,
-}
-
-/// One of several guests of a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct GuestStats {
-    /// What it is called.
-    pub name: String,
-    /// Its events.
-    pub events: u64,
-    /// Those of them that were discarded.
-    pub discarded: u64,
-    /// How far its times may be from those of the trace's axis, either way; `None` where nobody has measured that.
-    pub clock_error_ns: Option<Nanos>,
-    /// How that is known.
-    pub clock_known_from: String,
-}
-
-/// What all guests sent and received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct WireEnds {
-    /// Packets that were sent.
-    pub sent: u64,
-    /// Packets that were received.
-    pub received: u64,
-}
-
-/// The packets from one guest to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct WireStats {
-    /// Who sent them.
-    pub from: String,
-    /// Who received them.
-    pub to: String,
-    /// How many were joined.
-    pub joined: u64,
-    /// Half of them took no longer.
-    pub p50_ns: Nanos,
-    /// The shortest time.
-    pub min_ns: Nanos,
-    /// The longest.
-    pub max_ns: Nanos,
-    /// How far each of these times may be off, either way; `None` where nobody has measured that.
-    pub error_ns: Option<Nanos>,
-    /// How many arrived before they were sent by more than that: where there are any, a clock is further off than was
-    /// measured.
-    pub impossible: u64,
 }
 
 /// One callsite.
@@ -257,41 +212,6 @@ pub struct UnresolvedStats {
     pub signalled_ns: Option<Nanos>,
 }
 
-/// The guest's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct ClockStats {
-    /// Ticks per second.
-    pub hz: u64,
-    /// The clock's value at time 0 of the trace.
-    pub origin_ticks: u64,
-    /// Nanoseconds since 1970 at time 0 of the trace.
-    pub origin_unix_ns: Option<i64>,
-    /// What reading the clock costs.
-    pub read_cost_ps: u64,
-    /// What an event without payload costs.
-    pub probe_cost_ps: u64,
-    /// Millionths of the trace's time that the events of this trace took, the discarded ones included; an estimate, since
-    /// what an event costs was measured once, at the guest's start. `None` where it was not.
-    pub perturbation_ppm: Option<u64>,
-}
-
-/// A clock whose reading costs more than this, in picoseconds, is emulated: a trap into the hypervisor.
-const EMULATED_READ_PS: u64 = 200_000;
-
-impl ClockStats {
-    /// What a reader of durations must know, in a sentence.
-    fn warning(&self) -> Option<String> {
-        (self.read_cost_ps > EMULATED_READ_PS).then(|| {
-            format!(
-                "reading the guest's clock costs {} ns: it is emulated, and every event delays the guest by that; short \
-                 durations say more of the clock than of the guest",
-                self.read_cost_ps / 1000
-            )
-        })
-    }
-}
-
 /// A time for which events are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -315,7 +235,7 @@ impl Stats {
     /// The statistics of a trace as it stands.
     #[must_use]
     pub fn of(trace: &Trace) -> Self {
-        let clock = clock(trace);
+        let clock = clock::of(trace);
         Stats {
             events_total: trace.events,
             packets: trace.streams.iter().map(|stream| stream.packets).sum(),
@@ -326,8 +246,8 @@ impl Stats {
             counters: counters(trace),
             unresolved: unresolved(trace),
             clock,
-            guests: guests(trace),
-            wires: wires(trace),
+            guests: guests::of(trace),
+            wires: guests::wires(trace),
             wire_ends: WireEnds { sent: trace.wires.ends().0, received: trace.wires.ends().1 },
             gaps: gaps(trace),
             warnings: trace.warnings().chain(clock.and_then(|clock| clock.warning())).collect(),
@@ -472,69 +392,6 @@ fn unresolved(trace: &Trace) -> Vec<UnresolvedStats> {
 /// What a guest is called, where there are several.
 fn guest_name(trace: &Trace, guest: GuestId) -> String {
     if trace.has_several_guests() { trace.guest_name(guest) } else { String::new() }
-}
-
-fn guests(trace: &Trace) -> Vec<GuestStats> {
-    if !trace.has_several_guests() {
-        return Vec::new();
-    }
-    let one = |guest| {
-        let streams = || trace.streams.iter().filter(move |stream| stream.guest == guest);
-        let discarded = |cause| streams().map(move |stream| stream.discarded_by(cause)).fold(0, u64::saturating_add);
-        GuestStats {
-            name: trace.guest_name(guest),
-            events: streams().map(|stream| stream.events).sum(),
-            discarded: Cause::ALL.into_iter().map(discarded).fold(0, u64::saturating_add),
-            clock_error_ns: trace.clock_error(guest),
-            clock_known_from: trace.clock_known_from(guest).unwrap_or("own word").to_owned(),
-        }
-    };
-    trace.guests().map(one).collect()
-}
-
-fn wires(trace: &Trace) -> Vec<WireStats> {
-    let mut pairs: BTreeMap<(GuestId, GuestId), Vec<Nanos>> = BTreeMap::new();
-    for wire in trace.wires.joined() {
-        pairs.entry(wire.guests()).or_default().push(wire.latency());
-    }
-    let one = |((from, to), mut latencies): ((GuestId, GuestId), Vec<Nanos>)| {
-        latencies.sort_unstable();
-        let error_ns = trace.error_between(from, to);
-        WireStats {
-            from: trace.guest_name(from),
-            to: trace.guest_name(to),
-            joined: latencies.len() as u64,
-            p50_ns: latencies.get(latencies.len() / 2).copied().unwrap_or(0),
-            min_ns: latencies.first().copied().unwrap_or(0),
-            max_ns: latencies.last().copied().unwrap_or(0),
-            error_ns,
-            impossible: error_ns.map_or(0, |error| latencies.partition_point(|&nanos| nanos < -error) as u64),
-        }
-    };
-    pairs.into_iter().map(one).collect()
-}
-
-fn clock(trace: &Trace) -> Option<ClockStats> {
-    let clock = trace.description.clock(GuestId::default())?;
-    Some(ClockStats {
-        hz: clock.hz,
-        origin_ticks: trace.origin.map_or(0, |origin| origin.ticks),
-        origin_unix_ns: trace.origin.and_then(|origin| origin.unix_nanos),
-        read_cost_ps: clock.clock_cost_picos,
-        probe_cost_ps: clock.probe_cost_picos,
-        perturbation_ppm: perturbation_ppm(
-            trace.events.saturating_add(discarded(trace).total),
-            clock.probe_cost_picos,
-            trace.end,
-        ),
-    })
-}
-
-/// Events times what one costs, as millionths of the duration: picoseconds per nanosecond are thousandths.
-fn perturbation_ppm(events: u64, event_picos: u64, duration: Nanos) -> Option<u64> {
-    let duration = u128::try_from(duration).ok().filter(|&nanos| nanos > 0)?;
-    let picos = (event_picos > 0).then(|| u128::from(events) * u128::from(event_picos))?;
-    Some(u64::try_from(picos.saturating_mul(1000) / duration).unwrap_or(u64::MAX))
 }
 
 fn gaps(trace: &Trace) -> Vec<GapStats> {
