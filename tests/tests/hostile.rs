@@ -10,15 +10,20 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fs::OpenOptions;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fata_collector::collector::Poll;
+use fata_collector::serve::{MAX_VIEWERS, QUEUE_BYTES, Server};
+use fata_collector::sink::directory::{self, DirectorySink};
+use fata_collector::sink::tee::Tee;
+use fata_collector::sink::together::Together;
 use fata_collector::sink::{Sink, SinkError};
 use fata_collector::source::Guest;
-use fata_collector::{Collector, Options, peek};
+use fata_collector::{Collector, Options, Seat, peek};
 use fata_probe::instant;
 use fata_probe::region::{Config, Region};
 use fata_wire::describe::{Callsite, MAX_RECORD_BYTES, Record};
@@ -28,8 +33,12 @@ use fata_wire::packet::{Cause, Discarded, HEADER_BYTES, Packet, at as packet_at}
 use fata_wire::shared::{Clock, Geometry, MAX_DESCRIPTION_BYTES, PAGE_BYTES, State, at};
 use memmap2::MmapRaw;
 
-/// What a collector may allocate for one guest, whatever the guest does: most of it is the description area as text.
-const MAX_GUEST_BYTES: usize = 48 << 20;
+/// What a collector may allocate for one guest, whatever the guest does, and whatever it records into: copies of packets, and
+/// of the description what is not handed over yet.
+const MAX_GUEST_BYTES: usize = 16 << 20;
+/// What it may allocate where it serves viewers too, of which none reads: their queues, the newest packets, and all that was
+/// described, as text.
+const MAX_SERVED_BYTES: usize = 56 << 20;
 /// No look at the ring may take longer, on a machine that does other things too.
 const MAX_POLL: Duration = Duration::from_secs(2);
 
@@ -369,9 +378,9 @@ impl<'a> Reading<'a> {
 }
 
 impl Sink for Reading<'_> {
-    fn metadata(&mut self, _uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
-        assert!(known_bytes <= text.len() && self.text_bytes == known_bytes, "metadata only grows");
-        self.text_bytes = text.len();
+    fn metadata(&mut self, _uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
+        assert!(text.ends_with('\n'), "a piece of metadata ends with a whole line");
+        self.text_bytes += text.len();
         if let Some(between) = self.between {
             between();
         }
@@ -592,6 +601,80 @@ fn the_largest_description_area_stays_below_the_bound_whatever_fills_it() {
         .filter(|(name, _)| name.contains("names") || name.contains("callsites") || name.contains("facts"))
     {
         withstand(name, *attack, MAX_DESCRIPTION_BYTES as u32);
+    }
+}
+
+/// Collects from a guest that describes all it can, again and again, into `sink`, and says how much memory that took at most.
+fn collect_descriptions(
+    memory: &Memory,
+    path: &Path,
+    attack: Attack,
+    seat: Option<Seat>,
+    sink: &mut dyn Sink,
+) -> usize {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let before = LIVE.get().0;
+    LIVE.set((before, before));
+    let options = Options { seat, ..Options::default() };
+    let mut collector = Collector::attach(&Guest::at(path).unwrap(), &options, &[]).unwrap();
+    let end = Instant::now() + seconds();
+    let mut content = Vec::new();
+    while Instant::now() < end {
+        collector.poll(sink).unwrap();
+        sink.tick(&collector.status()).unwrap();
+        attack(memory, &mut random);
+        let number = memory.youngest() + 1;
+        content.resize(400, committed(&mut random));
+        memory.publish(number, number * 400, &content);
+    }
+    collector.leave(sink).unwrap();
+    assert!(collector.totals().packets > 1);
+    LIVE.get().1 - before
+}
+
+#[test]
+fn a_recording_takes_no_more_memory_the_more_a_guest_describes_and_a_server_no_more_than_is_said() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let describing =
+        ATTACKS.iter().filter(|(name, _)| ["names", "callsites", "facts"].iter().any(|what| name.contains(what)));
+    for (name, attack) in describing {
+        let dir = tempfile::tempdir().unwrap();
+        let path = guest(dir.path(), "hostile");
+        let directory =
+            |name: &str| DirectorySink::open(&dir.path().join(name), directory::Options::default()).unwrap();
+        let lay_out = || {
+            let memory = Memory::new(&path, &small("hostile", MAX_DESCRIPTION_BYTES as u32));
+            attack(&memory, &mut Random(1));
+            memory
+        };
+        // As `fata collect` records.
+        let together = Together::new(directory("collected"));
+        let seat = Seat { number: 0, uuid: None, clock: None, says_wires: false };
+        let collected = collect_descriptions(&lay_out(), &path, *attack, Some(seat), &mut together.seat(0));
+        // As `fata serve -o DIR` does, for as many viewers as it takes.
+        let mut recording = directory("served");
+        let mut server = Server::new("hostile", "host", [7; 16]);
+        let viewers: Vec<_> = (0..MAX_VIEWERS)
+            .map(|_| {
+                let (end, viewer) = UnixStream::pair().unwrap();
+                server.add(end).unwrap();
+                viewer
+            })
+            .collect();
+        let queues = MAX_VIEWERS * QUEUE_BYTES;
+        let mut tee = Tee(&mut recording, &mut server);
+        let served = queues + collect_descriptions(&lay_out(), &path, *attack, None, &mut tee);
+        let described = std::fs::metadata(dir.path().join("served/metadata")).unwrap().len();
+        assert_eq!(server.viewers(), MAX_VIEWERS);
+        println!(
+            "measured {name}: {} KiB of metadata; to record it took {} KiB, to serve it {} KiB",
+            described >> 10,
+            collected >> 10,
+            served >> 10
+        );
+        drop(viewers);
+        assert!(collected < MAX_GUEST_BYTES, "{name}: {collected} bytes to record");
+        assert!(served < MAX_SERVED_BYTES, "{name}: {served} bytes to serve");
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The script asks `fata` itself at every Tab, so that it knows the guests that run now and the categories that they have.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -133,12 +134,14 @@ fn describe(guest: &str, wanted: impl Fn(&Record<'_>) -> Option<String>) -> Vec<
     let Ok(memory) = source::find(guest).and_then(|guest| guest.open(false)) else { return Vec::new() };
     let clock = Status::parse(&memory.header_page(), memory.geometry()).clock;
     let mut description = Description::alone(memory.geometry().uuid, &clock, &[]);
-    description.refresh(&memory);
-    let found = description.text().lines().filter_map(|line| match Line::parse(line) {
-        Some(Line::Record(record)) => wanted(&record),
-        _ => None,
+    let mut found = Vec::new();
+    let Ok(()) = description.follow(&memory, |text| {
+        found.extend(text.lines().filter_map(|line| match Line::parse(line) {
+            Some(Line::Record(record)) => wanted(&record),
+            _ => None,
+        }));
+        Ok::<_, Infallible>(())
     });
-    let mut found: Vec<String> = found.collect();
     found.sort_unstable();
     found.dedup();
     found

@@ -209,7 +209,6 @@ pub struct Collector {
     options: Options,
     streams: Vec<StreamDrain>,
     description: Option<Description>,
-    known_bytes: usize,
     attached: bool,
     /// The last collector was killed.
     succeeds_killed: bool,
@@ -244,7 +243,6 @@ impl Collector {
             options: options.clone(),
             streams: Vec::new(),
             description: None,
-            known_bytes: 0,
             attached: false,
             succeeds_killed: false,
             heart: None,
@@ -481,7 +479,7 @@ impl Collector {
                 Some(_) => Description::new(number, &status.clock, None, &facts),
             }
         });
-        let outlet = Outlet { sink, description, known_bytes: &mut self.known_bytes, uuid, guest: number };
+        let outlet = Outlet { sink, description, uuid, guest: number };
         (&mut self.streams[i], &self.memory, outlet)
     }
 

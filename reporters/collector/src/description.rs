@@ -1,6 +1,7 @@
-//! Follows a guest's description area and keeps it as TSDL text.
+//! Follows a guest's description area and hands it over as TSDL text.
 //!
-//! Invariant: the text only grows, and a record is decoded once. What is full: the area is at most 4 MiB, a callsite or
+//! Invariant: a record is decoded once and handed over once; the text is kept until then, and no longer. What is full: text is
+//! handed over whenever there is a piece of [`PIECE_BYTES`], the area is at most 4 MiB, a callsite or
 //! name counts once however often the guest repeats it, and of `env` facts the first [`MAX_ENV`] are taken; what is over is
 //! counted in [`refused`](Description::refused) and its events are shown by number.
 
@@ -18,11 +19,14 @@ use crate::shared::SharedMemory;
 pub const MAX_ENV: usize = 256;
 /// How much of the area is copied at a time.
 const STEP_BYTES: usize = 64 << 10;
+/// So much text waits at most before it is handed over, but for that of the last step.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// The description of a guest, as far as it was read.
 #[derive(Debug)]
 pub struct Description {
     guest: u16,
+    /// What is not handed over yet.
     text: String,
     consumed_bytes: usize,
     callsite_limit: u16,
@@ -78,12 +82,6 @@ impl Description {
         }
     }
 
-    /// The metadata text so far.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Every callsite id that the guest has described is below this.
     #[must_use]
     pub fn callsite_limit(&self) -> u16 {
@@ -102,19 +100,42 @@ impl Description {
         self.damaged
     }
 
-    /// Takes the records that the guest has added, and says whether the text grew.
-    pub fn refresh(&mut self, memory: &SharedMemory) -> bool {
+    /// Takes the records that the guest has added, and hands over their text in pieces that end with a whole record.
+    ///
+    /// # Errors
+    /// That of `hand_over`, after which nothing more is.
+    pub fn follow<E>(
+        &mut self,
+        memory: &SharedMemory,
+        mut hand_over: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        loop {
+            let more = self.read(memory);
+            if !self.text.is_empty() {
+                hand_over(&self.text)?;
+                self.text.clear();
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes records until there is a piece of text, and says whether there are more.
+    fn read(&mut self, memory: &SharedMemory) -> bool {
         if self.damaged.is_some() {
             return false;
         }
         let geometry = memory.geometry();
-        let before = self.text.len();
         // `load` acquires: pairs with the guest's Release of the used length after a record is whole.
         let used = memory.load(at::DESCRIPTION_USED).min(geometry.description_capacity) & !7;
         let (Ok(used), Ok(start)) = (usize::try_from(used), usize::try_from(geometry.description_offset)) else {
             return false;
         };
         while self.consumed_bytes < used {
+            if self.text.len() >= PIECE_BYTES {
+                return true;
+            }
             let step = (used - self.consumed_bytes).min(STEP_BYTES);
             let mut buffer = std::mem::take(&mut self.buffer);
             memory.copy(start + self.consumed_bytes, step, &mut buffer);
@@ -140,7 +161,7 @@ impl Description {
                 None => {}
             }
         }
-        self.text.len() > before
+        false
     }
 
     fn take(&mut self, record: &Record<'_>) {

@@ -251,7 +251,7 @@ impl StreamDrain {
         lock: u64,
         patient: Option<Instant>,
     ) -> Result<Taken, SinkError> {
-        if !self.verify(memory, offset, lock, lock, outlet) {
+        if !self.verify(memory, offset, lock, lock, outlet)? {
             return Ok(Taken::Overwritten);
         }
         let packet_bytes = memory.geometry().packet_bytes_of(self.stream) as usize;
@@ -330,7 +330,7 @@ impl StreamDrain {
         now: Instant,
     ) -> Result<Taken, SinkError> {
         let lock = self.position.number.wrapping_mul(2).wrapping_add(1);
-        if !self.verify(memory, offset, lock, lock.wrapping_add(1), outlet) {
+        if !self.verify(memory, offset, lock, lock.wrapping_add(1), outlet)? {
             return Ok(Taken::NotYet);
         }
         let packet_bytes = memory.geometry().packet_bytes_of(self.stream) as usize;
@@ -407,9 +407,9 @@ impl StreamDrain {
         lock: u64,
         or_lock: u64,
         outlet: &mut Outlet<'_>,
-    ) -> bool {
+    ) -> Result<bool, SinkError> {
         if !std::mem::take(&mut self.unverified) {
-            return true;
+            return Ok(true);
         }
         let room = memory.geometry().packet_bytes_of(self.stream) as usize - HEADER_BYTES;
         let taken = usize::try_from(self.position.taken_bytes).unwrap_or(room).min(room) & !7;
@@ -417,17 +417,17 @@ impl StreamDrain {
         memory.copy(offset + HEADER_BYTES, taken, &mut self.buffer);
         let at = offset + packet::at::LOCK;
         if !memory.lock_is_still(at, lock) && !memory.lock_is_still(at, or_lock) {
-            return false;
+            return Ok(false);
         }
-        outlet.description.refresh(memory);
-        let Ok(header) = PacketHeader::parse(&self.header) else { return false };
+        outlet.describe(memory)?;
+        let Ok(header) = PacketHeader::parse(&self.header) else { return Ok(false) };
         // What was taken may hold records that were given up as unfinished.
         let walk = repair(&mut self.buffer, header.timestamp_begin, outlet.description.callsite_limit());
         self.position.taken_bytes = walk.bytes as u64;
         self.position.ticks = self.position.ticks.max(walk.ticks.min(MAX_TICKS));
         self.taken_events = walk.events + walk.unfinished;
         self.position.ordinal = header.events_before.saturating_add(self.taken_events);
-        true
+        Ok(true)
     }
 
     fn ticks_begin(&self, header: &PacketHeader) -> u64 {

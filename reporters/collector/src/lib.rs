@@ -3,7 +3,7 @@
 //! 1. **Nothing in the middle understands an event.** A packet is copied once, checked to be made of whole events, and
 //!    published with the same bytes.
 //! 2. **The guest is never trusted.** Its memory is mapped read-only and read through [`shared`] alone; geometry comes from a
-//!    checked copy; cursor, memory and work are bounded here: whatever a guest does, it costs a collector at most 48 MiB, and
+//!    checked copy; cursor, memory and work are bounded here: whatever a guest does, it costs a collector at most 16 MiB, and
 //!    one look at its ring copies at most twice what the ring holds.
 //! 3. **Every event is accounted for.** What the guest produced is what was published and what was discarded, by cause.
 //! 4. **A quiet guest is seen live, a dead one to its last committed word.**

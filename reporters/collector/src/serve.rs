@@ -67,7 +67,7 @@ pub struct Server {
     unix: Option<(UnixListener, PathBuf)>,
     tcp: Option<TcpListener>,
     viewers: Vec<Viewer>,
-    text: String,
+    text: Text,
     last_status: Option<(Instant, u64, u64)>,
     buffer: Vec<u8>,
     history: History,
@@ -107,6 +107,34 @@ impl History {
             left_bytes -= frame.len();
             !fits
         })
+    }
+}
+
+/// All that was described, for viewers that come late. In pieces, so that to grow moves nothing.
+#[derive(Debug, Default)]
+struct Text {
+    /// All but the last are of [`MAX_TEXT_BYTES`].
+    pieces: Vec<Vec<u8>>,
+}
+
+impl Text {
+    fn push(&mut self, mut text: &[u8]) {
+        while !text.is_empty() {
+            match self.pieces.last_mut().filter(|piece| piece.len() < MAX_TEXT_BYTES) {
+                Some(piece) => {
+                    let (now, later) = text.split_at(text.len().min(MAX_TEXT_BYTES - piece.len()));
+                    piece.extend_from_slice(now);
+                    text = later;
+                }
+                None => self.pieces.push(Vec::new()),
+            }
+        }
+    }
+
+    /// What comes after the first `told_bytes`, as much of it as goes into a frame; `None` where that is all.
+    fn after(&self, told_bytes: usize) -> Option<&[u8]> {
+        let piece = self.pieces.get(told_bytes / MAX_TEXT_BYTES)?;
+        piece.get(told_bytes % MAX_TEXT_BYTES..).filter(|rest| !rest.is_empty())
     }
 }
 
@@ -174,7 +202,7 @@ impl Server {
             unix: None,
             tcp: None,
             viewers: Vec::new(),
-            text: String::new(),
+            text: Text::default(),
             last_status: None,
             buffer: Vec::new(),
             history: History::default(),
@@ -356,10 +384,9 @@ impl Viewer {
 
     /// Sends the metadata and the account of losses that this viewer still lacks. `true` if there is room for
     /// `more_bytes` after that.
-    fn catch_up(&mut self, text: &str, more_bytes: usize) -> bool {
+    fn catch_up(&mut self, text: &Text, more_bytes: usize) -> bool {
         let mut frame = Vec::new();
-        while let Some(rest) = text.as_bytes().get(self.told_bytes..).filter(|rest| !rest.is_empty()) {
-            let part = rest.get(..MAX_TEXT_BYTES).unwrap_or(rest);
+        while let Some(part) = text.after(self.told_bytes) {
             frame.clear();
             encode(&Frame::Metadata(part.into()), &mut frame);
             if !self.push(&frame) {
@@ -406,8 +433,8 @@ fn forward(mut queue: ringbuf::HeapCons<u8>, mut socket: Socket, over: &AtomicBo
 }
 
 impl Sink for Server {
-    fn metadata(&mut self, _uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
-        self.text.push_str(text.get(known_bytes..).unwrap_or(""));
+    fn metadata(&mut self, _uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
+        self.text.push(text.as_bytes());
         self.accept();
         self.broadcast(&[], None);
         Ok(())

@@ -78,11 +78,11 @@ impl SinkError {
 
 /// Takes what a collector publishes.
 pub trait Sink {
-    /// The metadata is `text`, of which this sink was given `known_bytes` before.
+    /// More metadata: `text` belongs behind all that came before, and ends with a whole line.
     ///
     /// # Errors
     /// See [`SinkError`]; each ends the recording.
-    fn metadata(&mut self, uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError>;
+    fn metadata(&mut self, uuid: [u8; 16], text: &str) -> Result<(), SinkError>;
 
     /// One whole packet of `stream`, header included.
     ///
@@ -108,8 +108,6 @@ pub trait Sink {
 pub(crate) struct Outlet<'a> {
     pub(crate) sink: &'a mut dyn Sink,
     pub(crate) description: &'a mut Description,
-    /// How much of the metadata text the sink has.
-    pub(crate) known_bytes: &'a mut usize,
     /// The trace's identity.
     pub(crate) uuid: [u8; 16],
     /// Which guest of the trace it is.
@@ -119,12 +117,6 @@ pub(crate) struct Outlet<'a> {
 impl Outlet<'_> {
     /// Hands over what the guest has described since the last time.
     pub(crate) fn describe(&mut self, memory: &SharedMemory) -> Result<(), SinkError> {
-        self.description.refresh(memory);
-        let text = self.description.text();
-        if text.len() > *self.known_bytes {
-            self.sink.metadata(self.uuid, text, *self.known_bytes)?;
-            *self.known_bytes = text.len();
-        }
-        Ok(())
+        self.description.follow(memory, |text| self.sink.metadata(self.uuid, text))
     }
 }

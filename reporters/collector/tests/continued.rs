@@ -4,17 +4,19 @@
 #[cfg(test)]
 mod common;
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use common::{TempDir, babeltrace, guest, install, read_dir, small};
 use fata_collector::drain::PIECE_INTERVAL;
 use fata_collector::sink::directory::{DirectorySink, Options as DirOptions};
+use fata_collector::sink::together::Together;
 use fata_collector::sink::{Sink, SinkError};
 use fata_collector::source::Guest;
-use fata_collector::{CollectError, Collector, End, Options};
+use fata_collector::{CollectError, Collector, End, Options, Seat};
 use fata_probe::instant;
 use fata_wire::packet::{FLAG_MAY_REPEAT, HEADER_BYTES, Packet};
-use fata_wire::shared::State;
+use fata_wire::shared::{State, at};
 
 fn attach(guest: &Guest, sink: Option<&DirectorySink>) -> Collector {
     let earlier = sink.and_then(DirectorySink::earlier);
@@ -272,6 +274,46 @@ fn a_recording_that_is_damaged_before_its_end_is_refused_and_keeps_every_byte() 
     std::fs::write(&stream, &whole).unwrap();
     let mut sink = directory(&out);
     attach(&own, Some(&sink)).leave(&mut sink).unwrap();
+}
+
+#[test]
+fn what_was_described_stays_and_is_not_described_twice_whatever_the_guest_says_of_itself_by_now() {
+    let dir = TempDir::new("described");
+    let (path, region) = install(&dir.0, "described", &small(4));
+    let attached = region.attach(0).unwrap();
+    let (guest, out) = (guest(&path), dir.join("trace"));
+    instant!("survive.described", i = 0u64);
+    // Alone and as one of several that there may be, in turn.
+    let collect = |alone: bool| {
+        let sink = directory(&out);
+        let earlier: Vec<_> = sink.earlier().cloned().into_iter().collect();
+        let seat = Seat { number: 0, uuid: None, clock: None, says_wires: false };
+        let options = Options { seat: (!alone).then_some(seat), ..Options::default() };
+        let mut collector = Collector::attach(&guest, &options, &earlier).unwrap();
+        let together = Together::new(sink);
+        if alone {
+            collector.leave(&mut together.into_inner()).unwrap();
+        } else {
+            collector.leave(&mut together.seat(0)).unwrap();
+        }
+        std::fs::read_to_string(out.join("metadata")).unwrap()
+    };
+    let first = collect(false);
+    assert!(first.contains("survive.described"));
+    assert_eq!([collect(true), collect(false)], [first.clone(), first.clone()]);
+    instant!("survive.described_later", i = 1u64);
+    let second = collect(true);
+    let added = second.strip_prefix(&first).expect("what was described stays");
+    assert_eq!(added.matches("event {").count(), 1, "{added}");
+    // It takes back what it has said, but its ring holds events that were described when they were collected.
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[0; 8], at::DESCRIPTION_USED as u64).unwrap();
+    assert_eq!([collect(false), collect(true)], [second.clone(), second]);
+    drop(attached);
+    assert_eq!(read_dir(&out).values, [0, 1]);
+    if let Some(seen) = babeltrace(&out) {
+        assert_eq!(seen, (2, 0));
+    }
 }
 
 #[test]

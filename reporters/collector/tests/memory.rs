@@ -1,5 +1,6 @@
 //! However fast a guest writes and however long, the collector's own memory stays small, the cap is kept, and the sums are
-//! exact. Alone in its file: the peak of memory is the process's.
+//! exact; it records as `fata collect` does, and serves as many viewers as there may be, of which none reads. Alone in its file:
+//! the peak of memory is the process's.
 //!
 //! Two seconds, or so many gigabytes: `FATA_ENDURANCE_GB=100 cargo test --release -p fata-collector --test memory -- --nocapture`.
 
@@ -8,6 +9,7 @@
 #[cfg(test)]
 mod common;
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,8 +17,11 @@ use std::time::{Duration, Instant};
 use common::{TempDir, babeltrace_count, guest, install, read_stream};
 use fata_collector::collector::discarded_in_all;
 use fata_collector::peek::peek;
+use fata_collector::serve::{MAX_VIEWERS, Server};
 use fata_collector::sink::directory::{DirectorySink, Options as DirOptions};
-use fata_collector::{Collector, End, Options};
+use fata_collector::sink::tee::Tee;
+use fata_collector::sink::together::Together;
+use fata_collector::{Collector, End, Options, Seat};
 use fata_probe::instant;
 use fata_probe::region::Config;
 use fata_wire::shared::State;
@@ -42,7 +47,7 @@ fn child_guest() {
 }
 
 #[test]
-fn the_peak_of_memory_stays_below_64_mib_while_a_guest_writes_at_full_speed() {
+fn the_peak_of_memory_stays_below_64_mib_while_a_guest_writes_at_full_speed_and_no_viewer_reads() {
     let wanted_gb: Option<u64> = std::env::var("FATA_ENDURANCE_GB").ok().map(|text| text.parse().unwrap());
     let keep_bytes: u64 = if wanted_gb.is_some() { 2 << 30 } else { 64 << 20 };
     let dir = TempDir::new("memory");
@@ -57,11 +62,21 @@ fn the_peak_of_memory_stays_below_64_mib_while_a_guest_writes_at_full_speed() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let out = dir.join("trace");
-    let mut sink = DirectorySink::open(&out, DirOptions { keep_bytes: Some(keep_bytes) }).unwrap();
-    let mut collector = Collector::attach(&guest(&path), &Options::default(), &[]).unwrap();
+    let together = Together::new(DirectorySink::open(&out, DirOptions { keep_bytes: Some(keep_bytes) }).unwrap());
+    let seat = Seat { number: 0, uuid: None, clock: None, says_wires: false };
+    let options = Options { seat: Some(seat), ..Options::default() };
+    let mut collector = Collector::attach(&guest(&path), &options, &[]).unwrap();
+    let mut server = Server::new("fast", "host", collector.uuid());
+    let viewers: Vec<_> = (0..MAX_VIEWERS)
+        .map(|_| {
+            let (end, viewer) = UnixStream::pair().unwrap();
+            server.add(end).unwrap();
+            viewer
+        })
+        .collect();
     let started = Instant::now();
     let mut most_kept_bytes = 0;
-    let end = collector.run(&mut sink, &mut |status| {
+    let end = collector.run(&mut Tee(&mut together.seat(0), &mut server), &mut |status| {
         let enough = match wanted_gb {
             Some(gb) => status.totals.bytes >= gb * 1_000_000_000,
             None => started.elapsed() >= Duration::from_secs(2),
@@ -73,6 +88,8 @@ fn the_peak_of_memory_stays_below_64_mib_while_a_guest_writes_at_full_speed() {
         true
     });
     let (elapsed, peak_kib) = (started.elapsed(), peak_kib());
+    assert!(server.lost() > 0, "the queues were not filled");
+    drop(viewers);
     assert!(child.wait().unwrap().success());
     assert_eq!(end.unwrap(), End::Exited);
 

@@ -254,11 +254,11 @@ fn a_disk_that_is_full_is_said_and_what_was_written_stays_readable() {
 #[test]
 fn a_full_device_and_a_closed_pipe_are_told_apart() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let error = StreamSink::new(full, "stdout").metadata([0; 16], "text", 0).unwrap_err();
+    let error = StreamSink::new(full, "stdout").metadata([0; 16], "text").unwrap_err();
     assert!(matches!(error, SinkError::Full { .. }), "{error}");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let error = StreamSink::new(writer, "stdout").metadata([0; 16], "text", 0).unwrap_err();
+    let error = StreamSink::new(writer, "stdout").metadata([0; 16], "text").unwrap_err();
     assert!(matches!(error, SinkError::Closed), "{error}");
 }
 
@@ -332,7 +332,7 @@ fn the_ring_is_found_anywhere_in_a_sparse_memory_and_its_holes_are_not_touched()
 struct Strict;
 
 impl Sink for Strict {
-    fn metadata(&mut self, _uuid: [u8; 16], text: &str, _known: usize) -> Result<(), SinkError> {
+    fn metadata(&mut self, _uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
         assert!(text.len() < 32 << 20);
         Ok(())
     }

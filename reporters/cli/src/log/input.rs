@@ -173,10 +173,10 @@ struct Decoding<'a> {
 }
 
 impl Sink for Decoding<'_> {
-    fn metadata(&mut self, _uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
+    fn metadata(&mut self, _uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
         // Our own metadata is of our own version.
         for decoder in self.decoders.iter_mut() {
-            let _ = decoder.metadata(text.get(known_bytes..).unwrap_or(""));
+            let _ = decoder.metadata(text);
         }
         Ok(())
     }

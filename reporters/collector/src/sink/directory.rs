@@ -1,7 +1,7 @@
 //! A CTF trace directory: `metadata`, and per stream the files `stream_N_KKK`.
 //!
-//! Invariant: a CTF reader can open the directory at any time. Metadata is replaced by renaming, before the first packet
-//! that needs it; a packet is one write, and one that could not be written whole is cut off again.
+//! Invariant: a CTF reader can open the directory at any time. Metadata grows by renaming, before the first packet that
+//! needs it, and nothing that it has described is described otherwise later; a packet is one write, and one that could not be written whole is cut off again.
 //!
 //! What is full: with a cap ([`Options::keep_bytes`]) the oldest whole file of the largest stream goes, so what is left is
 //! a recording of the newest events; how much went is counted in [`DirectorySink::dropped`], and a reader sees it, since
@@ -12,6 +12,7 @@
 //! whatever ends a command before, also that the guest is another one, costs the earlier recording nothing. One sink at a time
 //! has a directory: it holds a lock on it, which goes with its process, however that ends.
 
+mod described;
 mod earlier;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use fata_wire::packet::PacketHeader;
 
+use self::described::Described;
 use self::earlier::Earlier;
 use super::{Sink, SinkError};
 use crate::collector::Continue;
@@ -57,6 +59,10 @@ pub struct DirectorySink {
     streams: Vec<Option<StreamFiles>>,
     dropped: Dropped,
     earlier: Option<Continue>,
+    /// What its metadata describes.
+    described: Option<Described>,
+    /// There is metadata of this recording.
+    has_metadata: bool,
     /// Something was written, so the recording is this sink's to go on with.
     begun: bool,
     _lock: Lock,
@@ -125,13 +131,15 @@ impl DirectorySink {
         }
         std::fs::create_dir_all(dir).map_err(io)?;
         let lock = Lock::take(dir)?;
-        let Earlier { streams, recording } = earlier::read(dir)?;
+        let Earlier { streams, recording, described } = earlier::read(dir)?;
         Ok(DirectorySink {
             dir: dir.to_owned(),
             options,
             streams,
             dropped: Dropped::default(),
+            has_metadata: recording.is_some(),
             earlier: recording,
+            described,
             begun: false,
             _lock: lock,
         })
@@ -234,15 +242,27 @@ impl DirectorySink {
 }
 
 impl Sink for DirectorySink {
-    fn metadata(&mut self, uuid: [u8; 16], text: &str, _known_bytes: usize) -> Result<(), SinkError> {
+    fn metadata(&mut self, uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
         self.begin(uuid)?;
-        let (path, new) = (self.dir.join("metadata"), self.dir.join(".metadata.new"));
-        let result = File::create(&new).and_then(|mut file| file.write_all(text.as_bytes()));
-        if let Err(source) = result.and_then(|()| std::fs::rename(&new, &path)) {
+        let new = self.described.as_mut().map(|described| described.new_in(text));
+        let text = new.as_deref().unwrap_or(text);
+        if text.is_empty() {
+            return Ok(());
+        }
+        let (path, next) = (self.dir.join("metadata"), self.dir.join(".metadata.new"));
+        let written = File::create(&next).and_then(|mut file| {
+            if self.has_metadata {
+                io::copy(&mut File::open(&path)?, &mut file)?;
+            }
+            file.write_all(text.as_bytes())?;
+            std::fs::rename(&next, &path)
+        });
+        if let Err(source) = written {
             // What stood there before is whole; half of its successor is of no use.
-            let _ = std::fs::remove_file(&new);
+            let _ = std::fs::remove_file(&next);
             return Err(SinkError::io(&path, source));
         }
+        self.has_metadata = true;
         Ok(())
     }
 

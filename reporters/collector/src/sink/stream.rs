@@ -38,9 +38,8 @@ impl<W: Write> StreamSink<W> {
 }
 
 impl<W: Write> Sink for StreamSink<W> {
-    fn metadata(&mut self, uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
-        let new = text.as_bytes().get(known_bytes..).unwrap_or(&[]);
-        for part in new.chunks(STEP_BYTES) {
+    fn metadata(&mut self, uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
+        for part in text.as_bytes().chunks(STEP_BYTES) {
             self.write(&metadata_packet::header(uuid, part.len()))?;
             self.write(part)?;
         }

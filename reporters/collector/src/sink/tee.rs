@@ -15,9 +15,9 @@ pub struct Tee<'a, A: ?Sized, B: ?Sized>(
 );
 
 impl<A: Sink + ?Sized, B: Sink + ?Sized> Sink for Tee<'_, A, B> {
-    fn metadata(&mut self, uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
-        self.0.metadata(uuid, text, known_bytes)?;
-        self.1.metadata(uuid, text, known_bytes)
+    fn metadata(&mut self, uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
+        self.0.metadata(uuid, text)?;
+        self.1.metadata(uuid, text)
     }
 
     fn packet(&mut self, stream: u32, packet: &[u8]) -> Result<(), SinkError> {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a guest's packets and descriptions bear its seat's number, so that no guest's numbers are taken for another's;
 //! the metadata text only grows, and each piece of it says whose it is. A guest that floods holds the lock for one packet at a
-//! time. Full: the sink is full for all of them, and each hears it when it hands over next.
+//! time; nothing is kept here. Full: the sink is full for all of them, and each hears it when it hands over next.
 //!
 //! ```no_run
 //! # fn f() -> Result<(), fata_collector::CollectError> {
@@ -31,9 +31,8 @@ pub struct Together<S> {
 #[derive(Debug)]
 struct Inner<S> {
     sink: S,
-    text: String,
-    /// How much of the text the sink has.
-    known_bytes: usize,
+    /// The sink was told what every trace begins with.
+    begun: bool,
 }
 
 /// One guest's way into a trace of several.
@@ -57,7 +56,7 @@ pub fn new_identity() -> [u8; 16] {
 impl<S: Sink> Together<S> {
     /// A trace in `sink`, of the identity that its guests bring: all the same.
     pub fn new(sink: S) -> Self {
-        Together { inner: Mutex::new(Inner { sink, text: String::new(), known_bytes: 0 }) }
+        Together { inner: Mutex::new(Inner { sink, begun: false }) }
     }
 
     /// The way in of the guest that sits on this number. Each number is for one guest, or one life of it.
@@ -77,18 +76,15 @@ impl<S: Sink> Together<S> {
 }
 
 impl<S: Sink> Sink for Part<'_, S> {
-    fn metadata(&mut self, uuid: [u8; 16], text: &str, known_bytes: usize) -> Result<(), SinkError> {
+    fn metadata(&mut self, uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
         self.together.with(|inner| {
             // Writing to a `String` does not fail.
-            if inner.text.is_empty() {
-                let _ = metadata::write_trace(&mut inner.text, uuid);
+            let mut turn = String::new();
+            if !std::mem::replace(&mut inner.begun, true) {
+                let _ = metadata::write_trace(&mut turn, uuid);
             }
-            let _ = metadata::write_turn(&mut inner.text, self.number);
-            inner.text.push_str(text.get(known_bytes..).unwrap_or(""));
-            let Inner { sink, text, known_bytes } = inner;
-            sink.metadata(uuid, text, *known_bytes)?;
-            *known_bytes = text.len();
-            Ok(())
+            let _ = metadata::write_turn(&mut turn, self.number);
+            inner.sink.metadata(uuid, &(turn + text))
         })
     }
 

@@ -14,6 +14,7 @@ use fata_wire::metadata::MAX_GUESTS;
 use fata_wire::packet::{self, HEADER_BYTES, MAX_PACKET_BYTES, PacketHeader};
 use fata_wire::shared::MAX_STREAMS;
 
+use super::described::Described;
 use super::{Current, StreamFiles, file_name};
 use crate::collector::Continue;
 use crate::drain::Position;
@@ -31,6 +32,7 @@ const MAX_COUNT: u64 = i64::MAX as u64;
 pub(super) struct Earlier {
     pub(super) streams: Vec<Option<StreamFiles>>,
     pub(super) recording: Option<Continue>,
+    pub(super) described: Option<Described>,
 }
 
 /// Reads what is in `dir`.
@@ -68,6 +70,14 @@ pub(super) fn read(dir: &Path) -> Result<Earlier, SinkError> {
     for (i, &(stream, number)) in files.iter().enumerate() {
         let is_last = files.get(i + 1).is_none_or(|next| next.0 != stream);
         earlier.add(dir, stream, number, is_last)?;
+    }
+    if let Some(recording) = &mut earlier.recording {
+        let described = Described::read(&dir.join("metadata")).map_err(io)?;
+        if described.version >> 16 != fata_wire::VERSION >> 16 {
+            return Err(occupied("holds a recording of another version of the format"));
+        }
+        recording.several |= described.several;
+        earlier.described = Some(described);
     }
     Ok(earlier)
 }
