@@ -1,7 +1,8 @@
 //! A CTF trace directory: `metadata`, and per stream the files `stream_N_KKK`.
 //!
-//! Invariant: a CTF reader can open the directory at any time. Metadata grows by renaming, before the first packet that
-//! needs it, and nothing that it has described is described otherwise later; a packet is one write, and one that could not be written whole is cut off again.
+//! Invariant: a CTF reader can open the directory at any time. Metadata grows by renaming, before the first packet that needs
+//! it, and what it has described is not described otherwise later; a packet is one write, and one that could not be written
+//! whole is cut off again.
 //!
 //! What is full: with a cap ([`Options::keep_bytes`]) the oldest whole file of the largest stream goes, so what is left is
 //! a recording of the newest events; how much went is counted in [`DirectorySink::dropped`], and a reader sees it, since

@@ -24,6 +24,8 @@ pub(super) struct Described {
     pub(super) version: u32,
     /// Whether more guests than number 0 are described.
     pub(super) several: bool,
+    /// The guest had measured its clock.
+    has_clock: bool,
     callsites: HashSet<u16>,
     names: HashSet<u16>,
     facts: HashSet<String>,
@@ -45,7 +47,8 @@ impl Described {
                 Some(Line::Version(version)) => described.version = version,
                 Some(Line::Guest(guest)) => described.several |= guest != 0,
                 Some(Line::Record(record)) => drop(described.add(&record, &text)),
-                Some(Line::Clock(_) | Line::Account { .. }) | None => {}
+                Some(Line::Clock(clock)) => described.has_clock |= clock.hz != 0,
+                Some(Line::Account { .. }) | None => {}
             }
             line.clear();
         }
@@ -63,8 +66,17 @@ impl Described {
                     turn = Some(line);
                     continue;
                 }
-                // Another guest begins with its clock; that of guest 0, and the trace's begin before it, are there.
-                Some(Line::Version(_) | Line::Clock(_)) => self.is_new = self.guest != 0,
+                // Declared it is already, but a reader of ours takes what was measured since.
+                Some(Line::Clock(clock)) if self.guest == 0 => {
+                    self.is_new = false;
+                    if clock.hz != 0 && !std::mem::replace(&mut self.has_clock, true) {
+                        new.extend(turn.take());
+                        new.push_str(line);
+                    }
+                }
+                // Another guest begins with its clock; the trace's begin before that is there.
+                Some(Line::Clock(_)) => self.is_new = true,
+                Some(Line::Version(_)) => self.is_new = false,
                 Some(Line::Record(record)) => self.is_new = self.guest != 0 || self.add(&record, line),
                 // The last one counts.
                 Some(Line::Account { .. }) => self.is_new = true,
@@ -154,6 +166,15 @@ mod tests {
         let new = known.new_in(&next);
         assert_eq!(new, next[next.find("/* fata guest 1 */").unwrap()..]);
         assert!(described(&new).several);
+    }
+
+    #[test]
+    fn a_clock_that_was_measured_since_is_told_once_and_declared_no_second_time() {
+        let measured = text(0, 10..12);
+        let clock = measured.lines().find(|line| line.starts_with("/* fata clock")).unwrap();
+        let mut known = described(&measured.replace("/* fata clock 1000000000 ", "/* fata clock 0 "));
+        assert_eq!(known.new_in(&measured), format!("/* fata guest 0 */\n{clock}\n"));
+        assert_eq!(known.new_in(&measured), "");
     }
 
     #[test]
