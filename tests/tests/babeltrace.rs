@@ -11,6 +11,7 @@ use fata_collector::source::Guest;
 use fata_collector::{Collector, Options};
 use fata_probe::region::{Config, Region};
 use fata_probe::{FlowId, Kind, TaskId, event, instant, name, span};
+use fata_tests::skipped::skipped;
 use fata_wire::packet::Packet;
 use fata_wire::shared::{Clock, State};
 
@@ -23,9 +24,8 @@ fn babeltrace2(arguments: &[&str], dir: &Path) -> Option<String> {
             assert!(!errors.contains("WARNING") || errors.contains("discarded"), "{errors}");
             Some(String::from_utf8(output.stdout).unwrap() + &errors)
         }
-        Err(error) => {
-            assert!(std::env::var("CI").is_err(), "babeltrace2: {error}");
-            println!("SKIPPED: babeltrace2 is not installed");
+        Err(_) => {
+            skipped("babeltrace2 is not installed");
             None
         }
     }
