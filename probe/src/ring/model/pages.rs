@@ -8,7 +8,8 @@ use fata_wire::describe::{MAX_RECORD_BYTES, Record, Records};
 use fata_wire::request::{Slip, TEXT};
 use fata_wire::shared::{Clock, STORED_MAGIC, State, at};
 
-use super::{CONFIG, Guest, explore};
+use super::explore;
+use super::guest::{CONFIG, Guest};
 use crate::sync::model;
 
 const CLOCK: Clock =
