@@ -79,7 +79,7 @@ impl Mapping {
     }
 }
 
-/// One page that someone else writes, and we too. Every access is atomic, as with [`Mapping`].
+/// One page that someone else writes, and we too. Every access is atomic, so a concurrent writer is no data race.
 #[derive(Debug)]
 pub struct WritablePage(Mapping);
 
