@@ -211,6 +211,39 @@ fn a_record_names_its_task_and_the_spans_around_it() {
     assert_eq!(copy.trace(), ["request id=17 path=/index", "parse", "parse end", "request end"]);
 }
 
+#[test]
+fn a_record_names_the_innermost_four_spans_that_are_recorded_and_marks_that_there_were_more() {
+    let guest = Guest::new("deep");
+    let within = |names: &[&str]| {
+        let spans: Vec<_> = names
+            .iter()
+            .map(|name| match *name {
+                "a" => info_span!("a"),
+                "b" => info_span!("b"),
+                "c" => info_span!("c"),
+                "off" => tracing::trace_span!("off"),
+                other => panic!("there is no span {other}"),
+            })
+            .collect();
+        let entered: Vec<_> = spans.iter().map(tracing::Span::enter).collect();
+        info!(deep = names.len(), "within");
+        // They are left from the innermost on.
+        entered.into_iter().rev().for_each(drop);
+    };
+    within(&["a", "b", "c", "a"]);
+    within(&["a", "b", "off", "c", "off", "a", "off"]);
+    within(&["b", "a", "b", "c", "a"]);
+    within(&["a"; 33]);
+    let full: Vec<_> = (0..5000).map(|n| info_span!("many", n)).collect();
+    let last = full.last().unwrap().clone();
+    info_span!("a").in_scope(|| last.in_scope(|| info!("without a place")));
+    drop((full, last));
+    within(&["a"]);
+    let spans: Vec<_> = guest.copy().records().iter().map(|record| record.spans.concat()).collect();
+    assert_eq!(spans, ["abca", "abca", "…abca", "…aaaa", "…", "a"]);
+    assert_eq!(guest.copy().account(0).folded, [0; 3]);
+}
+
 #[tracing::instrument(level = "info")]
 fn instrumented(attempt: u32) -> Result<(), Failure> {
     warn!("about to fail");

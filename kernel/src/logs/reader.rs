@@ -20,7 +20,7 @@ use fata_reporters::time::Time;
 use fata_wire::describe::{self, MAX_RECORD_BYTES, Records};
 use fata_wire::event::{CLOCK, Event, Events, MAX_CALLSITES};
 use fata_wire::field::{self, Kind};
-use fata_wire::log::{CLASS_LEVELS, FILE, LINE, SEQ, SPANS, TARGET, TASK, class_of, levels_of};
+use fata_wire::log::{CLASS_LEVELS, FILE, LINE, MORE_SPANS, SEQ, SPANS, TARGET, TASK, class_of, levels_of, span_ids};
 use fata_wire::packet::{self, HEADER_BYTES, PacketHeader};
 use fata_wire::repair::committed_prefix;
 use fata_wire::shared::{self, Geometry};
@@ -297,13 +297,13 @@ fn reported(value: field::Value<'_>) -> Value<'_> {
 
 /// The names of the spans in the word, outermost first.
 fn span_names(region: &Region, callsites: &BTreeMap<u16, u64>, spans: u64) -> Vec<String> {
-    let ids = [48, 32, 16, 0].map(|shift| spans >> shift & 0xffff);
-    let named = ids.into_iter().filter(|&id| id != 0).filter_map(|id| {
+    let more = (spans & MORE_SPANS != 0).then(|| String::from("…"));
+    let named = span_ids(spans).filter_map(|id| {
         let mut description = [0; MAX_RECORD_BYTES];
-        let at = callsites.get(&u16::try_from(id).ok()?)?;
+        let at = callsites.get(&id)?;
         Some(String::from(read_callsite(region, *at, &mut description)?.name))
     });
-    named.collect()
+    more.into_iter().chain(named).collect()
 }
 
 fn read_callsite<'a>(

@@ -19,7 +19,7 @@ const DEPTH: usize = 3;
 /// The longest payload of a record made at run time, in words.
 #[cfg(feature = "tracing")]
 pub(crate) const SCRATCH_WORDS: usize = 256;
-/// How many entered spans are known; deeper ones are entered and left without a trace.
+/// How many entered spans are known; of deeper ones records only say that they are there.
 #[cfg(feature = "tracing")]
 pub(crate) const MAX_ENTERED: usize = 32;
 
@@ -99,7 +99,7 @@ impl Context {
         self.task.store(task, Ordering::Relaxed);
     }
 
-    /// The callsites of the innermost spans, 16 bits each, the innermost lowest.
+    /// The spans that are entered, as a record has them: [`fata_wire::log::SPANS`].
     pub(crate) fn spans(&self) -> u64 {
         #[cfg(feature = "tracing")]
         return self.entered.word();

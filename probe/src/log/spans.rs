@@ -5,13 +5,16 @@
 //! Fields that are set later (`Span::record`) are an instant of the span's name within it, and are among its fields when it is
 //! entered again.
 //!
-//! When it is full: there is room for [`MAX_SPANS`] spans at a time. Further ones are not recorded, and records within them
-//! name the spans around them. Of a span's fields so much is kept as fits [`SPAN_WORDS`].
+//! When it is full: there is room for [`MAX_SPANS`] spans at a time. Further ones are not recorded, and neither are those that an
+//! interrupt makes where they cannot be described; records within them name the spans around them, with a mark that there were
+//! more. The same mark stands where more than the innermost four that are recorded would be to be named. Of a span's fields so
+//! much is kept as fits [`SPAN_WORDS`].
 
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use fata_wire::event::EventId;
+use fata_wire::log::{MAX_SPANS as NAMED, MORE_SPANS};
 use tracing_core::span::{Id, Record};
 
 use super::context::{Context, MAX_ENTERED};
@@ -52,6 +55,8 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// In a template: the payload's length is written out because it varies.
 pub(crate) const TEXT: u32 = 1 << 30;
+/// In place of a template: the span should be recorded and is not.
+const MISSED: u32 = 1 << 29;
 
 impl Alive {
     const fn free() -> Self {
@@ -115,6 +120,11 @@ pub(crate) fn new(begin: Option<Begin<'_>>) -> Id {
             return id_of(place);
         }
     }
+    missed()
+}
+
+/// A span that was to be recorded and cannot be.
+pub(crate) fn missed() -> Id {
     id_of(NO_PLACE)
 }
 
@@ -173,7 +183,7 @@ pub(crate) struct Entered {
     depth: AtomicU32,
     /// Each span's id and template; in bit 63 whether its begin was recorded.
     spans: [AtomicU64; MAX_ENTERED],
-    /// The callsites of the innermost four, 16 bits each.
+    /// The innermost of those that are recorded, as a record has them.
     word: AtomicU64,
 }
 
@@ -184,7 +194,7 @@ impl Entered {
         Entered { depth: AtomicU32::new(0), spans: [const { AtomicU64::new(0) }; MAX_ENTERED], word: AtomicU64::new(0) }
     }
 
-    /// The callsites of the innermost four, 16 bits each, the innermost lowest.
+    /// The spans as a record has them: [`fata_wire::log::SPANS`].
     #[inline(always)]
     pub(crate) fn word(&self) -> u64 {
         self.word.load(Ordering::Relaxed)
@@ -198,22 +208,31 @@ impl Entered {
     }
 
     fn renew(&self, depth: u32) {
-        let end = (depth as usize).min(MAX_ENTERED);
-        let callsite = |entry: &AtomicU64| entry.load(Ordering::Relaxed) >> 33 & 0xfff;
-        let entries = self.spans.get(end.saturating_sub(4)..end).unwrap_or(&[]);
-        self.word.store(entries.iter().fold(0, |word, entry| word << 16 | callsite(entry)), Ordering::Relaxed);
+        let depth = depth as usize;
+        let (mut word, mut named) = (if depth > MAX_ENTERED { MORE_SPANS } else { 0 }, 0);
+        for entry in self.spans.iter().take(depth).rev() {
+            let entry = entry.load(Ordering::Relaxed);
+            let callsite = entry >> 33 & 0xfff;
+            if entry >> 32 & u64::from(MISSED) != 0 || callsite != 0 && named == NAMED {
+                word |= MORE_SPANS;
+            } else if callsite != 0 {
+                word |= callsite << (16 * named);
+                named += 1;
+            }
+        }
+        self.word.store(word, Ordering::Relaxed);
     }
 }
 
 /// Enters a span: records its begin.
 pub(crate) fn enter(context: &Context, id: &Id) {
-    let Some(span) = alive(id) else { return };
-    let template = span.template.load(Ordering::Relaxed);
-    let recorded = template != 0 && {
+    let span = alive(id);
+    let template = span.map_or(MISSED, |span| span.template.load(Ordering::Relaxed));
+    let recorded = span.filter(|_| template != 0).is_some_and(|span| {
         let len = span.len.load(Ordering::Relaxed).min(SPAN_WORDS);
         let fields = Words { words: &span.words[..len], text: template & TEXT != 0 };
         crate::current::get().record(template & !TEXT, fields)
-    };
+    });
     let entered = &context.entered;
     let depth = entered.depth.load(Ordering::Relaxed);
     if let Some(entry) = entered.spans.get(depth as usize) {
@@ -227,9 +246,6 @@ pub(crate) fn enter(context: &Context, id: &Id) {
 
 /// Leaves a span: records its end if its begin was. Spans may be left in another order than they were entered.
 pub(crate) fn exit(context: &Context, id: &Id) {
-    if alive(id).is_none() {
-        return;
-    }
     let entered = &context.entered;
     let Some(depth) = entered.depth.load(Ordering::Relaxed).checked_sub(1) else { return };
     entered.depth.store(depth, Ordering::Relaxed);

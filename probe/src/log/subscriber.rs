@@ -213,9 +213,13 @@ fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usi
 /// Makes a span: encodes its fields, for when it is entered.
 pub(crate) fn new_span(span: &Attributes<'_>) -> Id {
     let meta = span.metadata();
-    let Some(site) = table::register(meta).ok().filter(|site| site.is_on()) else { return spans::new(None) };
+    let site = match table::register(meta) {
+        Ok(site) if site.is_on() => site,
+        Ok(_) => return spans::new(None),
+        Err(_) => return spans::missed(),
+    };
     context::with(|context: &Context| {
-        let Some(scratch) = context.scratch() else { return spans::new(None) };
+        let Some(scratch) = context.scratch() else { return spans::missed() };
         let room = &scratch.words[..spans::SPAN_WORDS];
         let mut encoder = Encoder::new(room, meta.fields().len());
         span.record(&mut encoder);
@@ -225,7 +229,7 @@ pub(crate) fn new_span(span: &Attributes<'_>) -> Id {
                 let payload = &room[..encoded.words.min(spans::SPAN_WORDS)];
                 spans::new(Some(spans::Begin { site, template, signature: encoded.signature, payload }))
             }
-            Err(_) => spans::new(None),
+            Err(_) => spans::missed(),
         }
     })
 }

@@ -164,8 +164,9 @@ impl Copy {
                         (fata_wire::log::SEQ, Value::U64(seq)) => record.seq = seq,
                         (fata_wire::log::TASK, Value::Task(task)) => record.task = task,
                         (fata_wire::log::SPANS, Value::U64(word)) => {
-                            let ids = (0..4).rev().map(|i| word >> (16 * i) & 0xffff).filter(|&id| id != 0);
-                            record.spans = ids.map(name).collect();
+                            let more = (word & fata_wire::log::MORE_SPANS != 0).then(|| "…".to_owned());
+                            let named = fata_wire::log::span_ids(word).map(|id| name(u64::from(id)));
+                            record.spans = more.into_iter().chain(named).collect();
                         }
                         (name, value) => record.fields.push((name.to_owned(), text(value))),
                     }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`SEQ`] | `u64` | the record's number among those of its level in its log stream, from 0: a step of more than one is a loss of that many records of that level |
 //! | [`TASK`] | `task` | the task that was running; rides in the header word |
-//! | [`SPANS`] | `u64` | callsites of the spans it happened in, 16 bits each, the innermost lowest; 0 is none |
+//! | [`SPANS`] | `u64` | the spans it happened in: see [`span_ids`] |
 //!
 //! Then come the fields of the program, of which [`MESSAGE`] is the text. Target is the callsite's category, level its level.
 //!
@@ -35,6 +35,21 @@ pub const SEQ: &str = "fata.seq";
 pub const TASK: &str = "fata.task";
 /// The name of the field that holds the enclosing spans. Not every callsite has it.
 pub const SPANS: &str = "fata.spans";
+/// How many spans a record names: the innermost.
+pub const MAX_SPANS: usize = 4;
+/// Set in the word of [`SPANS`] where there were more spans around the record than it names: further out, or such as found no
+/// place to be remembered in.
+pub const MORE_SPANS: u64 = 1 << 63;
+
+/// The callsites of the spans in a word of [`SPANS`], the outermost first: 16 bits each, the innermost lowest, of which the upper
+/// four are no part of the number.
+///
+/// A record carries its spans' callsites and so their names. What fields they have is in their begins, in the trace stream of
+/// the same vCPU, where the last begin of that callsite by the same task is the one.
+pub fn span_ids(word: u64) -> impl Iterator<Item = u16> {
+    (0..MAX_SPANS).rev().map(move |place| (word >> (16 * place) & 0xfff) as u16).filter(|&id| id != 0)
+}
+
 /// The name of the field that holds a record's text.
 pub const MESSAGE: &str = "message";
 /// The name of the field that holds those fields, as text, for which a callsite had no room.
@@ -263,6 +278,15 @@ mod tests {
             let (class, place) = class_of(*level);
             assert_eq!(levels_of(class)[place], *level);
         }
+    }
+
+    #[test]
+    fn the_mark_that_there_were_more_spans_is_no_part_of_a_number() {
+        let word = 0x0123_0000_0abc_0fff;
+        assert!(
+            span_ids(word | MORE_SPANS).eq([0x123, 0xabc, 0xfff]) && span_ids(word).eq(span_ids(word | MORE_SPANS))
+        );
+        assert_eq!(span_ids(MORE_SPANS).count(), 0);
     }
 
     #[test]

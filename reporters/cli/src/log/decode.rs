@@ -200,10 +200,11 @@ impl Decoder {
         Some(What::Loss { cause: Cause::Limited, place, counts, first })
     }
 
-    /// The names of the spans in a record's word, the outermost first.
+    /// The names of the spans in a record's word, the outermost first; `…` where there were more further out.
     fn spans(&self, word: u64) -> Vec<String> {
-        let ids = (0..4).rev().map(|i| u16::try_from(word >> (16 * i) & 0xffff).unwrap_or(0)).filter(|&id| id != 0);
-        ids.map(|id| self.callsite(id).map_or_else(|| format!("#{id}"), |span| span.name.to_string())).collect()
+        let more = (word & log::MORE_SPANS != 0).then(|| "…".to_owned());
+        let name = |id| self.callsite(id).map_or_else(|| format!("#{id}"), |span| span.name.to_string());
+        more.into_iter().chain(log::span_ids(word).map(name)).collect()
     }
 
     /// A loss for each run of numbers that is missing before and among `records`.
