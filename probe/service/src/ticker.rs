@@ -54,3 +54,55 @@ impl Drop for Ticker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(unsafe_code, reason = "the test writes the control page as a host does: words of shared memory")]
+
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use fata_probe::region::{Config, Region};
+    use fata_wire::log::Account;
+    use fata_wire::request::{REQUEST, Slip, TEXT};
+
+    use super::*;
+
+    fn ask(region: &Region, sequence: u32, line: &str) {
+        let control = usize::try_from(region.geometry().control_offset).unwrap() + REQUEST;
+        let word = |offset: usize| {
+            // SAFETY: the control page lies in the region, which lives for ever and is only accessed atomically.
+            unsafe { AtomicU64::from_ptr(region.memory().add(control + offset).cast()) }
+        };
+        for (i, chunk) in line.as_bytes().chunks(8).enumerate() {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            word(TEXT + 8 * i).store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        let len_bytes = u32::try_from(line.len()).unwrap();
+        word(0).store(Slip { sequence, len_bytes }.pack(), Ordering::Release);
+    }
+
+    #[test]
+    fn a_level_that_is_changed_from_outside_is_in_force_after_one_tick_and_not_before() {
+        let config = Config { name: "ticker", streams: 2, log_streams: 4, ..Config::default() };
+        let region = Region::in_memory(&config).unwrap();
+        threads::open(region);
+        // How many records at DEBUG there were, after one more was said.
+        let say = || {
+            log!(Debug, target: "ticker", "said");
+            let copy = region.copy();
+            let account = |stream| Account::parse(&copy[region.geometry().log_account(stream)..]);
+            [2, 4].map(|stream| account(stream).offered[1]).iter().sum::<u64>()
+        };
+        assert_eq!(say(), 0);
+        for (sequence, line, before, after) in
+            [(1, "level ticker:debug", 0, 1), (2, "level ticker:off", 2, 2), (3, "level ticker=trace", 2, 3)]
+        {
+            ask(region, sequence, line);
+            assert_eq!(say(), before, "{line}: nobody has looked");
+            // As the service does: on a thread that has no stream of its own.
+            thread::scope(|scope| scope.spawn(|| threads::on_shared(tick)).join().unwrap());
+            assert_eq!(say(), after, "{line}");
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! The layer beside another one: each sees what it asked for, and what Fata sees is in the ring with its spans.
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+#[path = "../../tests/records/mod.rs"]
+mod records;
+
 use std::sync::{Arc, Mutex};
 
 use fata_probe::log::rules;
@@ -49,6 +52,13 @@ fn each_layer_sees_what_it_asked_for_and_a_change_of_the_rules_changes_ours_alon
     say(0);
     assert_eq!(offered(region), (1, 0, 1));
     assert_eq!(*other.0.lock().unwrap(), ["WARN", "INFO", "DEBUG"]);
+    let copy = records::Copy::of(region);
+    let lines = copy.lines();
+    assert_eq!(lines, ["warn layer <outer> message=warned n=0", "info layer <outer> message=informed n=0"]);
+    assert_eq!(
+        copy.trace().iter().filter(|line| line.starts_with("outer")).collect::<Vec<_>>(),
+        ["outer n=0", "outer end"]
+    );
 
     rules::set("debug").unwrap();
     say(1);
@@ -74,4 +84,8 @@ fn each_layer_sees_what_it_asked_for_and_a_change_of_the_rules_changes_ours_alon
         }
     });
     assert_eq!(offered(region).0 - before.0, 8 * 2 * 500);
+    let copy = records::Copy::of(region);
+    let inner: Vec<_> = copy.records().into_iter().filter(|record| record.field("message").is_some()).collect();
+    let from_threads = inner.iter().filter(|record| record.field("thread").is_some());
+    assert!(from_threads.clone().count() > 100 && from_threads.clone().all(|record| record.spans == ["inner"]));
 }
