@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::source;
-use fata_model::stats::{Stats, WireEnds};
+use fata_model::stats::{LogStats, Stats, WireEnds};
 use fata_model::text::{duration, number};
 use fata_wire::field::Unit;
 use serde::Serialize;
@@ -70,6 +70,9 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::
     writeln!(out, "discarded {}", discarded(stats))?;
     for warning in &stats.warnings {
         writeln!(out, "warning: {warning}")?;
+    }
+    for log in &stats.logs {
+        writeln!(out, "{}", logged(log))?;
     }
     for guest in &stats.guests {
         let error = match guest.clock_error_ns {
@@ -208,6 +211,21 @@ fn tasks(stats: &Stats, limit: usize, out: &mut dyn Write) -> std::io::Result<()
         )?;
     }
     rest(busiest.len(), limit, out)
+}
+
+/// `log error: 7 made; 4 kept out by rules, …`: what did not become of them is left out.
+fn logged(log: &LogStats) -> String {
+    let guest = if log.guest.is_empty() { String::new() } else { format!(" of {}", cut(&log.guest, 32)) };
+    let fates = [
+        (log.filtered, "kept out by rules"),
+        (log.suppressed, "by the rate limit"),
+        (log.folded, "the same as the one before"),
+        (log.discarded, "found no room"),
+    ];
+    let fates: Vec<_> =
+        fates.iter().filter(|(count, _)| *count > 0).map(|(count, fate)| format!("{count} {fate}")).collect();
+    let fates = if fates.is_empty() { String::new() } else { format!("; {}", fates.join(", ")) };
+    format!("log {}{guest}: {} made{fates}", log.level, log.made)
 }
 
 fn discarded(stats: &Stats) -> String {

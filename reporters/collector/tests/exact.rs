@@ -10,6 +10,10 @@ use common::{TempDir, babeltrace, guest, install, read_dir, small};
 use fata_collector::sink::directory::{DirectorySink, Options as DirOptions};
 use fata_collector::{Collector, End, Options};
 use fata_probe::instant;
+use fata_probe::region::Config;
+use fata_wire::field::Level;
+use fata_wire::log::Fates;
+use fata_wire::metadata::Line;
 use fata_wire::packet::Cause;
 use fata_wire::shared::State;
 
@@ -33,6 +37,42 @@ fn a_finished_flight_recorder_gives_its_newest_events_and_counts_every_overwritt
     assert!(read.events > 500, "four packets of 4 KiB hold more than {}", read.events);
     assert_eq!(read.values, (10_000 - read.events..10_000).collect::<Vec<_>>());
     if let Some(seen) = babeltrace(&out) {
+        assert_eq!(seen, (read.events, read.discarded_in_all()));
+    }
+}
+
+#[test]
+fn a_recording_ends_with_what_became_of_every_log_record_also_of_those_that_no_rule_let_through() {
+    let dir = TempDir::new("accounts");
+    let (path, region) = install(&dir.0, "accounts", &Config { log_streams: 2, ..small(4) });
+    let attached = region.attach(0).unwrap();
+    fata_probe::log::rules::set("error").unwrap();
+    for n in 0..5u64 {
+        fata_probe::log!(Warn, "kept out", n = n);
+        fata_probe::log!(Error, "made", n = n);
+        fata_probe::log!(Error, "the same", text = "again");
+    }
+    region.finish(State::Exited, "");
+    drop(attached);
+    let out = dir.join("trace");
+    let mut sink = DirectorySink::open(&out, DirOptions::default()).unwrap();
+    let mut collector = Collector::attach(&guest(&path), &Options::default(), &[]).unwrap();
+    assert_eq!(collector.run(&mut sink, &mut |_| true).unwrap(), End::Exited);
+    let metadata = std::fs::read_to_string(out.join("metadata")).unwrap();
+    let mut fates = Fates::default();
+    let mut streams = Vec::new();
+    for line in metadata.lines().filter_map(Line::parse) {
+        if let Line::Account { stream, class, account } = line {
+            fates.add(class, &account);
+            streams.push((stream, class));
+        }
+    }
+    assert_eq!(streams, [(1, 0), (2, 1)]);
+    let (warn, error) = (fates.of(Level::Warn), fates.of(Level::Error));
+    assert_eq!((warn.made(), warn.filtered, warn.offered), (5, 5, 0));
+    assert_eq!((error.made(), error.filtered, error.offered, error.folded), (10, 0, 10, 0));
+    if let Some(seen) = babeltrace(&out) {
+        let read = read_dir(&out);
         assert_eq!(seen, (read.events, read.discarded_in_all()));
     }
 }

@@ -17,9 +17,11 @@ use crate::trace::{TaskRef, Trace, TrackKind};
 
 mod clock;
 mod guests;
+mod logs;
 
 pub use clock::ClockStats;
 pub use guests::{GuestStats, WireEnds, WireStats};
+pub use logs::LogStats;
 
 /// The account of one callsite, kept while events come in.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +85,8 @@ pub struct Stats {
     pub wires: Vec<WireStats>,
     /// Packets that guests sent and received, whether their other end is in the trace or not; 0 where no guest was asked.
     pub wire_ends: WireEnds,
+    /// Log records by guest and level, those included that nobody read.
+    pub logs: Vec<LogStats>,
     /// Intervals for which a stream's events are missing.
     pub gaps: Vec<GapStats>,
     /// What was wrong with the trace, in sentences.
@@ -249,6 +253,7 @@ impl Stats {
             guests: guests::of(trace),
             wires: guests::wires(trace),
             wire_ends: WireEnds { sent: trace.wires.ends().0, received: trace.wires.ends().1 },
+            logs: logs::logs(trace),
             gaps: gaps(trace),
             warnings: trace.warnings().chain(clock.and_then(|clock| clock.warning())).collect(),
         }
