@@ -1,5 +1,6 @@
-//! A program that logs with the macros of `tracing`: at every level, in spans, from several tasks, and now and then an error
-//! with its causes. `rounds=N` says how often (by default 100), `pause_ms=N` how long it sleeps in between.
+//! A program that logs with the macros of `tracing`: at every level, in spans, from several tasks, now and then an error with its
+//! causes, and once in a while one that the program forgets to look at, which the log says then. `rounds=N` says how often (by
+//! default 100), `pause_ms=N` how long it sleeps in between.
 
 use alloc::vec::Vec;
 use core::error::Error;
@@ -7,11 +8,13 @@ use core::fmt;
 use core::time::Duration;
 
 use fata_kernel::{Guest, name};
-use fata_probe::log::Chain;
+use fata_probe::log::{Chain, Unread};
 use tracing::{debug, error, info, info_span, trace, warn};
 
 /// Every round of this number fails.
 const FAILING: u64 = 10;
+/// After every round of this number something fails that nobody looks at.
+const FORGOTTEN: u64 = 25;
 
 /// A store that cannot be written to, and why.
 #[derive(Debug)]
@@ -73,8 +76,12 @@ fn work(worker: usize, round: u64) {
     trace!(target: "store", round, bucket = round % 7, "probing");
     if worker == 0 {
         info!(target: "cache", hits = round * 3, ratio = 0.75, "looked up");
-    } else if let Err(error) = store(round) {
-        error!(target: "store", error = %Chain(&error), "giving up");
+    } else {
+        if let Err(error) = store(round) {
+            error!(target: "store", error = %Chain(&error), "giving up");
+        }
+        // A mistake, and how it comes to light: nobody reads what went wrong.
+        let _ = flush(round);
     }
     if round % FAILING == FAILING / 2 {
         warn!(target: "cache", free_bytes = 4096 - round, "nearly full");
@@ -84,4 +91,12 @@ fn work(worker: usize, round: u64) {
 fn store(key: u64) -> Result<(), StoreError> {
     debug!(target: "store", key, "writing");
     if key % FAILING == FAILING - 1 { Err(StoreError { key, cause: DeviceError }) } else { Ok(()) }
+}
+
+/// Its error says so if nobody reads it.
+fn flush(round: u64) -> Result<(), Unread<StoreError>> {
+    if round % FORGOTTEN == FORGOTTEN - 1 {
+        Err(StoreError { key: round, cause: DeviceError })?;
+    }
+    Ok(())
 }

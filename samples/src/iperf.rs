@@ -32,6 +32,7 @@ use core::fmt;
 use fata_kernel::net::{Listener, NetError, TcpStream};
 use fata_kernel::sync::Condition;
 use fata_kernel::{Guest, name};
+use fata_probe::log::ResultExt;
 use fata_probe::{Bytes, instant, span};
 
 const PORT: u16 = 5201;
@@ -211,7 +212,7 @@ async fn test(guest: &Guest, listener: &Listener, control: &TcpStream) -> Result
 async fn receive(stream: Rc<TcpStream>, index: usize, shared: Rc<Shared>) {
     let mut piece = vec![0; READ_BYTES];
     // A stream that fails counts no further, and then the client hears of it.
-    while let Ok(len @ 1..) = stream.read(&mut piece).await {
+    while let len @ 1.. = stream.read(&mut piece).await.on_error("a stream of the test counts no further", 0) {
         shared.count(index, len);
     }
 }

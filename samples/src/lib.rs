@@ -47,7 +47,7 @@ pub const SAMPLES: &[Sample] = &[
     },
     Sample {
         name: "chatter",
-        about: "a log: every level, spans, and now and then an error with its causes",
+        about: "a log: every level, spans, now and then an error with its causes, and one that nobody reads",
         main: |guest| Box::pin(chatter::main(guest)),
     },
     Sample {
