@@ -1,7 +1,8 @@
 //! A flood: ten million records a second are offered to rings of 64 KiB, whose reader takes a hundred a second.
 //!
 //! What must hold: not a byte is allocated, every WARN and ERROR arrives, every record is accounted for, and the program's
-//! own work takes less than 5 % longer. What is asserted of time is asserted in optimised builds alone:
+//! own work takes less than 5 % longer, or, of the least favourable work, 9 % by `log!` and 15 % by the macros of `tracing`.
+//! What is asserted of time is asserted in optimised builds alone:
 //! `cargo test --release -p fata-probe --test flood -- --nocapture` prints what it measured. `FATA_FLOOD_SECONDS` makes it
 //! longer.
 //!
@@ -222,7 +223,7 @@ const TRACING: Macros = Macros {
             unit: 2,
             plain: |steps, start| batch(start, |i| chain(i, steps), |_, _| ()),
             flooded: |steps, start| batch(start, |i| chain(i, steps), |i, x| tracing::debug!(i, x, "flood")),
-            // Measured: 10 to 11. Two thirds of it is the way of `tracing` to a subscriber.
+            // Measured: 10 to 13. Two thirds of it is the way of `tracing` to a subscriber.
             most_percent: 15.0,
         },
     ],
