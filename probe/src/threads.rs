@@ -22,6 +22,7 @@
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, Ordering};
+use std::collections::VecDeque;
 use std::string::{String, ToString};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -44,9 +45,11 @@ static ROLL_CALL: AtomicU32 = AtomicU32::new(0);
 /// The number of the thread that came last.
 static THREADS: AtomicU16 = AtomicU16::new(0);
 
+/// The numbers of the threads that came last, and their names.
+static NUMBERED: Mutex<VecDeque<(u16, Name)>> = Mutex::new(VecDeque::new());
 /// Names of threads that have a number, which is the same for the same name.
 static NAMES: Mutex<Vec<(String, Name)>> = Mutex::new(Vec::new());
-/// With more different names than these, threads are shown without one.
+/// With more different names than these, threads are shown without one; of so many threads the names are remembered.
 const MAX_NAMES: usize = 256;
 
 /// From now on every thread of the program that records takes a stream of `region`, of which the last one is shared. For the
@@ -72,6 +75,19 @@ pub fn call_roll() {
     if now > 0 {
         ROLL_CALL.store(now.checked_add(1).unwrap_or(1), Ordering::Relaxed);
     }
+}
+
+/// The number of the calling thread, which its records have from now on; 0 while the thread ends.
+#[must_use]
+pub fn number() -> u16 {
+    ME.try_with(Me::number).unwrap_or(0)
+}
+
+/// What the thread of this number is called, if it is one of the last 256 that recorded something.
+#[must_use]
+pub fn name_of(number: u16) -> Option<Name> {
+    let numbered = NUMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    numbered.iter().rev().find(|(known, _)| *known == number).map(|(_, name)| *name)
 }
 
 /// Runs `work` with the shared stream as its own, for a thread that records seldom and should take no stream from others.
@@ -212,7 +228,13 @@ impl Me {
             // 0 is the scheduler; numbers come round after 32,767 threads, as those of tasks do.
             let number = THREADS.fetch_add(1, Ordering::Relaxed) % (fata_wire::event::ARG_LIMIT - 1) + 1;
             self.number.set(number);
-            self.name.set(name_of(&thread::current()));
+            let name = name_for(&thread::current());
+            self.name.set(name);
+            let mut numbered = NUMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+            if numbered.len() == MAX_NAMES {
+                numbered.pop_front();
+            }
+            numbered.push_back((number, name));
         }
         self.number.get()
     }
@@ -248,7 +270,7 @@ impl Drop for Me {
     }
 }
 
-fn name_of(thread: &thread::Thread) -> Name {
+fn name_for(thread: &thread::Thread) -> Name {
     let text = thread.name().unwrap_or("thread");
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, name)) = names.iter().find(|(known, _)| known == text) {

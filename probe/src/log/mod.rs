@@ -82,6 +82,13 @@ pub use subscriber::{Subscriber, install};
 pub fn memory_bytes(region: &crate::region::Region) -> u64 {
     let geometry = region.geometry();
     let rings = (geometry.stream_count..geometry.all_streams()).map(|stream| geometry.stream_bytes(stream));
+    rings.sum::<u64>() + geometry.description_capacity + table_bytes(region)
+}
+
+/// The part of [`memory_bytes`] that is not shared memory: all tables.
+#[must_use]
+pub fn table_bytes(region: &crate::region::Region) -> u64 {
+    let geometry = region.geometry();
     // With threads, a context for each that has a stream.
     let contexts = if cfg!(feature = "std") { geometry.stream_count as usize } else { 1 };
     let own = size_of::<slot::Slot>() * slot::MAX_LOGS + size_of::<context::Context>() * contexts;
@@ -89,7 +96,7 @@ pub fn memory_bytes(region: &crate::region::Region) -> u64 {
     let own = own + table::BYTES + spans::BYTES;
     #[cfg(feature = "log")]
     let own = own + facade::BYTES + pairs::BYTES + places::BYTES;
-    rings.sum::<u64>() + geometry.description_capacity + own as u64
+    own as u64
 }
 
 /// Somebody else receives the records already.

@@ -25,7 +25,8 @@ pub(crate) unsafe fn store_word(word: *mut u64, value: u64) {
 /// `word` is aligned and lies in a region's memory.
 pub(crate) unsafe fn copy_word(word: *mut u64) -> u64 {
     // SAFETY: by the contract the word is valid for reads; all concurrent accesses to it are atomic ones.
-    unsafe { sync::word(word) }.load(Ordering::Relaxed)
+    // Acquire: pairs with the Release of each event's header word, whose payload is read after it, and of a packet's lock.
+    unsafe { sync::word(word) }.load(Ordering::Acquire)
 }
 
 /// Makes the stores before it visible before the stores after it; pairs with the Acquire fence after a reader's copy.

@@ -29,6 +29,7 @@ pub mod field;
 pub mod grants;
 pub mod log;
 pub mod metadata;
+pub mod numbers;
 pub mod packet;
 pub mod repair;
 pub mod request;

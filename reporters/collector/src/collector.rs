@@ -35,6 +35,8 @@ use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
 use crate::source::{Guest, Source, SourceError};
 
+/// A process that drains one guest takes less memory than this, whatever the guest does: `tests/memory.rs` holds it to that.
+pub const WORST_CASE_BYTES: usize = 64 << 20;
 /// How long a living guest may take to lay out its ring.
 pub const RING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a living guest may take to calibrate its clock; events wait in the ring meanwhile.

@@ -26,7 +26,7 @@ use fata_probe::instant;
 use fata_probe::region::Config;
 use fata_wire::shared::State;
 
-const LIMIT_KIB: u64 = 64 << 10;
+const LIMIT_KIB: u64 = fata_collector::collector::WORST_CASE_BYTES as u64 >> 10;
 
 /// Not a test: the process that writes as fast as it can, until it is told to end.
 #[test]

@@ -113,10 +113,15 @@ impl Rule {
 
     /// Whether `target` is what the rule names, or below it.
     pub(super) fn fits(&self, target: &str) -> bool {
-        target
-            .strip_prefix(self.name())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with('.'))
+        is_within(target, self.name())
     }
+}
+
+/// Whether `target` is `above` or below it: `net.tcp` and `net::udp` are within `net`, `network` is not.
+#[must_use]
+pub fn is_within(target: &str, above: &str) -> bool {
+    let rest = target.strip_prefix(above);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with('.'))
 }
 
 impl Rules {

@@ -45,7 +45,7 @@ use grammar::Rule;
 #[cfg(any(feature = "tracing", feature = "log"))]
 use grammar::Threshold;
 
-pub use grammar::{MAX_NAME_BYTES, MAX_RULES, RuleError, Rules};
+pub use grammar::{MAX_NAME_BYTES, MAX_RULES, RuleError, Rules, is_within};
 
 /// The rules in two places, of which [`CURRENT`] holds and the other is written.
 struct Places([UnsafeCell<Rules>; 2]);
