@@ -3,7 +3,8 @@
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::String;
-use core::cell::OnceCell;
+use alloc::vec::Vec;
+use core::cell::{OnceCell, RefCell};
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
@@ -11,10 +12,11 @@ use core::task::Poll;
 use core::time::Duration;
 
 use fata_probe::{Name, name};
+use fata_reporters::Reporter;
 
 use crate::executor::{Executor, JoinHandle};
 use crate::heap;
-use crate::logs::ConsoleLog;
+use crate::logs::{ConsoleLog, NoLog, Reporting};
 use crate::net::Net;
 use crate::platform::{self, clock, console};
 
@@ -56,6 +58,7 @@ struct Inner {
     args: String,
     net: OnceCell<Net>,
     console: OnceCell<ConsoleLog>,
+    reporting: RefCell<Vec<Reporting>>,
 }
 
 /// Runs the guest whose program is `main`, and returns when `main` has ended; other tasks are left as they are.
@@ -69,6 +72,9 @@ pub fn run(boot: Boot<'_>, main: Main) {
     guest.inner.executor.run(&main);
     if let Some(log) = guest.inner.console.get() {
         log.finish(&guest);
+    }
+    for reporting in guest.inner.reporting.take() {
+        reporting.finish(&guest);
     }
     heap::report();
     // The end of a guest is the end of its machine: what is left stays as it is, and in the trace no task that still waits
@@ -85,6 +91,7 @@ impl Guest {
                 args: boot.args.into(),
                 net: OnceCell::new(),
                 console: OnceCell::new(),
+                reporting: RefCell::new(Vec::new()),
             }),
         }
     }
@@ -98,6 +105,31 @@ impl Guest {
     /// Starts a task. Dropping the handle lets the task run on; awaiting it gives the task's result.
     pub fn spawn<T: 'static>(&self, name: Name, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
         self.inner.executor.spawn(name, future)
+    }
+
+    /// Starts a task that is polled only where no other task is ready: for work that can wait as long as there is any other.
+    pub fn spawn_background<T: 'static>(&self, name: Name, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.inner.executor.spawn_background(name, future)
+    }
+
+    /// Reports what the guest records with `tracing` or `log`, from its first record on, to `reporter` too.
+    ///
+    /// A [background task](Guest::spawn_background) reads the guest's own rings and waits for a reporter that has no room
+    /// ([`Reporter::poll_ready`]); records wait in the rings meanwhile, and what those write over is told as a loss in its place.
+    /// The reporter is part of the guest: one that does not return stops it, and what it logs while it reports is counted and
+    /// never reported. At the end it gets what is left, for 20 ms after it last took something.
+    ///
+    /// # Errors
+    /// A guest built without the feature `profiling` records nothing.
+    pub fn report_to(&self, reporter: impl Reporter + 'static) -> Result<(), NoLog> {
+        let reporting = Reporting::start(self, reporter)?;
+        self.inner.reporting.borrow_mut().push(reporting);
+        Ok(())
+    }
+
+    /// The number of the task that asks; 0 outside of any.
+    pub(crate) fn current_task(&self) -> u16 {
+        self.inner.executor.current()
     }
 
     /// The number of the name of a task that lives, or ended not long ago, and is not the one that asks.

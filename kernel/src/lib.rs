@@ -41,4 +41,7 @@ mod trace_ring;
 
 pub use executor::JoinHandle;
 pub use fata_probe::{Name, name};
+/// Where a guest's log may go: what [`Guest::report_to`] takes.
+pub use fata_reporters as reporters;
 pub use guest::{Boot, Guest, LocalBoxFuture, Main, TimedOut, run};
+pub use logs::NoLog;

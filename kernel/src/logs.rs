@@ -8,14 +8,19 @@
 //! | `console=` | a level: records of it and more severe ones are shown on the console too; none by default |
 
 mod console;
-mod reader;
+mod report;
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 
 use fata_probe::log;
+use fata_probe::region::Region;
+use fata_reporters::rings::Reader;
 
 pub(crate) use console::ConsoleLog;
+pub use report::NoLog;
+pub(crate) use report::Reporting;
 
 /// The length of a packet of a log ring.
 pub(crate) const PACKET_BYTES: u32 = 4096;
@@ -29,7 +34,13 @@ pub(crate) fn packets(ring_kib: Option<u64>) -> u32 {
 
 /// The most memory that the log takes, its rings and tables together; 0 where nothing is recorded.
 pub(crate) fn memory_bytes() -> u64 {
-    fata_probe::region::Region::youngest().map_or(0, log::memory_bytes)
+    Region::youngest().map_or(0, log::memory_bytes)
+}
+
+/// A reader of the guest's own records, from the oldest that is still there; `None` where it records no log.
+fn reader() -> Option<Reader> {
+    let region = Region::youngest()?;
+    Reader::new(*region.geometry(), Box::new(move |offset, out| region.copy_out(offset, out)))
 }
 
 /// Begins to record what code says with `tracing`, as the boot parameters `args` ask; `more` are rules from elsewhere, which

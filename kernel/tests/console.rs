@@ -8,15 +8,21 @@
 use std::env;
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use fata_kernel::reporters::{Item, ReportError, Reporter};
 use fata_kernel::{Guest, LocalBoxFuture, Main, platform};
 use fata_probe::{log, name};
 
 #[global_allocator]
 static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
 
-const PROGRAMS: [(&str, Main); 2] = [("talks", |guest| boxed(talk(guest))), ("floods", |guest| boxed(flood(guest)))];
+const PROGRAMS: [(&str, Main); 3] = [
+    ("talks", |guest| boxed(talk(guest))),
+    ("floods", |guest| boxed(flood(guest))),
+    ("reports", |guest| boxed(report(guest))),
+];
 
 fn boxed(future: impl Future<Output = ()> + 'static) -> LocalBoxFuture {
     Box::pin(future)
@@ -51,6 +57,46 @@ async fn flood(guest: Guest) {
         guest.yield_now().await;
     }
     log!(App, "took", micros = (guest.now() - start) / 1000);
+}
+
+/// Takes one item in two looks, records something itself each time, and writes what it was told.
+#[derive(Default)]
+struct Told {
+    looks: u64,
+}
+
+impl Reporter for Told {
+    fn report(&mut self, item: &Item<'_>) -> Result<(), ReportError> {
+        log!(Info, "I was told something");
+        match item {
+            Item::Record(record) => {
+                let number = record.fields.iter().find(|field| field.name == "number");
+                eprintln!("told {} {} {number:?}", record.task, record.name);
+            }
+            Item::Loss(loss) => eprintln!("lost {} {}", loss.cause.text(), loss.counts.total()),
+        }
+        Ok(())
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReportError>> {
+        self.looks += 1;
+        if self.looks.is_multiple_of(2) {
+            return Poll::Ready(Ok(()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+async fn report(guest: Guest) {
+    (0..10u64).for_each(|number| log!(Info, "said", number = number));
+    guest.report_to(Told::default()).unwrap();
+    for number in 10..100u64 {
+        log!(Info, "said", number = number);
+        if number % 10 == 0 {
+            guest.sleep(Duration::from_millis(2)).await;
+        }
+    }
 }
 
 #[test]
@@ -107,6 +153,22 @@ fn records_are_shown_in_their_order_from_the_level_on_that_was_asked_for_and_lin
     assert!(!text.contains("window") && !text.contains('\x1b'), "{text}");
     assert!(lines.contains(&"a line of the program"), "{text}");
     assert!(lines.last().unwrap().contains("APP") && text.ends_with("good bye\n"), "{text}");
+}
+
+#[test]
+fn a_reporter_of_the_application_gets_every_record_from_the_first_on_and_nothing_that_it_made_itself() {
+    let (text, _) = console("reports", "", Duration::ZERO);
+    let numbers: Vec<_> = text
+        .lines()
+        .filter_map(|line| number(line, "told main said Some(Field { name: \"number\", value: U64("))
+        .collect();
+    assert_eq!(numbers, (0..100).collect::<Vec<_>>(), "{text}");
+    assert!(!text.contains("I was told"), "{text}");
+    let told = text.lines().filter(|line| line.starts_with("told") || line.starts_with("lost")).count() as u64;
+    let nested: u64 = text.lines().filter_map(|line| number(line, "lost nested ")).sum();
+    // Each call made one record, but those that the last words were about had nobody left to tell them to.
+    assert!(nested > told / 2 && nested < told, "{nested} of {told}: {text}");
+    assert!(!text.contains("lost full") && !text.contains("lost overwritten"), "{text}");
 }
 
 #[test]

@@ -93,6 +93,56 @@ fn a_task_spawned_by_a_task_has_it_as_parent_and_a_dropped_handle_lets_it_run() 
 }
 
 #[test]
+fn a_background_task_is_polled_when_all_others_wait_and_not_before_however_early_it_was_ready() {
+    assert_main(
+        |guest| {
+            boxed(async move {
+                let other = guest.clone();
+                let background = guest.spawn_background(name!("background"), async {});
+                let child = guest.spawn(name!("child"), async move {
+                    other.yield_now().await;
+                    other.yield_now().await;
+                });
+                guest.yield_now().await;
+                child.await;
+                background.await;
+            })
+        },
+        r#"spawn 2 "background" 1; ready 2; spawn 3 "child" 1; ready 3
+           ready 1; switch 3
+           ready 3; switch 1
+           join "join" 3; switch 3
+           ready 3; switch 3
+           ready 1; done 3; poll 1
+           join "join" 2; pending 1
+           poll 2; ready 1; done 2; poll 1"#,
+    );
+}
+
+#[test]
+fn of_two_background_tasks_each_has_its_turn_and_a_task_that_one_wakes_goes_before_the_other() {
+    assert_main(
+        |guest| {
+            boxed(async move {
+                let (wake, woken) = oneshot(name!("turn"));
+                let first = guest.spawn_background(name!("first"), async move { wake.resolve(()) });
+                let second = guest.spawn_background(name!("second"), async {});
+                let _ = woken.await;
+                guest.yield_now().await;
+                second.await;
+                let _ = first.await;
+            })
+        },
+        r#"create promise turn; spawn 2 "first" 1; ready 2; spawn 3 "second" 1; ready 3
+           try turn; pending 1
+           poll 2; resolve turn; ready 1; done 2
+           poll 1; read turn; drop turn; ready 1; switch 1
+           join "join" 3; pending 1
+           poll 3; ready 1; done 3; poll 1"#,
+    );
+}
+
+#[test]
 fn a_sleeper_waits_for_the_timer_and_the_timer_wakes_it() {
     assert_main(
         |guest| {

@@ -54,8 +54,14 @@ impl Head {
     }
 }
 
+/// What an item of this length takes at most when it is taken apart: a field needs 13 bytes at least, its place in a list that
+/// grows by doubling 40.
+pub(crate) const fn decoded_bytes(item_bytes: usize) -> usize {
+    2 * item_bytes / 13 * size_of::<Field<'_>>()
+}
+
 /// Length of an encoded loss whose place and guest have no letters.
-pub(crate) const LOSS_BYTES: usize = HEAD_BYTES + 2 + 9 * 8 + 2 * 4;
+pub(crate) const LOSS_BYTES: usize = HEAD_BYTES + 3 + 9 * 8 + 2 * 4;
 
 /// How long an entry may become.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +97,11 @@ pub(crate) fn encode(out: &mut Vec<u8>, item: &Item<'_>, order: u64, limits: Lim
         *place = len;
     }
     true
+}
+
+/// The same within `bytes`: where a long text is too much it is cut at a quarter, where many are, each so that four dozen fit.
+pub(crate) fn encode_within(out: &mut Vec<u8>, item: &Item<'_>, order: u64, bytes: usize) -> bool {
+    [bytes / 4, bytes / 128].into_iter().any(|text| encode(out, item, order, Limits { item: bytes, text }))
 }
 
 struct Writer<'a> {
@@ -168,11 +179,12 @@ impl Writer<'_> {
     }
 
     fn loss(&mut self, loss: &Loss<'_>) {
-        self.put(&[loss.cause.number(), u8::from(loss.last.epoch == Epoch::Start)]);
+        let known = u8::from(loss.bytes.is_some());
+        self.put(&[loss.cause.number(), u8::from(loss.last.epoch == Epoch::Start), known]);
         for count in loss.counts.by_level {
             self.put(&count.to_le_bytes());
         }
-        for number in [loss.counts.unknown, loss.bytes, loss.last.nanos.cast_unsigned()] {
+        for number in [loss.counts.unknown, loss.bytes.unwrap_or(0), loss.last.nanos.cast_unsigned()] {
             self.put(&number.to_le_bytes());
         }
         self.name(loss.place);
@@ -234,7 +246,7 @@ fn fields<'a>(bytes: &mut Bytes<'a>) -> Option<Vec<Field<'a>>> {
 }
 
 fn loss<'a>(bytes: &mut Bytes<'a>, first: Time) -> Option<Loss<'a>> {
-    let [cause, epoch] = bytes.array()?;
+    let [cause, epoch, known] = bytes.array()?;
     let mut counts = Counts::default();
     for count in &mut counts.by_level {
         *count = bytes.u64()?;
@@ -243,7 +255,7 @@ fn loss<'a>(bytes: &mut Bytes<'a>, first: Time) -> Option<Loss<'a>> {
     Some(Loss {
         cause: *Cause::ALL.get(usize::from(cause))?,
         counts,
-        bytes: bytes.u64()?,
+        bytes: Some(bytes.u64()?).filter(|_| known != 0),
         first,
         last: Time { nanos: bytes.u64()?.cast_signed(), epoch: if epoch == 0 { Epoch::Unix } else { Epoch::Start } },
         place: bytes.text()?,
@@ -327,8 +339,10 @@ mod tests {
         let mut loss = Loss { guest: "g", ..Loss::new(Cause::Nested, "somewhere", Time::wall(5)) };
         loss.add(Level::App, 3, Time::wall(8));
         loss.counts.unknown = 4;
-        let item = Item::Loss(loss);
-        round_trip(&item, 100, |read| assert_eq!(*read, item));
+        for loss in [loss, Loss { bytes: None, ..loss }] {
+            let item = Item::Loss(loss);
+            round_trip(&item, 100, |read| assert_eq!(*read, item));
+        }
     }
 
     #[test]

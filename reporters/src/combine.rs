@@ -111,20 +111,51 @@ impl<A, B> Tee<A, B> {
     }
 }
 
+/// Hands everything on, and counts what is not taken: for whoever has nobody else to give it to. What was counted is told
+/// before the next item that is taken, and at the end.
+#[derive(Debug)]
+pub struct Counting<R>(Branch<R>);
+
+impl<R> Counting<R> {
+    /// Everything goes to `reporter`, which calls itself `place` where it did not take something.
+    pub const fn new(reporter: R, place: &'static str) -> Self {
+        Counting(Branch { reporter, place, missed: None })
+    }
+}
+
+impl<R: Reporter> Reporter for Counting<R> {
+    fn report(&mut self, item: &Item<'_>) -> Result<(), ReportError> {
+        if self.0.report(item).is_err() {
+            self.0.miss(item);
+        }
+        Ok(())
+    }
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReportError>> {
+        self.0.reporter.poll_ready(cx)
+    }
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReportError>> {
+        self.0.poll_done(cx)
+    }
+    fn worst_case_bytes(&self) -> usize {
+        self.0.reporter.worst_case_bytes()
+    }
+}
+
 /// One of several reporters, with what it alone could not take.
 #[derive(Debug)]
 struct Branch<R> {
     reporter: R,
+    place: &'static str,
     missed: Option<Loss<'static>>,
 }
 
 impl<R> Branch<R> {
     const fn new(reporter: R) -> Self {
-        Branch { reporter, missed: None }
+        Branch { reporter, place: "this one of several reporters", missed: None }
     }
 
     fn miss(&mut self, item: &Item<'_>) {
-        let missed = self.missed.get_or_insert(Loss::new(Cause::Failed, "this one of several reporters", item.time()));
+        let missed = self.missed.get_or_insert(Loss::new(Cause::Failed, self.place, item.time()));
         match item {
             Item::Record(record) => missed.add(record.level, record.least_bytes(), record.time),
             Item::Loss(loss) => missed.merge(loss),
@@ -301,6 +332,19 @@ mod tests {
         }
         assert_eq!(tee.first.reporter.lines, ["0", "1", "2", "3"]);
         assert_eq!(tee.second.reporter.lines, ["0", "loss of 2", "3"]);
+    }
+
+    #[test]
+    fn what_nobody_took_is_told_before_the_next_that_is_taken_and_at_the_end() {
+        let mut counting = Counting::new(Kept::default(), "the far end");
+        for sequence in 0..7 {
+            counting.0.reporter.fails = (1..4).contains(&sequence) || sequence > 4;
+            counting.report(&item(sequence)).unwrap();
+        }
+        assert_eq!(counting.0.reporter.lines, ["0", "loss of 3", "4"]);
+        counting.0.reporter.fails = false;
+        let done = counting.poll_done(&mut Context::from_waker(core::task::Waker::noop()));
+        assert_eq!((done, counting.0.reporter.lines.last().unwrap().as_str()), (Poll::Ready(Ok(())), "loss of 2"));
     }
 
     #[test]

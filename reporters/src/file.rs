@@ -28,7 +28,7 @@ use std::time::{Duration, Instant, SystemTime};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::lines::Format;
+use crate::lines::{Format, WORST_LINE_BYTES};
 use crate::reporter::{Item, ReportError, Reporter};
 
 /// How often it is looked whether the file is still where its name is.
@@ -216,7 +216,7 @@ impl Reporter for File {
 
     fn worst_case_bytes(&self) -> usize {
         // A line's buffer; while a file is compressed, the tables of deflate and of the copy.
-        (64 << 10) + if self.options.compress { 512 << 10 } else { 0 }
+        WORST_LINE_BYTES + if self.options.compress { 512 << 10 } else { 0 }
     }
 }
 
@@ -323,6 +323,29 @@ mod tests {
         let error = report(&mut file, 1).unwrap_err();
         assert!(matches!(error, ReportError::Later(_)));
         assert!(error.to_string().contains("/dev/full: no space left"), "{error}");
+    }
+
+    #[test]
+    fn lines_are_forced_to_the_disk_when_the_policy_says_and_at_no_other_time() {
+        // What has no disk behind it takes lines, and refuses to be forced: each attempt is seen.
+        let forced = |fsync| {
+            let mut file = File::open(Path::new("/dev/null"), Options { fsync, ..Options::default() }).unwrap();
+            let mut cx = Context::from_waker(core::task::Waker::noop());
+            let nothing_yet = file.poll_done(&mut cx) == Poll::Ready(Ok(()));
+            assert!(nothing_yet, "where nothing was written nothing is forced");
+            let line = report(&mut file, 1).is_err();
+            (line, file.poll_done(&mut cx) != Poll::Ready(Ok(())))
+        };
+        assert_eq!(forced(Fsync::Never), (false, false));
+        assert_eq!(forced(Fsync::Done), (false, true));
+        assert_eq!(forced(Fsync::Always), (true, true));
+        // A line that could not be forced is still to be: the completion signal does not come by itself.
+        let mut file =
+            File::open(Path::new("/dev/null"), Options { fsync: Fsync::Done, ..Options::default() }).unwrap();
+        report(&mut file, 1).unwrap();
+        let mut done = || file.poll_done(&mut Context::from_waker(core::task::Waker::noop()));
+        assert!(matches!(done(), Poll::Ready(Err(ReportError::Later(_)))));
+        assert!(matches!(done(), Poll::Ready(Err(ReportError::Later(_)))));
     }
 
     #[test]

@@ -44,6 +44,7 @@ use std::vec::Vec;
 
 use fata_wire::field::Level;
 
+use crate::codec::decoded_bytes;
 use crate::loss::{Cause, Counts};
 use crate::queue::{Bounds, Policy, Queue};
 use crate::record::Record;
@@ -328,7 +329,10 @@ impl Reporter for Front {
         let shared = self.shared();
         // The queue, the item in the worker's hands, and what the reporter itself keeps.
         let queue = &shared.lock().queue;
-        queue.worst_case_bytes() + queue.bounds().item_bytes + shared.reporter_bytes
+        queue.worst_case_bytes()
+            + queue.bounds().item_bytes
+            + decoded_bytes(queue.bounds().item_bytes)
+            + shared.reporter_bytes
     }
 }
 

@@ -89,6 +89,14 @@ pub fn encode(out: &mut Vec<u8>, item: &Item<'_>) {
             put(out, "FATA_DISCARDED", loss.counts.total().to_string().as_bytes());
             put(out, "FATA_CAUSE", loss.cause.text().as_bytes());
             put(out, "FATA_PLACE", loss.place.as_bytes());
+            for (name, count) in loss.counts.named() {
+                let name = std::format!("FATA_DISCARDED_{}", name.to_ascii_uppercase());
+                put(out, &name, count.to_string().as_bytes());
+            }
+            if let Some(bytes) = loss.bytes {
+                put(out, "FATA_DISCARDED_BYTES", bytes.to_string().as_bytes());
+            }
+            put(out, "FATA_LAST_NANOS", loss.last.nanos.to_string().as_bytes());
         }
     }
     put(out, "FATA_NANOS", item.time().nanos.to_string().as_bytes());
@@ -276,11 +284,24 @@ mod tests {
     fn a_loss_is_an_entry_with_its_numbers() {
         let mut loss = Loss { guest: "g", ..Loss::new(Cause::Full, "the ring", Time::wall(9)) };
         loss.add(Level::Debug, 3, Time::wall(9));
-        let entry = entry(&Item::Loss(loss));
-        assert_eq!(
-            (value(&entry, "FATA_DISCARDED"), value(&entry, "FATA_CAUSE")),
-            (Some(&b"1"[..]), Some(&b"full"[..]))
-        );
+        loss.add(Level::Warn, 4, Time::wall(12));
+        let known = entry(&Item::Loss(loss));
+        for (name, expected) in [
+            ("FATA_DISCARDED", "2"),
+            ("FATA_DISCARDED_WARN", "1"),
+            ("FATA_DISCARDED_DEBUG", "1"),
+            ("FATA_DISCARDED_BYTES", "7"),
+            ("FATA_CAUSE", "full"),
+            ("FATA_PLACE", "the ring"),
+            ("FATA_GUEST", "g"),
+            ("FATA_NANOS", "9"),
+            ("FATA_LAST_NANOS", "12"),
+        ] {
+            assert_eq!(value(&known, name), Some(expected.as_bytes()), "{name}");
+        }
+        assert_eq!(value(&known, "FATA_DISCARDED_ERROR"), None);
+        let unknown = entry(&Item::Loss(Loss { bytes: None, ..loss }));
+        assert_eq!(value(&unknown, "FATA_DISCARDED_BYTES"), None);
     }
 
     #[test]

@@ -19,7 +19,6 @@ use crate::loss::Loss;
 use crate::record::{Field, Record, Span, Value};
 use crate::reporter::Item;
 use crate::time::{Epoch, Time};
-use fata_wire::field::Level;
 
 /// Writes the line of `item`, newline included.
 ///
@@ -86,16 +85,16 @@ fn write_loss(out: &mut dyn Write, loss: &Loss<'_>) -> fmt::Result {
     }
     out.write_str(",\"discarded_by_level\":{")?;
     let mut separator = "";
-    for &level in Level::ALL {
-        if loss.counts.of(level) > 0 {
-            write!(out, "{separator}\"{}\":{}", level.text(), loss.counts.of(level))?;
-            separator = ",";
-        }
+    for (name, count) in loss.counts.named() {
+        write!(out, "{separator}\"{name}\":{count}")?;
+        separator = ",";
     }
-    if loss.counts.unknown > 0 {
-        write!(out, "{separator}\"unknown\":{}", loss.counts.unknown)?;
+    out.write_str("},\"bytes\":")?;
+    match loss.bytes {
+        Some(bytes) => write!(out, "{bytes}")?,
+        None => out.write_str("null")?,
     }
-    write!(out, "}},\"bytes\":{},\"first_nanos\":{},\"last_nanos\":{}", loss.bytes, loss.first.nanos, loss.last.nanos)
+    write!(out, ",\"first_nanos\":{},\"last_nanos\":{}", loss.first.nanos, loss.last.nanos)
 }
 
 fn write_time(out: &mut dyn Write, time: Time) -> fmt::Result {
@@ -161,6 +160,7 @@ pub fn write_string(out: &mut dyn Write, text: &[u8]) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::loss::Cause;
+    use fata_wire::field::Level;
     use std::string::String;
 
     fn parsed(item: &Item<'_>) -> serde_json::Value {

@@ -16,6 +16,7 @@
 //! | [`json`] | a record as a line for programs |
 //! | [`combine`] | reporters made of reporters: tee, filter, threshold, fallback |
 //! | [`order`] | several inputs as one order of time |
+//! | [`rings`] | this program's own records, read back from its rings |
 //! | [`front`] | what stands before a reporter: a bounded queue and a thread of its own |
 //! | [`lines`], [`mod@file`] | lines to a pipe or terminal; to a file that is rotated |
 //! | [`syslog`] | syslog messages; sent as datagrams, over TCP, TLS, to `/dev/log` |
@@ -26,7 +27,8 @@
 //! | [`text`] | untrusted bytes as text that no terminal interprets; texts of bounded length |
 //! | [`time`] | when: wall time, or time since the guest's start |
 //!
-//! Without the feature `std` the crate is `no_std` and does not allocate: a guest's own console task uses it.
+//! Without the feature `std` the crate is `no_std`, and but for `rings` (a feature of its own) it does not allocate: a guest's
+//! own console task uses it.
 //!
 //! ```
 //! use fata_reporters::console::Console;
@@ -44,6 +46,8 @@
 //! ```
 #![no_std]
 
+#[cfg(feature = "rings")]
+extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
@@ -71,6 +75,8 @@ pub mod otlp;
 pub mod queue;
 pub mod record;
 pub mod reporter;
+#[cfg(feature = "rings")]
+pub mod rings;
 #[cfg(feature = "std")]
 pub mod spec;
 pub mod syslog;

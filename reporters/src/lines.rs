@@ -18,10 +18,14 @@ use std::string::String;
 
 use crate::console::Console;
 use crate::json;
+use crate::queue::ITEM_BYTES;
 use crate::reporter::{Item, ReportError, Reporter};
 
 /// A line's buffer is given back above this.
 const KEPT_BYTES: usize = 64 << 10;
+/// The most that a line's buffer takes, of items as a front hands them over ([`ITEM_BYTES`]): JSON writes a control character
+/// as six, and a buffer grows by doubling.
+pub(crate) const WORST_LINE_BYTES: usize = 2 * 6 * ITEM_BYTES;
 
 /// How the sentence ends when whoever read has gone: of `… | head` a clean end.
 pub const GONE: &str = "the reader has gone";
@@ -101,7 +105,7 @@ impl<W: Write> Reporter for Lines<W> {
     }
 
     fn worst_case_bytes(&self) -> usize {
-        KEPT_BYTES
+        WORST_LINE_BYTES
     }
 }
 

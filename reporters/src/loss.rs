@@ -17,6 +17,7 @@
 use core::fmt;
 
 use fata_wire::field::Level;
+use fata_wire::packet::{self, Discarded};
 
 use crate::text::Escaped;
 use crate::time::Time;
@@ -78,6 +79,26 @@ impl Cause {
         }
     }
 
+    /// Why records are missing between two packets of a ring, or between a packet and the ring's end, by what the ring had
+    /// counted `before` and `after`. Where it had counted nothing the newest took the place of the oldest.
+    #[must_use]
+    pub fn of_ring(before: &Discarded, after: &Discarded) -> Self {
+        let causes = [
+            (packet::Cause::Full, Cause::Full),
+            (packet::Cause::Nested, Cause::Nested),
+            (packet::Cause::TooBig, Cause::TooBig),
+            (packet::Cause::Overwritten, Cause::Overwritten),
+            (packet::Cause::Refused, Cause::Damaged),
+        ];
+        let grew = |cause: packet::Cause| after[cause as usize] > before[cause as usize];
+        let mut grown = causes.into_iter().filter(|(cause, _)| grew(*cause)).map(|(_, cause)| cause);
+        match (grown.next(), grown.next()) {
+            (None, _) => Cause::Overwritten,
+            (Some(cause), None) => cause,
+            (Some(_), Some(_)) => Cause::Various,
+        }
+    }
+
     /// Its place in [`Cause::ALL`].
     #[must_use]
     pub const fn number(self) -> u8 {
@@ -136,6 +157,12 @@ impl Counts {
         self.by_level.iter().fold(self.unknown, |sum, &count| sum.saturating_add(count))
     }
 
+    /// How many of each level that has any, by the level's name; `unknown` for those whose level nobody saw.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let known = Level::ALL.iter().map(|&level| (level.text(), self.of(level)));
+        known.chain([("unknown", self.unknown)]).filter(|(_, count)| *count > 0)
+    }
+
     /// The most severe level of which there is a record; `None` where none is known.
     #[must_use]
     pub fn worst(&self) -> Option<Level> {
@@ -155,8 +182,9 @@ pub struct Loss<'a> {
     pub guest: &'a str,
     /// How many.
     pub counts: Counts,
-    /// How long they were, where they lay.
-    pub bytes: u64,
+    /// How long they were, where they lay or would have; `None` where nobody knows, as of records that a ring wrote over or
+    /// that a limit kept from being made.
+    pub bytes: Option<u64>,
     /// When the first of them was made, as far as that is known.
     pub first: Time,
     /// When the last of them was made.
@@ -168,21 +196,27 @@ impl<'a> Loss<'a> {
     #[must_use]
     pub const fn new(cause: Cause, place: &'a str, time: Time) -> Self {
         let counts = Counts { by_level: [0; 6], unknown: 0 };
-        Loss { cause, place, guest: "", counts, bytes: 0, first: time, last: time }
+        Loss { cause, place, guest: "", counts, bytes: Some(0), first: time, last: time }
+    }
+
+    /// So many records of `counts`, made between `first` and `last`, of whose length nothing is known.
+    #[must_use]
+    pub const fn of_unknown_length(cause: Cause, place: &'a str, counts: Counts, first: Time, last: Time) -> Self {
+        Loss { counts, bytes: None, last, ..Loss::new(cause, place, first) }
     }
 
     /// One record more.
     pub fn add(&mut self, level: Level, bytes: u64, time: Time) {
         self.counts.add(level);
-        self.bytes = self.bytes.saturating_add(bytes);
+        self.bytes = self.bytes.map(|sum| sum.saturating_add(bytes));
         self.first = self.first.min(time);
         self.last = self.last.max(time);
     }
 
-    /// The records of `other` too, whatever its place was.
+    /// The records of `other` too, whatever its place was. A sum of which a part is unknown is unknown.
     pub fn merge(&mut self, other: &Loss<'_>) {
         self.counts.merge(&other.counts);
-        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.bytes = self.bytes.zip(other.bytes).map(|(sum, more)| sum.saturating_add(more));
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
     }
@@ -215,7 +249,10 @@ impl fmt::Display for Loss<'_> {
         } else if total > 0 {
             separator = "; ";
         }
-        write!(f, "{separator}{} bytes)", Grouped(self.bytes))?;
+        match self.bytes {
+            Some(bytes) => write!(f, "{separator}{} bytes)", Grouped(bytes))?,
+            None => write!(f, "{separator}of unknown length)")?,
+        }
         let within = self.last.nanos.saturating_sub(self.first.nanos).unsigned_abs() / 1_000_000;
         if within > 0 {
             write!(f, " within {}.{:03} s", Grouped(within / 1000), within % 1000)?;
@@ -262,15 +299,21 @@ mod tests {
         b.add(Level::Trace, 5, Time::wall(20));
         b.counts.unknown = 7;
         a.merge(&b);
-        assert_eq!((a.counts.total(), a.bytes, a.first, a.last), (9, 15, Time::wall(20), Time::wall(50)));
+        assert_eq!((a.counts.total(), a.bytes, a.first, a.last), (9, Some(15), Time::wall(20), Time::wall(50)));
         assert_eq!(a.level(), Level::Error);
+        // A sum with an unknown part is no number that anybody could rely on.
+        let (first, last) = (Time::wall(30), Time::wall(40));
+        a.merge(&Loss::of_unknown_length(Cause::Limited, "c", b.counts, first, last));
+        assert_eq!((a.counts.total(), a.bytes), (17, None));
+        a.add(Level::Info, 3, first);
+        assert_eq!(a.bytes, None);
     }
 
     #[test]
     fn a_loss_reads_as_a_sentence_with_its_numbers() {
         let mut loss = Loss::new(Cause::Overwritten, "the ring\x1b", Time::wall(0));
         loss.counts = Counts { by_level: [0, 0, 12, 0, 1_222_000, 0], unknown: 3 };
-        loss.bytes = 91_238;
+        loss.bytes = Some(91_238);
         assert_eq!(
             loss.to_string(),
             "discarded 1,222,015 records (12 WARN, 1,222,000 DEBUG, 3 of unknown level; 91,238 bytes): \
@@ -278,6 +321,28 @@ mod tests {
         );
         let none = Loss::new(Cause::Closed, "the file", Time::wall(0));
         assert_eq!(none.to_string(), "discarded 0 records (0 bytes): the file ended before they were written");
+        let counts = Counts { by_level: [0, 0, 0, 0, 3, 0], unknown: 0 };
+        let unknown =
+            Loss::of_unknown_length(Cause::Limited, "a callsite", counts, Time::wall(0), Time::wall(2_000_000_000));
+        assert_eq!(
+            unknown.to_string(),
+            "discarded 3 records (3 DEBUG; of unknown length) within 2.000 s: a callsite limits how often one line of the \
+             program is shown"
+        );
+    }
+
+    #[test]
+    fn why_a_ring_has_lost_records_is_what_it_counted_meanwhile() {
+        let counted = |full, too_big| {
+            let mut counted = Discarded::default();
+            counted[packet::Cause::Full as usize] = full;
+            counted[packet::Cause::TooBig as usize] = too_big;
+            counted
+        };
+        assert_eq!(Cause::of_ring(&counted(3, 1), &counted(7, 1)), Cause::Full);
+        assert_eq!(Cause::of_ring(&counted(3, 1), &counted(3, 2)), Cause::TooBig);
+        assert_eq!(Cause::of_ring(&counted(3, 1), &counted(4, 2)), Cause::Various);
+        assert_eq!(Cause::of_ring(&counted(3, 1), &counted(3, 1)), Cause::Overwritten);
     }
 
     #[test]

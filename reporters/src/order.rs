@@ -4,7 +4,7 @@
 //! those go on at once, marked [`Record::late`]. Nothing is left out.
 //!
 //! An item is held until one arrives that is younger by the window, or [`Order::advance`] says that so much time has passed,
-//! or everything is asked for ([`Reporter::poll_done`]). When what is held fills its bytes, the oldest go on early: the window
+//! or everything is asked for ([`Reporter::poll_done`]). Long texts are cut, as in a front's queue ([`ITEM_BYTES`]). When what is held fills its bytes, the oldest go on early: the window
 //! is narrower then, and what comes for it is marked.
 //!
 //! ```
@@ -30,8 +30,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::vec::Vec;
 
-use crate::codec::{self, Limits};
+use crate::codec;
 use crate::loss::{Cause, Loss};
+use crate::queue::ITEM_BYTES;
 use crate::record::Record;
 use crate::reporter::{Item, ReportError, Reporter};
 use crate::time::Time;
@@ -39,19 +40,117 @@ use crate::time::Time;
 /// What an item costs beside its own bytes: its place in the tree, and the vector's three words.
 const ENTRY_BYTES: usize = 96;
 
+/// What waits to be put in its place among others, by time.
+///
+/// Holds what it is given: whoever gives takes out what is [due](Sorter::is_due), or everything beyond
+/// [`max_bytes`](Sorter::is_over_full).
+#[derive(Debug)]
+pub struct Sorter<T> {
+    window_nanos: i64,
+    max_bytes: usize,
+    /// By time, and by arrival where that is equal, so that one input's order stays.
+    held: BTreeMap<(Time, u64), (T, usize)>,
+    held_bytes: usize,
+    arrivals: u64,
+    newest: Option<Time>,
+    /// The time of the youngest that was taken out.
+    reached: Option<Time>,
+}
+
+impl<T> Sorter<T> {
+    /// Things wait until one is younger by `window`, and take at most `max_bytes` together.
+    #[must_use]
+    pub fn new(window: Duration, max_bytes: usize) -> Self {
+        Sorter {
+            window_nanos: i64::try_from(window.as_nanos()).unwrap_or(i64::MAX),
+            max_bytes,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            arrivals: 0,
+            newest: None,
+            reached: None,
+        }
+    }
+
+    /// Whether something of this time has no place any more: something younger has gone on.
+    #[must_use]
+    pub fn is_late(&self, time: Time) -> bool {
+        self.reached.is_some_and(|reached| time < reached)
+    }
+
+    /// Puts something in its place, of so many bytes.
+    pub fn hold(&mut self, time: Time, value: T, bytes: usize) {
+        self.held_bytes += bytes;
+        self.held.insert((time, self.arrivals), (value, bytes));
+        self.arrivals += 1;
+        self.newest = self.newest.max(Some(time));
+    }
+
+    /// Takes out again what was put in last.
+    fn take_last(&mut self, time: Time) {
+        if let Some((_, bytes)) = self.held.remove(&(time, self.arrivals.wrapping_sub(1))) {
+            self.held_bytes -= bytes;
+        }
+    }
+
+    /// The time of the youngest that ever was put in.
+    #[must_use]
+    pub fn newest(&self) -> Option<Time> {
+        self.newest
+    }
+
+    /// Whether the oldest has waited long enough at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Time) -> bool {
+        let due = now.nanos.saturating_sub(self.window_nanos);
+        self.held.first_key_value().is_some_and(|((time, _), _)| time.nanos <= due)
+    }
+
+    /// Whether more is held than there is to be, `more_bytes` included.
+    #[must_use]
+    pub fn is_over_full(&self, more_bytes: usize) -> bool {
+        self.held_bytes + more_bytes > self.max_bytes && !self.held.is_empty()
+    }
+
+    /// The oldest, and its time.
+    #[must_use]
+    pub fn first(&self) -> Option<(Time, &T)> {
+        self.held.first_key_value().map(|((time, _), (value, _))| (*time, value))
+    }
+
+    /// Takes the oldest out.
+    pub fn pop(&mut self) -> Option<T> {
+        let ((time, _), (value, bytes)) = self.held.pop_first()?;
+        self.held_bytes -= bytes;
+        self.reached = self.reached.max(Some(time));
+        Some(value)
+    }
+
+    /// What is held and not younger than `time`, the oldest first.
+    pub fn up_to(&mut self, time: Time) -> impl Iterator<Item = &mut T> {
+        self.held.range_mut(..=(time, u64::MAX)).map(|(_, (value, _))| value)
+    }
+
+    /// How many are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
 /// Sorts what passes through it.
 #[derive(Debug)]
 pub struct Order<R> {
     next: R,
-    window_nanos: i64,
     max_bytes: usize,
-    /// By time, and by arrival where that is equal, so that one input's order stays.
-    held: BTreeMap<(Time, u64), Vec<u8>>,
-    held_bytes: usize,
-    arrivals: u64,
-    newest: Option<Time>,
-    /// The time of the youngest item that went on.
-    reached: Option<Time>,
+    /// Encoded items.
+    held: Sorter<Vec<u8>>,
     /// What the next reporter refused for good, and has not been told.
     refused: Option<Loss<'static>>,
 }
@@ -59,17 +158,8 @@ pub struct Order<R> {
 impl<R: Reporter> Order<R> {
     /// Hands on to `next` what has waited for `window`; holds at most `max_bytes`.
     pub fn new(next: R, window: Duration, max_bytes: usize) -> Self {
-        Order {
-            next,
-            window_nanos: i64::try_from(window.as_nanos()).unwrap_or(i64::MAX),
-            max_bytes: max_bytes.max(4096),
-            held: BTreeMap::new(),
-            held_bytes: 0,
-            arrivals: 0,
-            newest: None,
-            reached: None,
-            refused: None,
-        }
+        let max_bytes = max_bytes.max(4096);
+        Order { next, max_bytes, held: Sorter::new(window, max_bytes), refused: None }
     }
 
     /// Hands on what is older than the window at `now`. For inputs that may fall silent.
@@ -77,8 +167,7 @@ impl<R: Reporter> Order<R> {
     /// # Errors
     /// Those of the next reporter; what it did not take is still held.
     pub fn advance(&mut self, now: Time) -> Result<(), ReportError> {
-        let due = now.nanos.saturating_sub(self.window_nanos);
-        while self.held.first_key_value().is_some_and(|((time, _), _)| time.nanos <= due) {
+        while self.held.is_due(now) {
             self.pass_on()?;
         }
         Ok(())
@@ -108,13 +197,13 @@ impl<R: Reporter> Order<R> {
         {
             self.refused = None;
         }
-        let Some((&key, bytes)) = self.held.first_key_value() else { return Ok(()) };
+        let Some((time, bytes)) = self.held.first() else { return Ok(()) };
         match codec::decode(bytes, |item| self.next.report(item)).unwrap_or(Ok(())) {
             Ok(()) => {}
             // The next reporter will never take this one; that must not keep it from the others.
             Err(ReportError::Item(_)) => {
                 let place = "the reporter behind the sorting";
-                let refused = self.refused.get_or_insert(Loss::new(Cause::Failed, place, key.0));
+                let refused = self.refused.get_or_insert(Loss::new(Cause::Failed, place, time));
                 codec::decode(bytes, |item| match item {
                     Item::Record(record) => refused.add(record.level, bytes.len() as u64, record.time),
                     Item::Loss(loss) => refused.merge(loss),
@@ -122,49 +211,52 @@ impl<R: Reporter> Order<R> {
             }
             Err(error) => return Err(error),
         }
-        self.held_bytes -= bytes.len() + ENTRY_BYTES;
-        self.held.remove(&key);
-        self.reached = self.reached.max(Some(key.0));
+        self.held.pop();
         Ok(())
     }
 
+    fn item_bytes(&self) -> usize {
+        ITEM_BYTES.min(self.max_bytes / 2)
+    }
+
     fn hold(&mut self, item: &Item<'_>) -> Result<(), ReportError> {
-        let item_bytes = self.max_bytes / 2;
-        let mut bytes = Vec::new();
-        if !codec::encode(&mut bytes, item, 0, Limits { item: item_bytes, text: item_bytes / 4 }) {
-            return Err(ReportError::item(format_args!("a record of more than {item_bytes} bytes cannot be sorted")));
-        }
-        bytes.shrink_to_fit();
-        while self.held_bytes + bytes.len() + ENTRY_BYTES > self.max_bytes && !self.held.is_empty() {
+        let bytes = encode(item, self.item_bytes())?;
+        let len = bytes.len() + ENTRY_BYTES;
+        while self.held.is_over_full(len) {
             self.pass_on()?;
         }
-        self.held_bytes += bytes.len() + ENTRY_BYTES;
-        self.held.insert((item.time(), self.arrivals), bytes);
-        self.arrivals += 1;
+        self.held.hold(item.time(), bytes, len);
         Ok(())
     }
+}
+
+/// The item as it waits: its long texts are cut, also where it does not wait, so that what comes behind can rely on it.
+fn encode(item: &Item<'_>, item_bytes: usize) -> Result<Vec<u8>, ReportError> {
+    let mut bytes = Vec::new();
+    if !codec::encode_within(&mut bytes, item, 0, item_bytes) {
+        return Err(ReportError::item(format_args!("a record of more than {item_bytes} bytes cannot be sorted")));
+    }
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 impl<R: Reporter> Reporter for Order<R> {
     fn report(&mut self, item: &Item<'_>) -> Result<(), ReportError> {
         let time = item.time();
-        if self.reached.is_some_and(|reached| time < reached) {
-            return match item {
-                Item::Record(record) => self.next.report(&Item::Record(Record { late: true, ..*record })),
-                Item::Loss(_) => self.next.report(item),
+        if self.held.is_late(time) {
+            let item = match item {
+                Item::Record(record) => Item::Record(Record { late: true, ..*record }),
+                Item::Loss(loss) => Item::Loss(*loss),
             };
+            return codec::decode(&encode(&item, self.item_bytes())?, |item| self.next.report(item)).unwrap_or(Ok(()));
         }
         self.hold(item)?;
-        let newest = self.newest.map_or(time, |newest| newest.max(time));
-        self.newest = Some(newest);
-        match self.advance(newest) {
+        match self.advance(self.held.newest().unwrap_or(time)) {
             // It is held; what the next reporter does not take now, it gets with the next item.
             Ok(()) | Err(ReportError::Later(_)) => Ok(()),
             Err(error) => {
                 // What is not taken is the caller's again.
-                if let Some(bytes) = self.held.remove(&(time, self.arrivals - 1)) {
-                    self.held_bytes -= bytes.len() + ENTRY_BYTES;
-                }
+                self.held.take_last(time);
                 Err(error)
             }
         }
@@ -188,7 +280,8 @@ impl<R: Reporter> Reporter for Order<R> {
     }
 
     fn worst_case_bytes(&self) -> usize {
-        self.max_bytes + self.next.worst_case_bytes()
+        // What is held, one that is being taken in, and one that is taken apart on its way out.
+        self.max_bytes + 4 * ITEM_BYTES + codec::decoded_bytes(ITEM_BYTES) + self.next.worst_case_bytes()
     }
 }
 
@@ -244,7 +337,7 @@ mod tests {
             let mut order = Order::new(Kept::default(), Duration::from_nanos(500), bytes);
             for (sequence, nanos) in times.iter().enumerate() {
                 order.report(&record(*nanos, sequence as u64)).unwrap();
-                prop_assert!(order.held_bytes <= bytes);
+                prop_assert!(order.held.held_bytes <= bytes);
             }
             let kept = order.finish().unwrap().0;
             let mut sequences: Vec<_> = kept.iter().map(|(_, sequence, _)| *sequence).collect();

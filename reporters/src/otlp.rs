@@ -111,8 +111,8 @@ impl Otlp {
         if rejected >= total {
             self.refuse(&holds);
         } else if rejected > 0 {
-            // Which ones, the answer does not say.
-            holds.bytes = holds.bytes / total * rejected;
+            // Which ones, the answer does not say, nor how long they were.
+            holds.bytes = None;
             holds.counts = Counts { unknown: rejected, ..Counts::default() };
             self.refuse(&holds);
         }

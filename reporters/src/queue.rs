@@ -26,6 +26,9 @@ const LOSS_LIMITS: Limits = Limits { item: LOSS_BYTES + 2 * MAX_NAME_BYTES, text
 /// Room for the bookkeeping of two shares, each with two ledgers of owned names.
 const LEDGERS_BYTES: usize = 4 * (MAX_LOSSES + 1) * (size_of::<Owned>() + 2 * MAX_NAME_BYTES);
 
+/// The longest item by default.
+pub const ITEM_BYTES: usize = 1 << 14;
+
 /// What goes when there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
@@ -53,7 +56,7 @@ pub struct Bounds {
 impl Default for Bounds {
     /// 1 MiB, a quarter of it reserved; keeps the oldest.
     fn default() -> Self {
-        Bounds { bytes: 1 << 20, reserved_bytes: 1 << 18, item_bytes: 1 << 14, policy: Policy::KeepOldest }
+        Bounds { bytes: 1 << 20, reserved_bytes: 1 << 18, item_bytes: ITEM_BYTES, policy: Policy::KeepOldest }
     }
 }
 
@@ -131,17 +134,17 @@ impl Queue {
 
     /// Encodes `item` into the scratch buffer; `false` where it is too big.
     fn encode(&mut self, item: &Item<'_>) -> bool {
-        let bytes = self.bounds.item_bytes;
-        // Where many long texts are too much together, each is cut so that four dozen of them fit.
-        [bytes / 4, bytes / 128]
-            .into_iter()
-            .any(|text| codec::encode(&mut self.scratch, item, self.next_order, Limits { item: bytes, text }))
+        codec::encode_within(&mut self.scratch, item, self.next_order, self.bounds.item_bytes)
     }
 
     /// Puts `item` behind everything else, or counts it, by the policy.
     pub(crate) fn push(&mut self, item: &Item<'_>) -> Pushed {
         if !self.encode(item) {
-            self.discard(item, Cause::TooBig);
+            let bytes = match item {
+                Item::Record(record) => record.least_bytes(),
+                Item::Loss(_) => 0,
+            };
+            self.discard_of(item, Cause::TooBig, bytes);
             return Pushed::Discarded;
         }
         let len = self.scratch.len();
@@ -152,7 +155,7 @@ impl Queue {
             }
         }
         if !share.has_room(len) {
-            self.discard(item, Cause::Full);
+            self.discard_of(item, Cause::Full, len as u64);
             return Pushed::Discarded;
         }
         let mut bytes = Vec::new();
@@ -165,8 +168,16 @@ impl Queue {
         Pushed::Kept
     }
 
-    /// Counts `item` as discarded for `cause`, behind everything that waits.
+    /// Counts `item`, which was never to wait here, as discarded for `cause`, behind everything that does.
     pub(crate) fn discard(&mut self, item: &Item<'_>, cause: Cause) {
+        let bytes = match item {
+            Item::Record(record) if !self.encode(item) => record.least_bytes(),
+            _ => self.scratch.len() as u64,
+        };
+        self.discard_of(item, cause, bytes);
+    }
+
+    fn discard_of(&mut self, item: &Item<'_>, cause: Cause, bytes: u64) {
         let index = Self::share(item);
         let order = self.next_order;
         self.next_order += 1;
@@ -175,9 +186,7 @@ impl Queue {
             Item::Loss(loss) => behind.add(order, loss),
             Item::Record(record) => {
                 let mut loss = Loss { guest: record.guest, ..Loss::new(cause, &self.place, record.time) };
-                // A record that was not encoded has no length here; its own head is the least that it would take.
-                let bytes = if cause == Cause::Full { self.scratch.len() } else { HEAD_BYTES };
-                loss.add(record.level, bytes as u64, record.time);
+                loss.add(record.level, bytes, record.time);
                 self.discarded.add(record.level);
                 behind.add(order, &loss);
             }
@@ -336,7 +345,7 @@ struct Owned {
     place: String,
     guest: String,
     counts: Counts,
-    bytes: u64,
+    bytes: Option<u64>,
     first: crate::time::Time,
     last: crate::time::Time,
 }

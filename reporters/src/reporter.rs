@@ -167,8 +167,8 @@ macro_rules! forward {
     )+ };
 }
 forward!(&mut R);
-#[cfg(feature = "std")]
-forward!(std::boxed::Box<R>);
+#[cfg(feature = "rings")]
+forward!(alloc::boxed::Box<R>);
 
 /// Waits for room, then hands `item` over: back-pressure, without waiting for the item to arrive.
 ///

@@ -15,6 +15,7 @@
 //! Every destination takes `level=LEVEL` (records of this level and more severe ones). All but the first two, which are as
 //! slow as whoever reads them, stand behind a bounded queue: `buffer=BYTES`, `policy=oldest|newest|block` say how much waits
 //! and what goes when that is full. `A else B` goes to `B` while `A` fails; what the first says of the queue holds for both.
+//! `A and B` goes to both, each with a queue of its own.
 //!
 //! ```
 //! use fata_reporters::spec;
@@ -34,7 +35,7 @@ use std::vec::Vec;
 
 use fata_wire::field::Level;
 
-use crate::combine::{Fallback, Filter, UpTo};
+use crate::combine::{Fallback, Filter, Tee, UpTo};
 use crate::console::Console;
 use crate::file::{self, Fsync};
 use crate::front::{Front, Options};
@@ -95,6 +96,26 @@ const KINDS: &str = "console, json, file:PATH, syslog:udp://HOST:PORT, journald,
 /// # Errors
 /// See [`OpenError`]; each names the word.
 pub fn open(spec: &str) -> Result<Boxed, OpenError> {
+    open_around(spec, &mut |reporter| reporter)
+}
+
+/// The same, where `around` is put around what stands behind each queue, and so runs in the same thread.
+///
+/// # Errors
+/// See [`OpenError`]; each names the word.
+pub fn open_around(spec: &str, around: &mut dyn FnMut(Boxed) -> Boxed) -> Result<Boxed, OpenError> {
+    let mut all = None::<Boxed>;
+    for part in spec.split(" and ") {
+        let reporter = open_chain(part.trim(), around)?;
+        all = Some(match all {
+            None => reporter,
+            Some(others) => Box::new(Tee::new(others, reporter)),
+        });
+    }
+    all.ok_or_else(|| OpenError::UnknownDestination(spec.into()))
+}
+
+fn open_chain(spec: &str, around: &mut dyn FnMut(Boxed) -> Boxed) -> Result<Boxed, OpenError> {
     let parts: Vec<_> = spec.split(" else ").map(str::trim).collect();
     let (first, fallbacks) = parts.split_first().ok_or_else(|| OpenError::UnknownDestination(spec.into()))?;
     let (mut chain, mut level) = open_one(first)?;
@@ -116,6 +137,7 @@ pub fn open(spec: &str) -> Result<Boxed, OpenError> {
     // The queue stands before the whole chain, since a fallback must hear of each failure itself; and behind the threshold of
     // a single reporter, so that what is not wanted takes no room.
     let words = Words::parse(first, options_of)?;
+    let chain = around(chain);
     let as_slow_as_its_reader = matches!(words.kind, "console" | "json");
     let chain = if as_slow_as_its_reader { chain } else { front(&words, spec, chain)? };
     Ok(with_threshold(chain, level))
@@ -358,6 +380,7 @@ mod tests {
             ("syslog:udp://x,facility=local9", "`facility=local9`: it is one of user"),
             ("syslog:tls://x,ca=/nowhere", "/nowhere: "),
             ("console else cnsole", "`cnsole`: a destination"),
+            ("console and ", "``: a destination"),
         ];
         for (spec, sentence) in wrong {
             assert!(error(spec).starts_with(sentence), "{spec}: {}", error(spec));
@@ -402,6 +425,27 @@ mod tests {
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["level"].as_str().unwrap().to_string())
             .collect();
         assert_eq!(levels, ["error", "app"]);
+    }
+
+    #[test]
+    fn several_destinations_each_get_everything_that_they_want() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let spec =
+            std::format!("file:{} and file:/dev/full else file:{} and file:{},level=warn", at("a"), at("b"), at("c"));
+        let mut threads = Vec::new();
+        let mut reporter = open_around(&spec, &mut |reporter| {
+            threads.push(reporter.worst_case_bytes());
+            reporter
+        })
+        .unwrap();
+        assert_eq!(threads.len(), 3, "one for each queue");
+        for level in [Level::Info, Level::Error] {
+            reporter.report(&Item::Record(Record { level, name: "kept", ..Record::BLANK })).unwrap();
+        }
+        finish(&mut reporter, Duration::from_secs(20)).unwrap();
+        let kept = |name| std::fs::read_to_string(at(name)).unwrap().matches("kept").count();
+        assert_eq!((kept("a"), kept("b"), kept("c")), (2, 2, 1));
     }
 
     #[test]

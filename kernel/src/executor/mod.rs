@@ -1,7 +1,8 @@
 //! The cooperative scheduler of one vCPU: it polls tasks in the order in which they became ready, fires timers, and sleeps.
 //!
 //! Invariant: outside of `idle::wait`, either a task is being polled or the scheduler is looking for one; whenever both
-//! the run queue and the timers have nothing due, the CPU sleeps.
+//! the run queues and the timers have nothing due, the CPU sleeps. A background task is polled only where no other is ready, and
+//! nothing but it keeps the CPU from sleeping.
 //!
 //! ```text
 //! ┌─► pop a ready task ──► poll it ──┐
@@ -9,6 +10,9 @@
 //! │        ▼                         │
 //! │   fire timers, read the control page, take over what was woken
 //! │        │ nothing                 │
+//! │        ▼                         │
+//! │   pop a ready background task ──► poll it
+//! │        │ none                    │
 //! │        ▼                         │
 //! └── sleep until a wake or a timer ◄┘
 //! ```
@@ -57,9 +61,8 @@ const POLLS_PER_ROUND: u32 = 256;
 
 /// A scheduler with its tasks. Lives as long as the machine, or the process: tasks that are not done are never dropped.
 pub(crate) struct Executor {
-    incoming: &'static Incoming,
-    ready: RunQueue,
-    free: RefCell<Vec<&'static Slot>>,
+    foreground: Lane,
+    background: Lane,
     chunks: RefCell<Vec<&'static [Slot]>>,
     numbers: Box<Numbers>,
     current: Cell<u16>,
@@ -70,12 +73,34 @@ pub(crate) struct Executor {
     next_errands: Cell<u64>,
 }
 
+/// Tasks that wait for each other's turn, and the slots that such tasks have had.
+struct Lane {
+    incoming: &'static Incoming,
+    ready: RunQueue,
+    free: RefCell<Vec<&'static Slot>>,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Lane { incoming: Box::leak(Box::new(Incoming::new())), ready: RunQueue::new(), free: RefCell::new(Vec::new()) }
+    }
+
+    /// Moves what was woken to the private half of the queue, and emits the wakes that came from elsewhere.
+    fn take_over(&self, unsaid_pending: &mut Option<Pending>) {
+        self.ready.take(self.incoming, |slot| {
+            if slot.is_unsaid() {
+                say_pending(unsaid_pending);
+                events::ready(slot.number());
+            }
+        });
+    }
+}
+
 impl Executor {
     pub(crate) fn new() -> Self {
         Executor {
-            incoming: Box::leak(Box::new(Incoming::new())),
-            ready: RunQueue::new(),
-            free: RefCell::new(Vec::new()),
+            foreground: Lane::new(),
+            background: Lane::new(),
             chunks: RefCell::new(Vec::new()),
             census: Census::default(),
             next_errands: Cell::new(0),
@@ -88,13 +113,31 @@ impl Executor {
 
     /// Starts a task; it is polled for the first time after those that are ready now.
     pub(crate) fn spawn<T: 'static>(&self, name: Name, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.spawn_in(&self.foreground, name, future)
+    }
+
+    /// Starts a task that is polled only where no other is ready.
+    pub(crate) fn spawn_background<T: 'static>(
+        &self,
+        name: Name,
+        future: impl Future<Output = T> + 'static,
+    ) -> JoinHandle<T> {
+        self.spawn_in(&self.background, name, future)
+    }
+
+    fn spawn_in<T: 'static>(
+        &self,
+        lane: &Lane,
+        name: Name,
+        future: impl Future<Output = T> + 'static,
+    ) -> JoinHandle<T> {
         let number = self.numbers.take();
         let joint =
             Rc::new(Joint { result: RefCell::new(None), done: Cell::new(false), waiter: RefCell::new(None), number });
         let shared = joint.clone();
         let future = Box::pin(async move { shared.finish(future.await) });
         let body = Body { future, name, parent: self.current.get() };
-        let slot = self.free_slot();
+        let slot = self.free_slot(lane);
         // SAFETY: we are the executor, and a slot from the free list is not live.
         unsafe { slot.start(number, body) };
         events::spawn(number, name, self.current.get());
@@ -102,14 +145,14 @@ impl Executor {
         JoinHandle { shared: joint }
     }
 
-    fn free_slot(&self) -> &'static Slot {
-        if let Some(slot) = self.free.borrow_mut().pop() {
+    fn free_slot(&self, lane: &Lane) -> &'static Slot {
+        if let Some(slot) = lane.free.borrow_mut().pop() {
             return slot;
         }
         let chunk: &'static [Slot] =
-            Box::leak((0..SLOTS_PER_CHUNK).map(|_| Slot::new(self.incoming)).collect::<Box<[Slot]>>());
+            Box::leak((0..SLOTS_PER_CHUNK).map(|_| Slot::new(lane.incoming)).collect::<Box<[Slot]>>());
         self.chunks.borrow_mut().push(chunk);
-        let mut free = self.free.borrow_mut();
+        let mut free = lane.free.borrow_mut();
         free.extend(chunk.iter().skip(1).rev());
         &chunk[0]
     }
@@ -122,7 +165,7 @@ impl Executor {
             let may_go_on = polls < POLLS_PER_ROUND;
             if may_go_on && let Some(slot) = self.next_ready(&mut unsaid_pending) {
                 polls += 1;
-                self.poll(slot, &mut unsaid_pending);
+                self.poll(slot, &self.foreground, &mut unsaid_pending);
                 continue;
             }
             polls = 0;
@@ -131,9 +174,13 @@ impl Executor {
             idle::look(now);
             self.run_errands(now);
             self.timers.fire(now);
-            self.take_over(&mut unsaid_pending);
-            if self.ready.is_empty() {
-                self.sleep();
+            self.foreground.take_over(&mut unsaid_pending);
+            if self.foreground.ready.is_empty() {
+                self.background.take_over(&mut unsaid_pending);
+                match self.background.ready.pop() {
+                    Some(slot) => self.poll(slot, &self.background, &mut unsaid_pending),
+                    None => self.sleep(),
+                }
             }
         }
         say_pending(&mut unsaid_pending);
@@ -154,29 +201,19 @@ impl Executor {
 
     /// The next task to poll, if no timer wants to come first.
     fn next_ready(&self, unsaid_pending: &mut Option<Pending>) -> Option<&'static Slot> {
-        if let Some(slot) = self.ready.pop() {
+        if let Some(slot) = self.foreground.ready.pop() {
             return Some(slot);
         }
         if self.timers.next_deadline().is_some_and(|deadline| deadline <= clock::now()) {
             return None;
         }
-        self.take_over(unsaid_pending);
-        self.ready.pop()
+        self.foreground.take_over(unsaid_pending);
+        self.foreground.ready.pop()
     }
 
-    /// Moves what was woken to the private half of the queue, and emits the wakes that came from elsewhere.
-    fn take_over(&self, unsaid_pending: &mut Option<Pending>) {
-        self.ready.take(self.incoming, |slot| {
-            if slot.is_unsaid() {
-                say_pending(unsaid_pending);
-                events::ready(slot.number());
-            }
-        });
-    }
-
-    fn poll(&self, slot: &'static Slot, unsaid_pending: &mut Option<Pending>) {
+    fn poll(&self, slot: &'static Slot, lane: &Lane, unsaid_pending: &mut Option<Pending>) {
         if let Begin::Gone = slot.begin_poll() {
-            self.free.borrow_mut().push(slot);
+            lane.free.borrow_mut().push(slot);
             return;
         }
         let number = slot.number();
@@ -200,7 +237,7 @@ impl Executor {
             }
             self.numbers.give_back(number);
             if free {
-                self.free.borrow_mut().push(slot);
+                lane.free.borrow_mut().push(slot);
             }
         } else {
             *unsaid_pending = Some(Pending { task: number, waits });
@@ -212,6 +249,11 @@ impl Executor {
     fn set_current(&self, number: u16) {
         self.current.set(number);
         fata_probe::log::set_task(number);
+    }
+
+    /// The number of the task that is being polled; 0 where none is.
+    pub(crate) fn current(&self) -> u16 {
+        self.current.get()
     }
 
     /// What a task is called that is not the one being polled: one that lives, or else one that ended not long ago.
@@ -246,11 +288,13 @@ impl Executor {
 
     fn sleep(&self) {
         let deadline = self.timers.next_deadline();
-        if self.incoming.prepare_sleep() {
+        // Both before either is believed: a wake kicks only a lane that is said to sleep.
+        let lanes = [self.foreground.incoming, self.background.incoming];
+        if lanes.map(Incoming::prepare_sleep) == [true, true] {
             let _span = span!("cpu.idle");
             control::wait(deadline);
         }
-        self.incoming.end_sleep();
+        lanes.into_iter().for_each(Incoming::end_sleep);
     }
 
     /// A future that is ready once the clock has reached `deadline`.

@@ -1,4 +1,4 @@
-//! The guest's log on its own console: a task that has time when nobody else has something to do.
+//! The guest's log on its own console: a background task, which is polled only where no other has something to do.
 //!
 //! Invariant: the guest never waits for the console. The task writes what the console takes at once (of a serial port: 16
 //! bytes), then sleeps; records wait in their rings meanwhile, and what those overwrite is told as a loss in its place. When
@@ -15,10 +15,10 @@ use core::time::Duration;
 use fata_probe::name;
 use fata_reporters::console::Console;
 use fata_reporters::reporter::Item;
+use fata_reporters::rings::Reader;
 use fata_reporters::text::Text;
 use fata_wire::field::Level;
 
-use super::reader::Reader;
 use crate::Guest;
 use crate::platform::{clock, console};
 
@@ -56,7 +56,7 @@ impl ConsoleLog {
             guest.log(&format!("console={word}: a level is one of app, error, warn, info, debug, trace"));
             return None;
         };
-        let reader = Reader::new()?;
+        let reader = super::reader()?;
         let bytes = super::memory_bytes() + (reader.worst_case_bytes() + size_of::<Inner>()) as u64;
         guest.log(&format!(
             "the log from {word} up is shown here; all of the log takes at most {bytes} bytes of memory"
@@ -64,7 +64,7 @@ impl ConsoleLog {
         let inner = Inner { reader, format: Console::plain(), level, line: Text::EMPTY, written: 0 };
         let log = ConsoleLog { inner: Rc::new(RefCell::new(inner)) };
         let (task, sleeper) = (log.clone(), guest.clone());
-        drop(guest.spawn(name!("console"), async move {
+        drop(guest.spawn_background(name!("console"), async move {
             loop {
                 let pause = if task.inner.borrow_mut().step(&sleeper) { PAUSE } else { IDLE };
                 sleeper.sleep(pause).await;
@@ -124,7 +124,7 @@ impl Inner {
         *written = 0;
         loop {
             line.clear();
-            let shown = reader.next(&|number| guest.task_name(number), |item| {
+            let shown = reader.next(&|number| guest.task_name(number), |_, item| {
                 if matches!(item, Item::Record(record) if record.level > *level) {
                     return false;
                 }

@@ -29,12 +29,13 @@ use fata_probe::log::rules::Rules;
 use fata_reporters::lines::{self, Format, Lines};
 use fata_reporters::reporter::{Item, ReportError, Reporter, finish, submit_within};
 use fata_reporters::spec;
+use fata_reporters::time::Time;
 
 use crate::completions;
 use crate::output::say;
 use crate::signals::Stop;
-use filter::Filter;
-use input::Input;
+use filter::{Filter, Grep};
+use input::{Input, Reached};
 use screen::Screen;
 
 /// How often living guests are looked at.
@@ -51,7 +52,14 @@ const FINISH: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Levels are app, error, warn, info, debug, trace, off. `--level debug` shows more of what was recorded; \
-    `--level net=debug` and `--level '*:debug'` are rules, which also change what running guests record."
+    `--level net=debug` and `--level '*:debug'` are rules, which also change what running guests record.
+
+\
+    Guests record up to info unless told otherwise, so what a task said at debug before an error is there to be shown only if \
+    it was recorded: start them with log=debug (FATA_LOG=debug), or ask for `--level '*:debug'`.
+
+\
+    How much memory all of it may take is said on standard error where that is a terminal, and with --to."
 )]
 pub(crate) struct Args {
     /// Guests (name, `name.pid`, process id, `xen:NAME`), traces, or memory files; by default every guest
@@ -78,9 +86,12 @@ pub(crate) struct Args {
     /// Only records with this field; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = filter::parse_field)]
     field: Vec<(String, String)>,
-    /// Only records in which this text stands
+    /// Only records in which this text stands, in their words, fields, target or spans
     #[arg(short, long, value_name = "TEXT")]
     grep: Option<String>,
+    /// Capitals and small letters are the same to --grep
+    #[arg(short, long, requires = "grep")]
+    ignore_case: bool,
     /// Do not show what a task had said below the level before it met an error
     #[arg(long)]
     no_history: bool,
@@ -112,11 +123,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         targets: args.target.clone(),
         tasks: args.task.clone(),
         fields: args.field.clone(),
-        grep: args.grep.clone(),
+        grep: args.grep.as_deref().map(|text| Grep::new(text, args.ignore_case)),
     };
     let window = if follow { LIVE_WINDOW } else { STORED_WINDOW };
     let mut screen = Screen::new(filter, window, !args.no_history);
     let mut reporter = reporter(args)?;
+    if args.to.is_some() || std::io::stderr().is_terminal() {
+        let inputs: usize = inputs.iter().map(Input::worst_case_bytes).sum();
+        let most = inputs + screen::WORST_CASE_BYTES + reporter.worst_case_bytes();
+        let most = crate::human::bytes(u64::try_from(most).unwrap_or(u64::MAX));
+        match &args.to {
+            Some(to) => say!("The log goes to {to}; all of it takes at most {most} of memory here."),
+            None => say!("All of this takes at most {most} of memory."),
+        }
+    }
     let shown = show(args, &stop, &mut inputs, &mut screen, reporter.as_mut(), follow);
     let finished = finish(reporter.as_mut(), FINISH);
     match shown.and(finished.map_err(Failed::from)) {
@@ -161,19 +181,19 @@ fn show(
     let patience = if follow { Duration::ZERO } else { FINISH };
     let mut report = |item: &Item<'_>| submit_within(reporter, item, patience).map_err(Failed::from);
     while !stop.is_asked() {
-        let begun = fata_reporters::time::Time::now();
+        let begun = Time::now();
         let mut more = false;
         for input in inputs.iter_mut() {
             more |= input.read(screen)?;
-            // What lies ready may be long; what is old enough goes on meanwhile.
-            screen.release_old(&mut report)?;
+            screen.release_excess(&mut report)?;
         }
-        if follow {
-            screen.release_before(begun, &mut report)?;
-            if args.inputs.is_empty() && looked.elapsed() >= Duration::from_secs(1) {
-                looked = Instant::now();
-                input::add_new(inputs)?;
-            }
+        // What lies ready may be long: what nobody can say anything before goes on meanwhile.
+        if let Some(reached) = reached(inputs, begun) {
+            screen.release_before(reached, &mut report)?;
+        }
+        if follow && args.inputs.is_empty() && looked.elapsed() >= Duration::from_secs(1) {
+            looked = Instant::now();
+            input::add_new(inputs)?;
         }
         let over = inputs.iter().all(Input::is_over) && !(follow && args.inputs.is_empty());
         if over {
@@ -184,6 +204,15 @@ fn show(
         }
     }
     screen.release_all(&mut report)
+}
+
+/// Up to when everything has been read that was made, as far as that is known; `begun` is when the last look began.
+fn reached(inputs: &[Input], begun: Time) -> Option<Time> {
+    inputs.iter().try_fold(begun, |least, input| match input.reached() {
+        Reached::Unknown => None,
+        Reached::Time(time) => Some(least.min(time)),
+        Reached::Now => Some(least),
+    })
 }
 
 /// Changes what the guests record, in force before this returns.
@@ -209,10 +238,7 @@ fn ask(inputs: &[Input], rules: &str) -> anyhow::Result<()> {
 
 fn reporter(args: &Args) -> anyhow::Result<spec::Boxed> {
     if let Some(to) = &args.to {
-        let reporter = spec::open(to)?;
-        let most = u64::try_from(reporter.worst_case_bytes()).unwrap_or(u64::MAX);
-        say!("The log goes to {to}; at most {} of memory wait on the way.", crate::human::bytes(most));
-        return Ok(reporter);
+        return Ok(spec::open(to)?);
     }
     let out = std::io::stdout();
     let format = if args.json { Format::Json } else { Format::for_people_at(&out) };

@@ -46,8 +46,25 @@ fn a_dead_guest_and_its_trace_say_the_same_in_order_with_the_causes_and_the_hist
     assert_eq!(count(&["--level", "debug", "--task", "chatter.reader", "--target", "store"]), 10);
     assert_eq!(count(&["--level", "debug", "--field", "key=9"]), 1);
     assert_eq!(count(&["--level", "debug", "--grep", "writing"]), 10);
+    assert_eq!(
+        (count(&["--grep", "CHATTER"]), count(&["--grep", "CHATTER", "--ignore-case"])),
+        (0, count(&["--grep", "chatter"]))
+    );
     assert_eq!(count(&["--until", "2000-01-01"]), 0);
     assert_eq!(count(&["--since", "1d"]), count(&[]));
+    let records = lines(&place, &["log", "chatter", "--no-history", "--json"]);
+    let records: Vec<serde_json::Value> = records.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let micros = |record: &serde_json::Value| record["nanos"].as_i64().unwrap() / 1000;
+    for at in [0, records.len() / 2, records.len() - 1] {
+        // As it is shown, so as it is typed: whole microseconds.
+        let time = records[at]["time"].as_str().unwrap();
+        let from_there = records.iter().filter(|record| micros(record) >= micros(&records[at])).count();
+        let since = count(&["--since", time]);
+        assert_eq!(since, from_there, "{time}");
+        let until = count(&["--until", time]);
+        assert!(until + since == records.len() || until + since == records.len() + 1, "{until} {since} {time}");
+        assert_eq!(count(&["--since", time, "--until", "+0"]), since, "a time since a start is no time of day");
+    }
     for line in lines(&place, &["log", "chatter", "--json"]) {
         let record: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert!(record["nanos"].is_number() && record["guest"] == "chatter", "{line}");

@@ -1,4 +1,5 @@
 //! Several guests in one trace: two that talk to each other over a cable lie on one time axis, and their packets are joined.
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
 mod common;
 
@@ -110,6 +111,60 @@ fn the_log_of_a_trace_of_two_guests_tells_them_apart() {
     for name in ["left", "right"] {
         let begins = |line: &&str| line.contains("chatter begins") && line.contains(name);
         assert_eq!(lines.lines().filter(begins).count(), 1, "{name}: {lines}{}", text_of(&log.stderr));
+    }
+}
+
+/// The records of a log: whose, what number, when.
+fn records(place: &Place, args: &[&str]) -> Vec<(String, u64, i64)> {
+    let log = place.run(args);
+    assert!(log.status.success(), "{}", text_of(&log.stderr));
+    let items = text_of(&log.stdout);
+    let items = items.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let items: Vec<_> = items.collect();
+    assert!(items.iter().all(|item| item["late"].is_null() && item["discarded"].is_null()), "{items:#?}");
+    let texts =
+        |item: &serde_json::Value| (item["guest"].as_str().unwrap().to_owned(), item["sequence"].as_u64().unwrap());
+    items.iter().map(|item| (texts(item).0, texts(item).1, item["nanos"].as_i64().unwrap())).collect()
+}
+
+#[test]
+fn the_logs_of_two_living_guests_are_one_order_on_the_axis_that_a_recording_of_them_has() {
+    let place = Place::new("log-living");
+    let mut guests: Vec<_> = ["left", "right"]
+        .map(|name| place.guest(&["run", "chatter", "--name", name, "rounds=200", "pause_ms=5", "log_kib=256"]))
+        .into();
+    for name in ["left.", "right."] {
+        place.wait_until_listed(name);
+    }
+    let collecting = place.fata(&["collect", "left", "right", "-o", "trace"]).stderr(Stdio::piped()).spawn();
+    let collecting = Ends(collecting.unwrap());
+    let live = records(&place, &["log", "left", "right", "--follow", "--json", "--no-history"]);
+    guests.iter_mut().for_each(|guest| assert!(guest.0.wait().unwrap().success()));
+    assert!(live.iter().map(|(_, _, nanos)| *nanos).is_sorted(), "{live:?}");
+    let of = |name: &str| live.iter().filter(|(guest, ..)| guest == name).count();
+    assert!(of("left") > 200 && of("right") > 200, "{} and {}", of("left"), of("right"));
+    let turns = live.windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
+    assert!(turns > 50, "two that speak at the same time take turns: {turns}");
+
+    // Dead, they are read one after the other, and still are one order.
+    let dead = records(&place, &["log", "left", "right", "--json", "--no-history"]);
+    assert!(dead.iter().map(|(_, _, nanos)| *nanos).is_sorted());
+    assert_eq!(dead.len(), live.len());
+
+    // What lies between a record of one guest and of the other is the same in a recording, whose axis is measured: a guest's own
+    // word on the time of day would be off by what it was preempted for when it looked.
+    let said = last_words(collecting);
+    assert_eq!(said.matches("(same counter)").count(), 2, "{said}");
+    let stored = records(&place, &["log", "trace", "--json", "--no-history"]);
+    assert_eq!(stored.len(), live.len());
+    let between = |all: &[(String, u64, i64)], at: usize| {
+        let mut own = all.iter().filter(|(guest, ..)| guest == "left");
+        let mut other = all.iter().filter(|(guest, ..)| guest == "right");
+        other.nth(at).unwrap().2 - own.nth(at).unwrap().2
+    };
+    for at in [0, 100, 200] {
+        let difference = between(&live, at) - between(&stored, at);
+        assert!(difference.abs() < 20_000, "{difference} ns at {at}");
     }
 }
 

@@ -113,6 +113,14 @@ fn write_log_record(out: &mut String, item: &Item<'_>) -> fmt::Result {
             attribute(out, "", "fata.discarded", Value::U64(loss.counts.total()))?;
             attribute(out, ",", "fata.cause", Value::Str(loss.cause.text().as_bytes()))?;
             attribute(out, ",", "fata.place", Value::Str(loss.place.as_bytes()))?;
+            for (name, count) in loss.counts.named() {
+                attribute(out, ",", &std::format!("fata.discarded.{name}"), Value::U64(count))?;
+            }
+            if let Some(bytes) = loss.bytes {
+                attribute(out, ",", "fata.discarded_bytes", Value::U64(bytes))?;
+            }
+            attribute(out, ",", "fata.first_nanos", Value::I64(loss.first.nanos))?;
+            attribute(out, ",", "fata.last_nanos", Value::I64(loss.last.nanos))?;
         }
     }
     out.push_str("]}");

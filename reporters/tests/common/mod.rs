@@ -1,6 +1,8 @@
 //! What the tests with receivers at the other end have in common.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod rsyslog;
+
 use std::time::{Duration, Instant};
 
 use fata_reporters::reporter::ReportError;

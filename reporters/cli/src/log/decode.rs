@@ -14,7 +14,8 @@ use fata_reporters::time::Time;
 use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Kind, Level, Value};
 use fata_wire::log::{self, Account};
-use fata_wire::packet::{self, Discarded, FLAG_LOG, Packet};
+use fata_wire::numbers::Numbers;
+use fata_wire::packet::{Discarded, FLAG_LOG, Packet, PacketHeader};
 
 use super::entry::{Entry, Owned, Said, What};
 
@@ -33,13 +34,27 @@ pub(super) struct Decoder {
 }
 
 /// What is known of a log stream.
-#[derive(Default)]
 struct Stream {
-    /// The number that the next record of each level has.
-    next: [Option<u64>; 6],
+    numbers: Numbers,
+    /// What the guest had discarded when its last record was made, and what it has by now.
     discarded: Discarded,
+    discarded_since: Discarded,
     /// When the last record was made.
     last: Option<Time>,
+}
+
+impl Stream {
+    fn new(whole: bool) -> Self {
+        let numbers = if whole { Numbers::from_zero() } else { Numbers::from_anywhere() };
+        Stream { numbers, discarded: Discarded::default(), discarded_since: Discarded::default(), last: None }
+    }
+}
+
+/// A record as it came, with the number that it has among those of its level.
+struct Numbered {
+    number: Option<u64>,
+    level: Level,
+    entry: Entry,
 }
 
 impl Decoder {
@@ -106,8 +121,8 @@ impl Decoder {
             }
         }
         self.losses(stream, &packet.header, &records, take);
-        for (_, record) in records {
-            take(record);
+        for record in records {
+            take(record.entry);
         }
     }
 
@@ -133,7 +148,7 @@ impl Decoder {
         }
     }
 
-    fn record(&self, stream: u32, callsite: &Callsite, event: &fata_wire::event::Event<'_>) -> (Option<u64>, Entry) {
+    fn record(&self, stream: u32, callsite: &Callsite, event: &fata_wire::event::Event<'_>) -> Numbered {
         let mut said = Said {
             sequence: 0,
             level: callsite.level,
@@ -173,7 +188,8 @@ impl Decoder {
                 What::Record(Box::new(said))
             }
         };
-        (number, Entry { time, guest: Rc::clone(&self.guest), what })
+        // What the log says of itself is a record too, of a level and with a number of its own.
+        Numbered { number, level: callsite.level, entry: Entry { time, guest: Rc::clone(&self.guest), what } }
     }
 
     /// What the log says of itself, as what it means.
@@ -208,35 +224,31 @@ impl Decoder {
     }
 
     /// A loss for each run of numbers that is missing before and among `records`.
-    fn losses(
-        &mut self,
-        stream: u32,
-        header: &packet::PacketHeader,
-        records: &[(Option<u64>, Entry)],
-        take: &mut impl FnMut(Entry),
-    ) {
+    fn losses(&mut self, stream: u32, header: &PacketHeader, records: &[Numbered], take: &mut impl FnMut(Entry)) {
         let begin = self.time(header.timestamp_begin);
         let whole = self.whole;
-        let known = self.streams.entry(stream).or_default();
-        let cause = cause(&known.discarded, &header.discarded);
+        let known = self.streams.entry(stream).or_insert_with(|| Stream::new(whole));
+        known.discarded_since = header.discarded;
+        if records.is_empty() {
+            return;
+        }
+        let cause = Cause::of_ring(&known.discarded, &header.discarded);
         known.discarded = header.discarded;
         let before = known.last.unwrap_or(begin);
         // Interrupts number their records within another's: sorted, what is missing is missing.
         let mut numbers: Vec<_> =
-            records.iter().filter_map(|(number, entry)| Some(((*number)?, entry.time, level_of(entry)?))).collect();
+            records.iter().filter_map(|record| Some((record.number?, record.entry.time, record.level))).collect();
         numbers.sort_by_key(|&(number, ..)| number);
         let mut lost: Option<(Counts, Time)> = None;
         for (number, time, level) in numbers {
-            let next = &mut known.next[level as usize];
-            let expected = next.unwrap_or(if whole { 0 } else { number });
-            if number > expected {
+            let missing = known.numbers.take(level, number);
+            if missing > 0 {
                 let (counts, last) = lost.get_or_insert((Counts::default(), time));
-                counts.by_level[level as usize] += number - expected;
+                counts.by_level[level as usize] += missing;
                 *last = (*last).min(time);
             }
-            *next = Some(expected.max(number + 1));
         }
-        known.last = records.iter().map(|(_, entry)| entry.time).max().or(known.last);
+        known.last = records.iter().map(|record| record.entry.time).max().or(known.last);
         if let Some((counts, last)) = lost {
             let what = What::Loss { cause, place: "the guest's log ring".to_owned(), counts, first: before.min(last) };
             take(Entry { time: last, guest: Rc::clone(&self.guest), what });
@@ -246,16 +258,16 @@ impl Decoder {
     /// What was lost after the last record that was seen, by what the guest itself counted; and how much it made.
     pub(super) fn end(&mut self, accounts: &[(u32, Account)], take: &mut impl FnMut(Entry)) {
         for (i, (stream, account)) in accounts.iter().enumerate() {
-            let known = self.streams.entry(*stream).or_default();
+            let whole = self.whole;
+            let known = self.streams.entry(*stream).or_insert_with(|| Stream::new(whole));
             let mut counts = Counts::default();
             for (place, level) in log::levels_of(u32::from(i % 2 == 1)).into_iter().enumerate() {
-                let next = known.next[level as usize].unwrap_or(0);
-                counts.by_level[level as usize] = account.offered[place].saturating_sub(next);
+                counts.by_level[level as usize] = known.numbers.missing_at_end(level, account.offered[place]);
             }
             if counts.total() > 0 {
                 let last = known.last.unwrap_or(Time::since_start(0));
-                let what =
-                    What::Loss { cause: Cause::Full, place: "the guest's log ring".to_owned(), counts, first: last };
+                let cause = Cause::of_ring(&known.discarded, &known.discarded_since);
+                let what = What::Loss { cause, place: "the guest's log ring".to_owned(), counts, first: last };
                 take(Entry { time: last, guest: Rc::clone(&self.guest), what });
             }
         }
@@ -268,7 +280,7 @@ impl Decoder {
         (scale, anchored.then(|| i64::try_from(clock.anchor_unix_nanos).unwrap_or(i64::MAX)))
     }
 
-    fn time(&self, ticks: u64) -> Time {
+    pub(super) fn time(&self, ticks: u64) -> Time {
         let (scale, anchor) = self.scale.unwrap_or_else(|| self.scale());
         let nanos = scale.nanos_from_ticks(ticks);
         match anchor {
@@ -287,35 +299,6 @@ impl Decoder {
         if self.scale.is_none() && self.description.clock(self.id).is_some_and(|clock| clock.hz > 0) {
             self.scale = Some(self.scale());
         }
-    }
-}
-
-fn level_of(entry: &Entry) -> Option<Level> {
-    match &entry.what {
-        What::Record(said) => Some(said.level),
-        // A summary is itself a record of its class.
-        What::Loss { counts, .. } => counts.worst().map(|level| match log::class_of(level).0 {
-            1 => Level::Warn,
-            _ => Level::Info,
-        }),
-    }
-}
-
-/// Why records were lost between two packets.
-fn cause(before: &Discarded, after: &Discarded) -> Cause {
-    let grew = |cause: packet::Cause| after[cause as usize] > before[cause as usize];
-    let causes = [
-        (packet::Cause::Full, Cause::Full),
-        (packet::Cause::Nested, Cause::Nested),
-        (packet::Cause::TooBig, Cause::TooBig),
-        (packet::Cause::Overwritten, Cause::Overwritten),
-        (packet::Cause::Refused, Cause::Damaged),
-    ];
-    let mut grown = causes.iter().filter(|(cause, _)| grew(*cause)).map(|(_, cause)| *cause);
-    match (grown.next(), grown.next()) {
-        (None, _) => Cause::Overwritten,
-        (Some(cause), None) => cause,
-        (Some(_), Some(_)) => Cause::Various,
     }
 }
 
@@ -341,3 +324,6 @@ fn say_what_is_in_the_name(said: &mut Said) {
         said.fields[0].1 = Owned::Str(b"the record before was repeated".to_vec());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,12 +86,10 @@ impl Entry {
                     history: said.history,
                 }))
             }
+            // What a ring wrote over, or a limit kept from being made, nobody has measured.
             What::Loss { cause, place, counts, first } => take(&Item::Loss(Loss {
                 guest: &self.guest,
-                counts: *counts,
-                first: *first,
-                last: self.time,
-                ..Loss::new(*cause, place, *first)
+                ..Loss::of_unknown_length(*cause, place, *counts, *first, self.time)
             })),
         }
     }

@@ -1,10 +1,34 @@
 //! Which records are shown.
 
-use fata_probe::log::rules::Rules;
+use fata_probe::log::rules::{Rules, is_within};
 use fata_reporters::record::Value;
 
 use super::entry::{Entry, Owned, Said, What};
 use super::when::When;
+
+/// A text that is to stand in a record.
+pub(super) struct Grep {
+    text: String,
+    ignore_case: bool,
+}
+
+impl Grep {
+    pub(super) fn new(text: &str, ignore_case: bool) -> Self {
+        Grep { text: if ignore_case { text.to_lowercase() } else { text.to_owned() }, ignore_case }
+    }
+
+    fn is_in(&self, hay: &str) -> bool {
+        if self.ignore_case { hay.to_lowercase().contains(&self.text) } else { hay.contains(&self.text) }
+    }
+
+    fn is_said(&self, said: &Said) -> bool {
+        let is_field = |(name, value): &(String, Owned)| {
+            let value = shown(value);
+            self.is_in(&value) || self.is_in(&format!("{name}={value}"))
+        };
+        self.is_in(&said.target) || said.fields.iter().any(is_field) || said.spans.iter().any(|span| self.is_in(span))
+    }
+}
 
 /// What `fata log` was asked to show.
 pub(super) struct Filter {
@@ -14,7 +38,7 @@ pub(super) struct Filter {
     pub(super) targets: Vec<String>,
     pub(super) tasks: Vec<String>,
     pub(super) fields: Vec<(String, String)>,
-    pub(super) grep: Option<String>,
+    pub(super) grep: Option<Grep>,
 }
 
 impl Filter {
@@ -34,11 +58,7 @@ impl Filter {
     }
 
     fn passes_said(&self, said: &Said) -> bool {
-        let is_below = |target: &String| {
-            said.target
-                .strip_prefix(target.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with('.'))
-        };
+        let is_below = |target: &String| is_within(&said.target, target);
         let is_task = |task: &String| said.task_name == *task || task.parse() == Ok(said.task);
         (self.targets.is_empty() || self.targets.iter().any(is_below))
             && (self.tasks.is_empty() || self.tasks.iter().any(is_task))
@@ -46,7 +66,7 @@ impl Filter {
                 .fields
                 .iter()
                 .all(|(key, wanted)| said.fields.iter().any(|(name, value)| name == key && shown(value) == *wanted))
-            && self.grep.as_ref().is_none_or(|text| contains(said, text))
+            && self.grep.as_ref().is_none_or(|grep| grep.is_said(said))
     }
 
     /// Whether a record's level is shown.
@@ -63,15 +83,6 @@ fn shown(value: &Owned) -> String {
         Value::Str(text) => String::from_utf8_lossy(text).into_owned(),
         value => value.to_string(),
     }
-}
-
-fn contains(said: &Said, text: &str) -> bool {
-    said.target.contains(text)
-        || said
-            .fields
-            .iter()
-            .any(|(name, value)| shown(value).contains(text) || format!("{name}={}", shown(value)).contains(text))
-        || said.spans.iter().any(|span| span.contains(text))
 }
 
 /// `key=value`.

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use anyhow::bail;
+use fata_collector::alignment::{Alignment, Axis};
 use fata_collector::sink::{Sink, SinkError};
-use fata_collector::source::{self, Guest};
-use fata_collector::{Collector, End, Options, collector::Poll};
+use fata_collector::source::{self, Guest, SourceError};
+use fata_collector::{Collector, End, Options, Seat, collector::Poll};
 use fata_model::source::{Chunk, TraceReader};
+use fata_reporters::time::Time;
+use fata_wire::metadata::write_trace;
 use fata_wire::packet::PacketHeader;
 
 use super::decode::Decoder;
@@ -15,12 +18,28 @@ use super::screen::Screen;
 /// So many chunks of a trace are read at a time.
 const CHUNKS: usize = 64;
 
+/// What decoding takes at most: the description of a guest, at most 4 MiB in its ring, four times as long when it is taken
+/// apart; the names of 32,767 tasks; and the records of one packet of 256 KiB.
+const DECODER_BYTES: usize = 32 << 20;
+
 /// One guest or trace.
 pub(super) struct Input {
     from: From,
     /// By the guest's number in the trace.
     decoders: Vec<Decoder>,
     warnings: Vec<String>,
+    reached: Reached,
+}
+
+/// What of an input has been read, so that what others have said before can be put before what it is yet to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// Nobody knows how old what comes next is.
+    Unknown,
+    /// What comes next is not older.
+    Time(Time),
+    /// There was nothing left to read.
+    Now,
 }
 
 enum From {
@@ -31,13 +50,15 @@ enum From {
 }
 
 /// Opens what the words name: guests, traces, memory files; every guest where there is no word.
+///
+/// Of several guests each clock is put on one axis, as in a recording of them all.
 pub(super) fn open(words: &[String], follow: bool) -> anyhow::Result<Vec<Input>> {
     if words.is_empty() {
-        let guests = source::list()?;
+        let guests: Vec<_> = source::list()?.into_iter().filter(|guest| !follow || guest.is_alive()).collect();
         let inputs: Vec<_> = guests
             .iter()
-            .filter(|guest| !follow || guest.is_alive())
-            .filter_map(|guest| Input::of_guest(guest, follow).ok())
+            .zip(alignments(&guests.iter().map(Some).collect::<Vec<_>>()))
+            .filter_map(|(guest, clock)| Input::of_guest(guest, follow, clock).ok())
             .collect();
         if inputs.is_empty() && !follow {
             bail!(
@@ -47,7 +68,27 @@ pub(super) fn open(words: &[String], follow: bool) -> anyhow::Result<Vec<Input>>
         }
         return Ok(inputs);
     }
-    words.iter().map(|word| Input::open(word, follow)).collect()
+    // Where a guest and a trace have the same name, a path says which is meant.
+    let is_trace = |word: &str| word == "-" || Path::new(word).is_dir();
+    let found: Vec<_> = words.iter().map(|word| (!is_trace(word)).then(|| source::find(word))).collect();
+    let guests: Vec<_> = found.iter().map(|found| found.as_ref()?.as_ref().ok()).collect();
+    let clocks = alignments(&guests);
+    words.iter().zip(found).zip(clocks).map(|((word, found), clock)| Input::open(word, found, follow, clock)).collect()
+}
+
+/// How the clocks of guests lie on one axis; nothing where there is but one guest, which has its own.
+fn alignments(guests: &[Option<&Guest>]) -> Vec<Option<Alignment>> {
+    if guests.iter().flatten().count() < 2 {
+        return guests.iter().map(|_| None).collect();
+    }
+    let axis = Axis::measure();
+    std::thread::scope(|scope| {
+        // Some have to be asked, and take their time to answer.
+        let asking: Vec<_> =
+            guests.iter().map(|guest| guest.map(|guest| scope.spawn(|| Alignment::of(guest, &axis)))).collect();
+        // A panic of ours leaves a guest its own word.
+        asking.into_iter().map(|thread| thread?.join().ok()).collect()
+    })
 }
 
 /// Adds the guests that were started meanwhile.
@@ -55,7 +96,7 @@ pub(super) fn add_new(inputs: &mut Vec<Input>) -> anyhow::Result<()> {
     for guest in source::list()?.iter().filter(|guest| guest.is_alive()) {
         let is_known = |input: &Input| input.guest().is_some_and(|known| known.path == guest.path);
         if !inputs.iter().any(is_known)
-            && let Ok(input) = Input::of_guest(guest, true)
+            && let Ok(input) = Input::of_guest(guest, true, None)
         {
             inputs.push(input);
         }
@@ -64,32 +105,46 @@ pub(super) fn add_new(inputs: &mut Vec<Input>) -> anyhow::Result<()> {
 }
 
 impl Input {
-    fn open(word: &str, follow: bool) -> anyhow::Result<Self> {
+    fn open(
+        word: &str,
+        found: Option<Result<Guest, SourceError>>,
+        follow: bool,
+        clock: Option<Alignment>,
+    ) -> anyhow::Result<Self> {
         let path = Path::new(word);
-        // Where a guest and a trace have the same name, a path says which is meant.
         let trace = || fata_model::source::open(path);
-        if word == "-" || path.is_dir() {
-            return Ok(Self::of_trace(trace()?));
-        }
-        match source::find(word).map_err(anyhow::Error::from).and_then(|guest| Self::of_guest(&guest, follow)) {
+        let Some(found) = found else { return Ok(Self::of_trace(trace()?)) };
+        match found.map_err(anyhow::Error::from).and_then(|guest| Self::of_guest(&guest, follow, clock)) {
             Ok(input) => Ok(input),
             Err(error) if path.is_file() => trace().map(Self::of_trace).map_err(|_| error),
             Err(error) => Err(error),
         }
     }
 
-    fn of_guest(guest: &Guest, follow: bool) -> anyhow::Result<Self> {
-        let options = Options { snapshot: !follow, passive: true, ..Options::default() };
+    fn of_guest(guest: &Guest, follow: bool, clock: Option<Alignment>) -> anyhow::Result<Self> {
+        let mut decoder = Decoder::new(&guest.name, true);
+        let mut options = Options { snapshot: !follow, passive: true, ..Options::default() };
+        if clock.is_some() {
+            // A part of a trace comes without what every trace begins with.
+            let mut text = String::new();
+            write_trace(&mut text, [0; 16])?;
+            decoder.metadata(&text)?;
+            options.seat = Some(Seat { number: 0, uuid: None, clock, says_wires: false });
+        }
         let collector = Collector::attach(guest, &options, &[])?;
-        Ok(Input {
-            from: From::Guest(Box::new(collector)),
-            decoders: vec![Decoder::new(&guest.name, true)],
-            warnings: Vec::new(),
-        })
+        let from = From::Guest(Box::new(collector));
+        Ok(Input { from, decoders: vec![decoder], warnings: Vec::new(), reached: Reached::Unknown })
     }
 
     fn of_trace(reader: TraceReader) -> Self {
-        Input { from: From::Trace(Box::new(reader)), decoders: vec![Decoder::new("", false)], warnings: Vec::new() }
+        let (from, decoders) = (From::Trace(Box::new(reader)), vec![Decoder::new("", false)]);
+        Input { from, decoders, warnings: Vec::new(), reached: Reached::Unknown }
+    }
+
+    /// The most memory that reading it takes. Of a trace a packet of each stream is held, at most 256 KiB of each of 16 streams
+    /// of 15 guests, which is no more than a collector may take.
+    pub(super) fn worst_case_bytes(&self) -> usize {
+        fata_collector::collector::WORST_CASE_BYTES + DECODER_BYTES * self.decoders.len()
     }
 
     /// The guest, where it is one.
@@ -99,6 +154,11 @@ impl Input {
             From::Over(guest) => guest.as_ref(),
             From::Trace(_) => None,
         }
+    }
+
+    /// How far it has been read.
+    pub(super) fn reached(&self) -> Reached {
+        self.reached
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -131,7 +191,10 @@ impl Input {
                     self.warnings.extend(collector.warnings());
                     self.from = From::Over(Some(collector.guest().clone()));
                 }
-                Ok(poll == Poll::Busy)
+                // Streams are read one after the other: of one that is not read to its end nothing is known.
+                let busy = poll == Poll::Busy;
+                self.reached = if busy { Reached::Unknown } else { Reached::Now };
+                Ok(busy)
             }
             From::Trace(reader) => {
                 for _ in 0..CHUNKS {
@@ -143,10 +206,15 @@ impl Input {
                             Decoder::join(decoders);
                             decoders.iter_mut().for_each(Decoder::rename);
                         }
-                        Some(Chunk::Packet(packet)) => decode(decoders, packet, screen),
+                        // Packets come in the order in which they begin.
+                        Some(Chunk::Packet(packet)) => {
+                            let begun = decode(decoders, packet, screen);
+                            self.reached = begun.map_or(self.reached, Reached::Time);
+                        }
                         None => {
                             self.warnings.extend(reader.warnings().iter().cloned());
                             self.from = From::Over(None);
+                            self.reached = Reached::Now;
                             return Ok(false);
                         }
                     }
@@ -157,13 +225,13 @@ impl Input {
     }
 }
 
-/// A packet's records, by whoever knows its guest.
-fn decode(decoders: &mut [Decoder], packet: &[u8], screen: &mut Screen) {
-    let number = PacketHeader::parse(packet).map_or(0, |header| header.guest());
-    if let Some(decoder) = decoders.get_mut(usize::from(number)) {
-        decoder.fix_clock();
-        decoder.packet(packet, &mut |entry| screen.push(entry));
-    }
+/// A packet's records, by whoever knows its guest; when it begins.
+fn decode(decoders: &mut [Decoder], packet: &[u8], screen: &mut Screen) -> Option<Time> {
+    let header = PacketHeader::parse(packet).ok();
+    let decoder = decoders.get_mut(usize::from(header.map_or(0, |header| header.guest())))?;
+    decoder.fix_clock();
+    decoder.packet(packet, &mut |entry| screen.push(entry));
+    header.map(|header| decoder.time(header.timestamp_begin))
 }
 
 /// What a collector publishes, on its way to the screen.
@@ -182,7 +250,7 @@ impl Sink for Decoding<'_> {
     }
 
     fn packet(&mut self, _stream: u32, packet: &[u8]) -> Result<(), SinkError> {
-        decode(self.decoders, packet, self.screen);
+        let _ = decode(self.decoders, packet, self.screen);
         Ok(())
     }
 }

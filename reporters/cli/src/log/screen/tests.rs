@@ -1,8 +1,9 @@
+use super::history::HISTORY;
 use super::*;
 use crate::log::entry::Said;
 use fata_probe::log::rules::Rules;
 
-fn said(millis: i64, level: Level, task: u16, name: &str) -> Entry {
+pub(super) fn said(millis: i64, level: Level, task: u16, name: &str) -> Entry {
     let said = Said {
         sequence: 0,
         level,
@@ -37,7 +38,7 @@ fn screen(window: Duration) -> Screen {
 /// What is shown of `entries`, in order; with marks.
 fn shown(window: Duration, entries: Vec<Entry>) -> Vec<String> {
     let mut screen = screen(window);
-    let mut lines = Vec::new();
+    let (mut lines, mut newest) = (Vec::new(), None);
     let mut report = |item: &Item<'_>| {
         if let Item::Record(record) = item {
             let marks = [(record.late, " late"), (record.history, " history")];
@@ -47,8 +48,10 @@ fn shown(window: Duration, entries: Vec<Entry>) -> Vec<String> {
         Ok(())
     };
     for entry in entries {
+        let reached = newest.max(Some(entry.time)).unwrap();
+        newest = Some(reached);
         screen.push(entry);
-        assert!(screen.release_old(&mut report).is_ok());
+        assert!(screen.release_excess(&mut report).is_ok() && screen.release_before(reached, &mut report).is_ok());
     }
     assert!(screen.release_all(&mut report).is_ok());
     lines

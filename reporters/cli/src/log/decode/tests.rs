@@ -1,0 +1,114 @@
+use super::*;
+use fata_wire::describe::{Callsite, Record};
+use fata_wire::event::{EventId, FIRST_CALLSITE, Header};
+use fata_wire::field::{Field, FieldType, Fields, Unit};
+use fata_wire::metadata::{write_preamble, write_record};
+use fata_wire::packet::HEADER_BYTES;
+use fata_wire::shared::Clock;
+
+const SAYS: u16 = FIRST_CALLSITE;
+const SUPPRESSES: u16 = FIRST_CALLSITE + 1;
+
+/// A decoder that knows a callsite that says something, and the one that tells how many records of others were suppressed.
+fn decoder() -> Decoder {
+    let number = |name| Field { name, ty: FieldType::U64, unit: Unit::None };
+    let callsite = |id, name, more: &[&'static str]| {
+        let mut fields = Fields::EMPTY;
+        log::FIRST_FIELDS.into_iter().chain(more.iter().map(|name| number(name))).for_each(|field| {
+            fields.push(field);
+        });
+        let (kind, level, category, file, line) = (Kind::Log, Level::Info, "fata.log", "x.rs", 1);
+        Record::Callsite(Callsite { id, kind, level, line, category, name, file, fields })
+    };
+    let mut text = String::new();
+    let clock = Clock { hz: 1_000_000_000, ..Clock::default() };
+    write_preamble(&mut text, [7; 16], &clock).unwrap();
+    write_record(&mut text, &callsite(SAYS, "says", &[])).unwrap();
+    let suppressed = callsite(SUPPRESSES, log::SUPPRESSED, &["callsite", "count", "within_ticks"]);
+    write_record(&mut text, &suppressed).unwrap();
+    let mut decoder = Decoder::new("guest", true);
+    decoder.metadata(&text).unwrap();
+    decoder
+}
+
+/// A packet of stream 1 with these events: when, whose, and their words.
+fn packet(discarded: Discarded, events: &[(u32, u16, &[u64])]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_BYTES];
+    for (ticks_low, callsite, words) in events {
+        let id = EventId::begin(*callsite);
+        let header =
+            Header { ticks_low: *ticks_low, id, busy: false, words: u8::try_from(words.len()).unwrap(), arg: 0 };
+        bytes.extend(header.pack().to_le_bytes());
+        words.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+    }
+    let bits = bytes.len() as u64 * 8;
+    let header = PacketHeader {
+        uuid: [7; 16],
+        stream_id: 1 << 16,
+        content_size: bits,
+        packet_size: bits,
+        timestamp_begin: 0,
+        timestamp_end: 1000,
+        packet_seq_num: 0,
+        events_discarded: discarded.iter().sum(),
+        lock: 2,
+        events_before: 0,
+        events: events.len() as u64,
+        cpu_id: 0,
+        flags: FLAG_LOG,
+        discarded,
+    };
+    header.write(&mut bytes);
+    bytes
+}
+
+/// What is shown: how many records, and the losses.
+fn shown(decode: impl FnOnce(&mut dyn FnMut(Entry))) -> (usize, Vec<(Cause, Counts)>) {
+    let (mut records, mut losses) = (0, Vec::new());
+    decode(&mut |entry| match entry.what {
+        What::Record(_) => records += 1,
+        What::Loss { cause, counts, .. } => losses.push((cause, counts)),
+    });
+    (records, losses)
+}
+
+fn info(count: u64) -> Counts {
+    let mut counts = Counts::default();
+    counts.by_level[Level::Info as usize] = count;
+    counts
+}
+
+#[test]
+fn how_many_records_of_a_callsite_that_nobody_described_were_suppressed_is_told_and_nothing_else_is_lost() {
+    let mut decoder = decoder();
+    let unknown = 4000;
+    let bytes = packet(
+        Discarded::default(),
+        &[(1, SAYS, &[0]), (2, SUPPRESSES, &[1, unknown, 12, 1]), (3, SAYS, &[2]), (4, SUPPRESSES, &[3, 8, 5, 1])],
+    );
+    let (records, losses) = shown(|take| decoder.packet(&bytes, &mut |entry| take(entry)));
+    assert_eq!(records, 2);
+    let unknown = Counts { unknown: 12, ..Counts::default() };
+    assert_eq!(losses, [(Cause::Limited, unknown), (Cause::Limited, info(5))]);
+}
+
+#[test]
+fn what_is_missing_has_the_cause_that_the_ring_counted_in_the_middle_and_at_the_end() {
+    let mut decoder = decoder();
+    let mut discarded = Discarded::default();
+    let first = packet(discarded, &[(1, SAYS, &[3])]);
+    discarded[fata_wire::packet::Cause::TooBig as usize] = 2;
+    let second = packet(discarded, &[(5, SAYS, &[6])]);
+    discarded[fata_wire::packet::Cause::Full as usize] = 4;
+    // As a collector ends: no events, and what was discarded since.
+    let last = packet(discarded, &[]);
+    let account = Account { offered: [11, 0, 0], ..Account::default() };
+    let (records, losses) = shown(|take| {
+        for bytes in [&first, &second, &last] {
+            decoder.packet(bytes, &mut |entry| take(entry));
+        }
+        decoder.end(&[(1, account), (2, Account::default())], &mut |entry| take(entry));
+    });
+    assert_eq!(records, 2);
+    assert_eq!(losses, [(Cause::Overwritten, info(3)), (Cause::TooBig, info(2)), (Cause::Full, info(4))]);
+}

@@ -1,0 +1,170 @@
+//! What a record's numbers stand for: the words of its callsite, of its task, and of the spans around it.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use fata_wire::describe::{self, Callsite, MAX_RECORD_BYTES, Records};
+use fata_wire::event::Event;
+use fata_wire::field;
+use fata_wire::log::{FILE, LINE, MORE_SPANS, SEQ, SPANS, TARGET, TASK, span_ids};
+
+use super::Memory;
+use crate::loss::{Cause, Counts, Loss};
+use crate::record::{Field, Record, Span, Value};
+use crate::reporter::Item;
+use crate::time::Time;
+
+/// What is known when a record is given out.
+pub(super) struct Known<'a> {
+    pub(super) memory: &'a Memory,
+    pub(super) callsites: &'a BTreeMap<u16, u64>,
+    pub(super) names: &'a BTreeMap<u16, u64>,
+    pub(super) tasks: &'a BTreeMap<u16, u16>,
+    pub(super) stream: u32,
+}
+
+impl Known<'_> {
+    /// Makes a record of `event`, and gives it to `with`.
+    pub(super) fn give<T>(
+        &self,
+        callsite: &Callsite<'_>,
+        event: &Event<'_>,
+        time: Time,
+        with: impl FnOnce(&Item<'_>) -> T,
+    ) -> T {
+        let mut fields = Vec::new();
+        let mut names = Vec::new();
+        let mut task = String::new();
+        let mut sequence = 0;
+        let (mut target, mut file, mut line) = (callsite.category, callsite.file, callsite.line);
+        for (field, value) in callsite.fields.values(event.arg, event.payload) {
+            match (field.name, value) {
+                (SEQ, field::Value::U64(number)) => sequence = number,
+                (TASK, field::Value::Task(number)) if number > 0 => task = self.task(number),
+                (TASK, _) => {}
+                (SPANS, field::Value::U64(spans)) => names = self.span_names(spans),
+                (TARGET, field::Value::Str(text)) => target = core::str::from_utf8(text).unwrap_or(target),
+                (FILE, field::Value::Str(text)) => file = core::str::from_utf8(text).unwrap_or(file),
+                (LINE, field::Value::U64(number)) => line = u32::try_from(number).unwrap_or(0),
+                (name, value) => fields.push(Field { name, value: reported(value) }),
+            }
+        }
+        let spans: Vec<_> = names.iter().map(|name| Span { name, fields: &[] }).collect();
+        with(&Item::Record(Record {
+            time,
+            sequence,
+            level: callsite.level,
+            stream: self.stream,
+            task: &task,
+            target,
+            name: callsite.name,
+            file,
+            line,
+            spans: &spans,
+            fields: &fields,
+            ..Record::BLANK
+        }))
+    }
+
+    /// Gives what the log says of a callsite that made too many records as the loss that it tells.
+    pub(super) fn give_suppressed<T>(
+        &self,
+        callsite: &Callsite<'_>,
+        event: &Event<'_>,
+        time: Time,
+        with: impl FnOnce(&Item<'_>) -> T,
+    ) -> T {
+        let number = |name: &str| {
+            callsite.fields.values(event.arg, event.payload).find_map(|(field, value)| match value {
+                field::Value::U64(number) if field.name == name => Some(number),
+                _ => None,
+            })
+        };
+        let mut description = [0; MAX_RECORD_BYTES];
+        let of = number("callsite").and_then(|id| self.callsites.get(&u16::try_from(id).ok()?));
+        let of = of.and_then(|at| read_callsite(self.memory, *at, &mut description));
+        let mut counts = Counts::default();
+        let suppressed = number("count").unwrap_or(0);
+        let place = match of {
+            Some(of) => {
+                counts.by_level[of.level as usize] = suppressed;
+                format!("{} of {}", of.name, of.category)
+            }
+            None => {
+                counts.unknown = suppressed;
+                "a callsite".to_string()
+            }
+        };
+        let nanos = self.memory.nanos_from_ticks(number("within_ticks").unwrap_or(0));
+        let first = Time { nanos: time.nanos.saturating_sub(nanos), ..time };
+        with(&Item::Loss(Loss::of_unknown_length(Cause::Limited, &place, counts, first, time)))
+    }
+
+    /// What the task is called; its number where that is not known, as of one that ended before its first record was shown.
+    fn task(&self, number: u16) -> String {
+        let named = || {
+            let mut description = [0; MAX_RECORD_BYTES];
+            let at = self.names.get(self.tasks.get(&number)?)?;
+            read_record(self.memory, *at, &mut description, |record, _| match record {
+                describe::Record::Callsite(callsite) => Some(callsite.name.to_string()),
+                describe::Record::Name { text, .. } => Some(text.to_string()),
+                describe::Record::Env { .. } => None,
+            })?
+        };
+        named().unwrap_or_else(|| format!("#{number}"))
+    }
+
+    /// The names of the spans in the word, outermost first; `…` where there were more further out.
+    fn span_names(&self, spans: u64) -> Vec<String> {
+        let more = (spans & MORE_SPANS != 0).then(|| String::from("…"));
+        let named = span_ids(spans).filter_map(|id| {
+            let mut description = [0; MAX_RECORD_BYTES];
+            let at = self.callsites.get(&id)?;
+            Some(String::from(read_callsite(self.memory, *at, &mut description)?.name))
+        });
+        more.into_iter().chain(named).collect()
+    }
+}
+
+fn reported(value: field::Value<'_>) -> Value<'_> {
+    match value {
+        field::Value::U64(value) | field::Value::Flow(value) => Value::U64(value),
+        field::Value::I64(value) => Value::I64(value),
+        field::Value::F64(value) => Value::F64(value),
+        field::Value::Bool(value) => Value::Bool(value),
+        field::Value::Str(text) => Value::Str(text),
+        field::Value::Task(value) | field::Value::Name(value) | field::Value::Object(value) => Value::U64(value.into()),
+    }
+}
+
+/// The callsite that is described at the offset `at`.
+pub(super) fn read_callsite<'a>(
+    memory: &Memory,
+    at: u64,
+    bytes: &'a mut [u8; MAX_RECORD_BYTES],
+) -> Option<Callsite<'a>> {
+    read_record(memory, at, bytes, |record, _| match record {
+        describe::Record::Callsite(callsite) => Some(callsite),
+        _ => None,
+    })?
+}
+
+/// Gives the record that lies at the offset `at` of the description area, and its length, to `with`.
+pub(super) fn read_record<'a, T>(
+    memory: &Memory,
+    at: u64,
+    bytes: &'a mut [u8; MAX_RECORD_BYTES],
+    with: impl FnOnce(describe::Record<'a>, usize) -> T,
+) -> Option<T> {
+    let end = memory.geometry.description_offset + memory.geometry.description_capacity;
+    let len = usize::try_from(end.checked_sub(at)?).ok()?.min(MAX_RECORD_BYTES);
+    let bytes = bytes.get_mut(..len)?;
+    if !(memory.copy_out)(at, bytes) {
+        return None;
+    }
+    let mut records = Records::new(bytes);
+    let record = records.next()?.ok()?;
+    Some(with(record, records.consumed_bytes()))
+}
