@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use fata_collector::collector::Poll;
 use fata_collector::serve::{MAX_VIEWERS, QUEUE_BYTES, Server};
 use fata_collector::sink::directory::{self, DirectorySink};
+use fata_collector::sink::stream::StreamSink;
 use fata_collector::sink::tee::Tee;
 use fata_collector::sink::together::Together;
 use fata_collector::sink::{Sink, SinkError};
@@ -29,8 +30,8 @@ use fata_probe::region::{Config, Region};
 use fata_wire::describe::{Callsite, MAX_RECORD_BYTES, Record};
 use fata_wire::event::{EventId, FIRST_CALLSITE, Header, MAX_CALLSITES};
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, MAX_FIELDS, Unit};
-use fata_wire::packet::{Cause, Discarded, HEADER_BYTES, Packet, at as packet_at};
-use fata_wire::shared::{Clock, Geometry, MAX_DESCRIPTION_BYTES, PAGE_BYTES, State, at};
+use fata_wire::packet::{Cause, Discarded, HEADER_BYTES, MAX_PACKET_BYTES, Packet, at as packet_at};
+use fata_wire::shared::{Clock, Geometry, MAX_DESCRIPTION_BYTES, MAX_STREAMS, PAGE_BYTES, State, at};
 use memmap2::MmapRaw;
 
 /// What a collector may allocate for one guest, whatever the guest does, and whatever it records into: copies of packets, and
@@ -166,7 +167,11 @@ impl Memory {
 
     /// Publishes packet `number`, full of `content`, as an honest guest would, but for what the caller changes afterwards.
     fn publish(&self, number: u64, events_before: u64, content: &[u64]) {
-        let packet = self.geometry.packet_offset(0, number);
+        self.publish_in(0, number, events_before, content);
+    }
+
+    fn publish_in(&self, stream: u32, number: u64, events_before: u64, content: &[u64]) {
+        let packet = self.geometry.packet_offset(stream, number);
         self.put(packet + packet_at::LOCK as u64, 0);
         let words = (HEADER_BYTES / 8 + content.len()) as u64;
         for (i, word) in content.iter().enumerate() {
@@ -179,7 +184,7 @@ impl Memory {
         self.put(packet + packet_at::EVENTS_BEFORE as u64, events_before);
         self.put(packet + packet_at::EVENTS as u64, content.len() as u64);
         self.put(packet + packet_at::LOCK as u64, 2 * number + 2);
-        self.put(self.entry(at::STREAM_LOCK), 2 * number + 2);
+        self.put((Geometry::stream_entry(stream) + at::STREAM_LOCK) as u64, 2 * number + 2);
     }
 
     fn youngest(&self) -> u64 {
@@ -602,6 +607,39 @@ fn the_largest_description_area_stays_below_the_bound_whatever_fills_it() {
     {
         withstand(name, *attack, MAX_DESCRIPTION_BYTES as u32);
     }
+}
+
+#[test]
+fn the_longest_packets_with_unfinished_records_in_every_stream_stay_below_the_bound() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let path = guest(dir.path(), "long");
+    let config =
+        Config { streams: MAX_STREAMS, packet_bytes: MAX_PACKET_BYTES, log_streams: 0, ..small("long", 64 << 10) };
+    let memory = Memory::new(&path, &config);
+    let before = LIVE.get().0;
+    LIVE.set((before, before));
+    let mut collector = Collector::attach(&Guest::at(&path).unwrap(), &Options::default(), &[]).unwrap();
+    let together = Together::new(StreamSink::new(std::io::sink(), "nowhere"));
+    let mut sink = together.seat(0);
+    // A record that its writer never came back to makes the collector copy the packet twice.
+    let busy = Header { ticks_low: 0, id: EventId::begin(FIRST_CALLSITE), busy: true, words: 3, arg: 3 }.pack();
+    let first = memory.youngest() + 1;
+    // Each a little longer than the one before, so that what holds it grows step by step.
+    for (number, words) in (first..).zip((1000..MAX_PACKET_BYTES as usize / 8 - HEADER_BYTES / 8).step_by(1500)) {
+        let mut content = vec![0; words];
+        content[0] = busy;
+        for stream in 0..MAX_STREAMS {
+            memory.publish_in(stream, number, number * 10, &content);
+        }
+        drop(content);
+        collector.poll(&mut sink).unwrap();
+    }
+    collector.leave(&mut sink).unwrap();
+    let peak = LIVE.get().1 - before;
+    println!("measured the longest packets: {:?}, peak {} KiB", collector.totals(), peak >> 10);
+    assert!(collector.totals().unfinished > u64::from(MAX_STREAMS), "{:?}", collector.totals());
+    assert!(peak < MAX_GUEST_BYTES, "{peak} bytes");
 }
 
 /// Collects from a guest that describes all it can, again and again, into `sink`, and says how much memory that took at most.

@@ -271,6 +271,8 @@ impl SharedMemory {
     /// Where the range is not inside the region or not of whole words, which no checked geometry leads to.
     pub fn copy(&self, offset: usize, len_bytes: usize, out: &mut Vec<u8>) {
         assert!(len_bytes.is_multiple_of(8) && offset + len_bytes <= self.len_bytes, "inside the checked geometry");
+        // No more than is asked for: what a guest makes us hold is bounded by the length of its packets.
+        out.reserve_exact(len_bytes.saturating_sub(out.len()));
         out.resize(len_bytes, 0);
         let first = self.word(offset.min(self.len_bytes - 8));
         for (i, chunk) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
