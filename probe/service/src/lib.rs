@@ -10,6 +10,9 @@
 //! in the same directory as the rings of host guests; nothing is formatted, sent or waited for here. `FATA_LOG`, or else
 //! `RUST_LOG`, says what is recorded (`info,shop::cart=debug`); `fata log shop --level …` changes it while the program runs.
 //!
+//! With the feature `reporters` the application says where its log goes as well, from its first record on: to files, syslog, the
+//! journal, an OTLP receiver ([`Builder::report`]), or to a reporter of its own ([`Builder::reporter`]).
+//!
 //! A program that has a subscriber of its own adds [`layer`] to it, and starts with [`Builder::without_subscriber`].
 //!
 //! - **When the ring is full** the newest events replace the oldest, unless a collector is attached: then the oldest are
@@ -22,6 +25,8 @@
 mod directory;
 #[cfg(feature = "service")]
 mod layer;
+#[cfg(feature = "reporters")]
+mod report;
 pub mod ring;
 #[cfg(feature = "service")]
 mod start;
@@ -30,5 +35,7 @@ mod ticker;
 
 #[cfg(feature = "service")]
 pub use layer::{Layer, Rules, layer};
+#[cfg(feature = "reporters")]
+pub use report::AttachError;
 #[cfg(feature = "service")]
-pub use start::{Builder, Service, StartError, start};
+pub use start::{Builder, Service, StartError, builder, start};

@@ -7,6 +7,8 @@ use fata_probe::region::{Config, Region};
 use fata_probe::{log, threads};
 use fata_wire::shared::State;
 
+#[cfg(feature = "reporters")]
+use crate::report::{AttachError, Reporting, Wanted};
 use crate::ring::{self, RingError};
 use crate::ticker::Ticker;
 
@@ -37,6 +39,10 @@ pub enum StartError {
         /// The word and its column.
         error: String,
     },
+    /// A reporter cannot be installed.
+    #[cfg(feature = "reporters")]
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     /// Another subscriber, or another logger.
     #[error("{0}; or use Builder::without_subscriber")]
     Taken(log::Taken),
@@ -50,20 +56,35 @@ pub fn start(name: &str) -> Result<Service, StartError> {
     Builder::new(name).start()
 }
 
+/// How the program called `name` is to be seen, where [`start`] does not say it.
+#[must_use]
+pub fn builder(name: &str) -> Builder {
+    Builder::new(name)
+}
+
 /// How a program is to be seen, where [`start`] does not say it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Builder {
     name: String,
     ring_kib: u32,
     log_kib: u32,
     subscriber: bool,
+    #[cfg(feature = "reporters")]
+    reporters: Vec<Wanted>,
 }
 
 impl Builder {
     /// A program of this name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Builder { name: name.into(), ring_kib: 1024, log_kib: 64, subscriber: true }
+        Builder {
+            name: name.into(),
+            ring_kib: 1024,
+            log_kib: 64,
+            subscriber: true,
+            #[cfg(feature = "reporters")]
+            reporters: Vec::new(),
+        }
     }
 
     /// The length of each thread's ring of spans; 1024 by default. Rounded up to a power of two, 256 at least.
@@ -85,6 +106,38 @@ impl Builder {
     pub fn without_subscriber(mut self) -> Self {
         self.subscriber = false;
         self
+    }
+
+    /// Installs the reporter that `words` ask for, as `fata log --to` takes them ([`fata_reporters::spec`]): it gets what the
+    /// program says, from its first record on. May be called several times.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "reporters")] {
+    /// let _fata = fata_service::builder("shop").report("file:/var/log/shop.log,rotate=10M else console")?.start()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A word that nobody knows, a destination that cannot be opened, no thread.
+    #[cfg(feature = "reporters")]
+    pub fn report(mut self, words: &str) -> Result<Self, AttachError> {
+        self.reporters.push(Wanted::open(words)?);
+        Ok(self)
+    }
+
+    /// Installs a reporter of the program's own, behind a queue of 1 MiB; troubles and losses call it `name`.
+    ///
+    /// # Errors
+    /// No thread.
+    #[cfg(feature = "reporters")]
+    pub fn reporter(
+        mut self,
+        name: &str,
+        reporter: impl fata_reporters::Reporter + Send + 'static,
+    ) -> Result<Self, AttachError> {
+        self.reporters.push(Wanted::of(name, reporter)?);
+        Ok(self)
     }
 
     fn config(&self) -> Config<'_> {
@@ -117,8 +170,15 @@ impl Builder {
             log::install_facade().map_err(StartError::Taken)?;
         }
         record_panics();
-        let service = Service { region, ticker: Some(Ticker::start()) };
-        fata_probe::log!(Info, target: "fata.log", "rings", bytes = service.memory_bytes());
+        #[cfg(feature = "reporters")]
+        let reporting = self.reporters.into_iter().map(|wanted| wanted.install(region)).collect::<Result<_, _>>()?;
+        let service = Service {
+            region,
+            ticker: Some(Ticker::start()),
+            #[cfg(feature = "reporters")]
+            reporting,
+        };
+        fata_probe::log!(Info, target: "fata.log", "all of it takes at most", bytes = service.memory_bytes());
         Ok(service)
     }
 }
@@ -151,19 +211,38 @@ fn record_panics() {
 pub struct Service {
     region: &'static Region,
     ticker: Option<Ticker>,
+    #[cfg(feature = "reporters")]
+    reporting: Vec<Reporting>,
 }
 
 impl Service {
-    /// The most memory that all rings together take, whatever the program records.
+    /// The most memory that being seen takes, whatever the program records: all rings, the tables of the log, and what waits
+    /// for reporters.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.region.geometry().total_bytes
+        let bytes = self.region.geometry().total_bytes + log::table_bytes(self.region);
+        #[cfg(feature = "reporters")]
+        let bytes = bytes + self.reporting.iter().map(|reporting| reporting.bytes as u64).sum::<u64>();
+        bytes
+    }
+
+    /// Installs a reporter while the program runs, as [`Builder::report`] does. It gets what was recorded before, as far as the
+    /// rings still hold it, first.
+    ///
+    /// # Errors
+    /// Those of [`Builder::report`].
+    #[cfg(feature = "reporters")]
+    pub fn report(&mut self, words: &str) -> Result<(), AttachError> {
+        self.reporting.push(Wanted::open(words)?.install(self.region)?);
+        Ok(())
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
         drop(self.ticker.take());
+        #[cfg(feature = "reporters")]
+        self.reporting.clear();
         let (state, words) = match std::thread::panicking() {
             true => (State::Panicked, "the thread that started the service panicked"),
             false => (State::Exited, ""),
