@@ -1,10 +1,14 @@
 //! Ways to die, for trying out what remains: the boot parameter `crash=KIND` ends the guest so once its sample has ended.
 //!
-//! Each must leave a sentence on the console, a sealed ring with the same sentence, and a non-zero exit code.
+//! Each must leave a sentence on the console, a sealed ring with the same sentence, and a non-zero exit code. The last one leaves
+//! the ring as it is, in the middle of a record: so looks what a guest leaves that had no time for last words.
 #![expect(unsafe_code, reason = "the point is to do what sound code cannot")]
 
 use core::arch::asm;
 use core::hint::black_box;
+
+use fata_kernel::platform::power;
+use fata_probe::instant;
 
 /// A way to die, and its name.
 #[derive(Clone, Copy)]
@@ -22,7 +26,11 @@ pub(crate) const CRASHES: &[Crash] = &[
     Crash { name: "run-data", happen: run_data },
     Crash { name: "stack-overflow", happen: stack_overflow },
     Crash { name: "invalid-instruction", happen: invalid_instruction },
+    Crash { name: "unfinished", happen: unfinished },
 ];
+
+/// An address that is not mapped.
+const BEYOND_MEMORY: u64 = 0x20_0000_0000;
 
 fn null() {
     write_to(0x10);
@@ -30,7 +38,7 @@ fn null() {
 
 /// Writes beyond the mapped first 4 GiB.
 fn page_fault() {
-    write_to(0x20_0000_0000);
+    write_to(BEYOND_MEMORY);
 }
 
 fn write_text() {
@@ -60,4 +68,13 @@ fn stack_overflow() {
 fn invalid_instruction() {
     // SAFETY: raises an exception and does nothing else.
     unsafe { asm!("ud2") }
+}
+
+/// Dies when a record's place is reserved and its content is not there.
+fn unfinished() {
+    power::seal_no_more();
+    let address = black_box(BEYOND_MEMORY as *const u8);
+    // SAFETY: none; there is no such text, so that copying it into the record faults.
+    let text = unsafe { core::str::from_utf8_unchecked(core::slice::from_raw_parts(address, 24)) };
+    instant!("crash.unfinished", text = text);
 }

@@ -1,17 +1,38 @@
-//! Domains that are dead and kept, and that nobody was attached to: read through their grants, or from their memory.
+//! Domains that have crashed while they were writing a record: destroyed at once under a collector's hands, or kept, with nobody
+//! attached, and then read through their grants or from their memory.
 
 use super::collect::crash;
-use super::command::{busy, ctl, fata, number_before, outside, refused, with_fata};
+use super::command::{fata, number_before, outside, read_and_lost, refused, wait_until, with_fata};
+use super::guest::Guest;
+
+/// Boot parameters of a domain that works for a while, and then crashes with a record reserved and not written.
+const CRASHES: &str = "rounds=5 mib=4 rest_micros=5000 crash=unfinished";
+/// How its recording ends, and what the dump of it says of that record.
+const END: &str = "; the guest crashed; 1 of its records are unfinished: the last shows what it was at";
+const RECORD: &str = "fata.unfinished  meant=crash.unfinished  at=";
+
+#[test]
+fn a_domain_that_crashes_and_is_destroyed_at_once_is_said_to_have_crashed_and_where_it_was() {
+    let Some((dom0, _turn)) = with_fata() else { return };
+    let _guest = Guest::paused(dom0, "churn", "torn", CRASHES, "on_crash=\"destroy\"");
+    // The collector waits for its first instructions.
+    let said = dom0.sh("fata collect torn -o torn-trace & sleep 0.3; xl unpause torn; wait $!");
+    assert!(said.contains(END), "{said}");
+    let (events, lost) = read_and_lost(dom0, "torn-trace");
+    assert!((events, lost) == (number_before(&said, " events, "), 0) && events > 1000, "{said}");
+    let dump = outside(dom0, &["dump", "torn-trace"]);
+    assert!(dump.lines().last().unwrap().contains(RECORD), "{dump}");
+    wait_until("a destroyed domain is still there", || !dom0.sh("xl list").contains("(null)"));
+}
 
 #[test]
 fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_grants_and_from_its_memory() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let _guest = busy(dom0, "kept", "on_crash=\"preserve\"");
-    ctl(dom0, "kept mark before the end");
-    crash(dom0, "kept");
+    let guest = Guest::create(dom0, "churn", "kept", CRASHES, "on_crash=\"preserve\"");
+    wait_until("it does not crash", || guest.state().is_some_and(|state| state.contains('c')));
     let place = dom0.sh("echo -n /local/domain/$(xl domid kept)/data/fata");
     let by_grants = fata(dom0, "collect kept -o by-grants --snapshot");
-    assert!(by_grants.contains("; the guest crashed") && !by_grants.contains("read from its memory"), "{by_grants}");
+    assert!(by_grants.contains(END) && !by_grants.contains("read from its memory"), "{by_grants}");
     let events = number_before(&by_grants, " events, ");
     assert!(events > 1000, "{by_grants}");
 
@@ -23,10 +44,10 @@ fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_gra
         dom0.sh(&script);
         let said = fata(dom0, &format!("collect kept -o {trace}"));
         assert!(said.contains("the domain is dead, and this was read from its memory: "), "{said}");
-        assert!(said.contains(because) && said.contains("; the guest crashed"), "{said}");
+        assert!(said.contains(because) && said.contains(END), "{said}");
         assert_eq!(number_before(&said, " events, "), events, "{said}");
         let [grants, memory] = ["by-grants", trace].map(|trace| outside(dom0, &["dump", trace]));
-        assert!(memory.contains("before the end"), "{memory}");
+        assert!(memory.contains(RECORD), "{memory}");
         assert!(grants == memory, "the two differ");
     }
     let dead = refused(dom0, "ctl kept ping");

@@ -28,6 +28,15 @@ impl Guest {
     /// Starts a domain called `name` with the sample, further boot parameters, and further settings as in an xl.cfg,
     /// separated by `;`.
     pub(crate) fn create(dom0: &'static Dom0, sample: &str, name: &str, args: &str, settings: &str) -> Self {
+        Guest::made(dom0, "xl create", sample, name, args, settings)
+    }
+
+    /// The same, of which not one instruction has run.
+    pub(crate) fn paused(dom0: &'static Dom0, sample: &str, name: &str, args: &str, settings: &str) -> Self {
+        Guest::made(dom0, "xl create -p", sample, name, args, settings)
+    }
+
+    fn made(dom0: &'static Dom0, xl: &str, sample: &str, name: &str, args: &str, settings: &str) -> Self {
         static SHARED: Once = Once::new();
         SHARED.call_once(|| {
             // Its own name, then a rename, since 9p shows dom0 a file as it grows.
@@ -38,7 +47,7 @@ impl Guest {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../samples/{sample}.cfg"));
         fs::copy(config, dom0.share().join(format!("{name}.cfg"))).unwrap();
         dom0.sh(&format!(
-            "xl create -q {name}.cfg 'kernel=\"/share/fata-image\"; name=\"{name}\"; cmdline=\"sample={sample} name={name} {args}\"; {settings}'"
+            "{xl} -q {name}.cfg 'kernel=\"/share/fata-image\"; name=\"{name}\"; cmdline=\"sample={sample} name={name} {args}\"; {settings}'"
         ));
         Guest { dom0, name: name.to_owned() }
     }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 
-use fata_wire::event::Event;
+use fata_wire::event::{Event, EventId};
 use fata_wire::field::Kind;
 use fata_wire::packet::Packet;
 
@@ -134,10 +134,21 @@ fn line(trace: &Trace, cpu: u32, event: &Event<'_>, out: &mut impl Write) -> io:
         _ => "",
     };
     write!(out, "{}{phase}", callsite.name)?;
+    if callsite.kind == Kind::Unfinished {
+        return unfinished(trace, guest, EventId(event.arg), out);
+    }
     if !event.id.is_end() {
         for field in trace.decode_fields(callsite, event.arg, event.payload, time) {
             write!(out, "  {}={}", field.name, field.text)?;
         }
     }
     writeln!(out)
+}
+
+/// What the writer of an unfinished record was at: the event that it `meant` to record, as far as it had begun.
+fn unfinished(trace: &Trace, guest: GuestId, meant: EventId, out: &mut impl Write) -> io::Result<()> {
+    match trace.description.callsite(guest.callsite(meant.callsite())) {
+        Some(meant) => writeln!(out, "  meant={}  at={}:{}", meant.name, meant.file, meant.line),
+        None => writeln!(out),
+    }
 }

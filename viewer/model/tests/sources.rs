@@ -13,7 +13,7 @@ use fata_model::live::{Loader, Progress};
 use fata_model::packets::{StreamWriter, UUID};
 use fata_model::source::{self, Chunk, OpenError};
 use fata_model::synthetic::Synthetic;
-use fata_wire::event::EventId;
+use fata_wire::event::{EventId, FIRST_CALLSITE, UNFINISHED};
 use fata_wire::packet::metadata_packet;
 
 /// A directory of its own for each test.
@@ -246,5 +246,25 @@ fn a_dump_of_several_streams_is_in_the_order_of_time() {
     assert!(cpus.eq(all.iter().map(|(_, cpu)| cpu.to_string())), "the streams do not take turns as they did");
     let times: Vec<&str> = dumped.lines().map(|line| line.split("  ").next().unwrap()).collect();
     assert!(times.is_sorted(), "{:?}", times.windows(2).find(|pair| pair[0] > pair[1]));
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn a_dump_says_of_an_unfinished_record_which_one_it_was_to_be() {
+    let path = directory("unfinished");
+    fs::write(path.join("metadata"), small().metadata()).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = StreamWriter::new(0, 4096);
+    // One whose writer had named it, and one whose writer had only taken the place.
+    for meant in [EventId::begin(FIRST_CALLSITE).0, 0] {
+        writer.event(1_000_000, EventId::begin(UNFINISHED), meant, &[], &mut |packet| bytes.extend(packet));
+    }
+    writer.seal(&mut |packet| bytes.extend(packet));
+    fs::write(path.join("stream_0"), bytes).unwrap();
+    let mut dumped = Vec::new();
+    dump(&mut source::open(&path).unwrap(), &mut dumped).unwrap();
+    let dumped = String::from_utf8(dumped).unwrap();
+    let said: Vec<&str> = dumped.lines().map(|line| line.split_once("fata.unfinished").unwrap().1).collect();
+    assert_eq!(said, ["  meant=http.request  at=synthetic.rs:1", ""]);
     fs::remove_dir_all(path).unwrap();
 }

@@ -30,6 +30,11 @@ pub fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
     died(format_args!("{info}"), EXIT_PANIC)
 }
 
+/// Has the ring left as it is when the guest dies: for trying out what can be read of one that has no time to seal it.
+pub fn seal_no_more() {
+    DYING.store(true, Ordering::Relaxed);
+}
+
 /// Seals the ring with the guest's last words and ends it.
 pub(in crate::platform) fn died(message: fmt::Arguments<'_>, code: i32) -> ! {
     cpu::disable_interrupts();
