@@ -3,10 +3,10 @@
 //! A window belongs to a process's main thread, so this file has a `main` of its own: it runs itself again as the viewer.
 //! Without Xvfb the test is skipped and says so; with `CI=true` that is a failure.
 
-use std::collections::HashMap;
-use std::io::Read;
+mod screen;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use egui::Color32;
@@ -14,6 +14,7 @@ use fata_model::synthetic::Synthetic;
 use fata_viewer::paint::palette::Palette;
 use fata_viewer::view::display::{Ink, ink_of_name};
 use fata_viewer::{Options, Source};
+use screen::{Colour, Screen};
 
 /// Says to this program that it is the viewer: the trace to show.
 const SHOW: &str = "FATA_TEST_SHOW";
@@ -131,29 +132,12 @@ fn dead_display() -> Outcome {
 
 fn real_window() -> Outcome {
     let trace = TraceDirectory::new("real")?;
-    let screen = trace.0.join("screen");
-    std::fs::create_dir_all(&screen).map_err(|error| error.to_string())?;
-    let xvfb = Command::new("Xvfb")
-        .args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-fbdir"])
-        .arg(&screen)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut xvfb = match xvfb {
-        Ok(child) => Killed(child),
-        Err(_) if std::env::var("CI").as_deref() != Ok("true") => {
-            println!("SKIPPED the viewer's window: Xvfb is not installed (apt-get install xvfb)");
-            return Ok(());
-        }
-        Err(error) => return Err(format!("Xvfb cannot be started (apt-get install xvfb): {error}")),
-    };
-    let display = format!(":{}", display_number(&mut xvfb.0)?);
+    let Some(screen) = Screen::open(&trace.0.join("screen"))? else { return Ok(()) };
+    let display = screen.display();
     let mut window = Killed(viewer(&trace.0, Some(&display))?.spawn().map_err(|error| error.to_string())?);
-    let file = screen.join("Xvfb_screen0");
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let pixels = read_screen(&file).unwrap_or_default();
-        let lacking = lacking(&pixels);
+        let lacking = screen.look().lacking(&expected());
         if lacking.is_none() {
             return Ok(());
         }
@@ -167,68 +151,15 @@ fn real_window() -> Outcome {
     }
 }
 
-/// What the picture should show and does not.
-fn lacking(pixels: &[Color32]) -> Option<String> {
-    let mut counts: HashMap<Color32, usize> = HashMap::new();
-    for &pixel in pixels {
-        *counts.entry(pixel).or_default() += 1;
-    }
+/// What the picture should show at least.
+fn expected() -> [(&'static str, Colour, usize); 5] {
     let palette = Palette::dark();
-    let expected = [
-        ("the canvas", palette.canvas, 100_000),
-        ("panels", palette.panel, 50_000),
-        ("headings", palette.heading, 5_000),
-        ("tasks that run", palette.ink(Ink::Running), 10),
-        ("the vCPU's polls", palette.ink(ink_of_name("worker")), 50),
-    ];
-    for (what, colour, least) in expected {
-        let found = near(&counts, colour);
-        if found < least {
-            return Some(format!("{what}: {found} pixels of {colour:?}, not {least}; {} colours in all", counts.len()));
-        }
-    }
-    None
-}
-
-/// Pixels of a colour, whatever the dithering made of it.
-fn near(counts: &HashMap<Color32, usize>, colour: Color32) -> usize {
-    let close = |a: u8, b: u8| a.abs_diff(b) <= 1;
-    let alike =
-        |other: &Color32| close(other.r(), colour.r()) && close(other.g(), colour.g()) && close(other.b(), colour.b());
-    counts.iter().filter(|(other, _)| alike(other)).map(|(_, count)| count).sum()
-}
-
-/// The number that Xvfb writes when it is ready.
-fn display_number(xvfb: &mut Child) -> Result<u32, String> {
-    let mut text = String::new();
-    let mut output = xvfb.stdout.take().ok_or("no output of Xvfb")?;
-    let mut byte = [0];
-    while !text.ends_with('\n') {
-        match output.read(&mut byte) {
-            Ok(1) => text.push(char::from(byte[0])),
-            _ => return Err("Xvfb ended at once".into()),
-        }
-    }
-    text.trim().parse().map_err(|_| format!("Xvfb said {text:?} instead of a display's number"))
-}
-
-/// The screen as Xvfb keeps it in a file, in the format of `xwd`: a header of big-endian words, a colour map, then rows of
-/// four bytes per pixel.
-fn read_screen(file: &Path) -> Option<Vec<Color32>> {
-    let bytes = std::fs::read(file).ok()?;
-    let word = |index: usize| {
-        let bytes = bytes.get(index * 4..index * 4 + 4)?;
-        usize::try_from(u32::from_be_bytes(bytes.try_into().ok()?)).ok()
-    };
-    let (header_bytes, width, height, row_bytes, colours) = (word(0)?, word(4)?, word(5)?, word(12)?, word(19)?);
-    let start = header_bytes + colours * 12;
-    let mut pixels = Vec::with_capacity(width * height);
-    for row in 0..height {
-        let from = start + row * row_bytes;
-        for pixel in bytes.get(from..from + width * 4)?.chunks_exact(4) {
-            // Little-endian: blue, green, red.
-            pixels.push(Color32::from_rgb(*pixel.get(2)?, *pixel.get(1)?, *pixel.first()?));
-        }
-    }
-    Some(pixels)
+    let rgb = |colour: Color32| [colour.r(), colour.g(), colour.b()];
+    [
+        ("the canvas", rgb(palette.canvas), 100_000),
+        ("panels", rgb(palette.panel), 50_000),
+        ("headings", rgb(palette.heading), 5_000),
+        ("tasks that run", rgb(palette.ink(Ink::Running)), 10),
+        ("the vCPU's polls", rgb(palette.ink(ink_of_name("worker"))), 50),
+    ]
 }

@@ -6,6 +6,8 @@
 use std::path::Path;
 
 use fata_collector::End;
+#[cfg(feature = "viewer")]
+use fata_model::source::{self, Ahead, TraceReader};
 
 /// Why the trace at `path`, which was read to its end without an event, has none.
 pub(crate) fn in_trace(path: &Path, discarded: u64) -> anyhow::Error {
@@ -18,7 +20,7 @@ pub(crate) fn in_trace(path: &Path, discarded: u64) -> anyhow::Error {
             "{name} holds no event: all {discarded} were discarded; the collector came too late or was too slow, give the \
              guest a longer ring (`ring_mib=`) and record again"
         )
-    } else if path == Path::new("-") || std::fs::metadata(path).is_ok_and(|file| file.is_file()) {
+    } else if path == Path::new("-") || !path.is_dir() {
         anyhow::anyhow!(
             "{name} is empty: not one event was written to it; record a guest that runs (`fata list` shows all) with \
              `fata collect GUEST -o {}`",
@@ -32,31 +34,16 @@ pub(crate) fn in_trace(path: &Path, discarded: u64) -> anyhow::Error {
     }
 }
 
-/// Refuses the trace at `path` if it is none, or there is no event in it. Reads to the first one.
+/// The trace at `path`, to be read from its begin; refused if it is none, or there is no event in it.
+///
+/// Reads to the first event, for which a pipe may take its time.
 #[cfg(feature = "viewer")]
-pub(crate) fn refuse(path: &Path) -> anyhow::Result<()> {
-    use fata_model::ingest::{Ingest, Limits};
-    use fata_model::source::{Chunk, OpenError};
-    use fata_wire::packet::PacketHeader;
-
-    // What can be read only once is left to whoever shows it.
-    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
-        return Ok(());
+pub(crate) fn open_unless_empty(path: &Path) -> anyhow::Result<TraceReader> {
+    let mut reader = source::open(path)?;
+    match reader.look_ahead()? {
+        Ahead::Event => Ok(reader),
+        Ahead::Nothing { discarded } => Err(in_trace(path, discarded)),
     }
-    let mut reader = fata_model::source::open(path)?;
-    let mut ingest = Ingest::new(Limits::default());
-    let mut discarded = 0;
-    while let Some(chunk) = reader.next_chunk()? {
-        match chunk {
-            Chunk::Metadata(text) => ingest.metadata(text).map_err(OpenError::from)?,
-            Chunk::Packet(packet) => match PacketHeader::parse(packet) {
-                Ok(header) if header.events > 0 => return Ok(()),
-                Ok(header) => discarded = header.events_discarded,
-                Err(_) => {}
-            },
-        }
-    }
-    Err(in_trace(path, discarded))
 }
 
 /// Why a recording that ended like this has no event, where that is an error: whoever still runs may yet say something.

@@ -43,6 +43,16 @@ pub(crate) struct Args {
     height: u32,
 }
 
+impl Args {
+    /// What is shown, for people.
+    fn title(&self) -> &str {
+        match self.what.as_deref() {
+            Some("-") => "standard input",
+            what => what.unwrap_or_default(),
+        }
+    }
+}
+
 /// What there is to see.
 enum What {
     Path(PathBuf),
@@ -102,12 +112,17 @@ fn find(text: Option<&str>) -> anyhow::Result<What> {
 }
 
 fn window(args: &Args, what: &What) -> anyhow::Result<ExitCode> {
-    let title = args.what.clone().unwrap_or_default();
-    let options = fata_viewer::Options { title, from: args.from, to: args.to };
+    let options = fata_viewer::Options { title: args.title().to_owned(), from: args.from, to: args.to };
     match what {
         What::Path(path) => {
-            nothing::refuse(path)?;
-            fata_viewer::run(Source::Path(path.clone()), options)?;
+            let reader = nothing::open_unless_empty(path)?;
+            let source = if is_read_once(path) {
+                // The viewer goes on with what was read; nothing is said beside it.
+                Source::Stream { reader, notes: channel().1 }
+            } else {
+                Source::Path(path.clone())
+            };
+            fata_viewer::run(source, options)?;
         }
         What::Guest(guest) => {
             let stop = Stop::listen().context("cannot listen to signals")?;
@@ -120,6 +135,11 @@ fn window(args: &Args, what: &What) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether it is standard input, or another pipe: what was read of it comes no second time.
+fn is_read_once(path: &Path) -> bool {
+    path == Path::new("-") || !(path.is_file() || path.is_dir())
 }
 
 /// Opens a window on a stream and what is said beside it.
@@ -167,7 +187,7 @@ fn picture(args: &Args, what: &What, file: &Path) -> anyhow::Result<ExitCode> {
 
 fn draw(trace: &Path, args: &Args, file: &Path) -> anyhow::Result<()> {
     let size = PictureSize { width: args.width, height: args.height, ..PictureSize::default() };
-    write_picture(trace, &args.what.clone().unwrap_or_default(), (args.from, args.to), size, file)
+    write_picture(trace, args.title(), (args.from, args.to), size, file)
 }
 
 /// Draws the trace in the directory or file `trace` into the PNG `file`.

@@ -76,8 +76,8 @@ fn a_trace_without_events_is_refused_by_all_who_show_it() {
             assert!(printed.lines().all(|line| line.starts_with('#')), "{look:?} {trace} prints {printed}");
         }
     }
-    for look in ["stats", "dump"] {
-        refused(&place.run(&[look, "-"]), "standard input is empty");
+    for look in looks() {
+        refused(&place.run(&[&look[..], &["-"]].concat()), "standard input is empty");
     }
     assert!(!place.0.join("picture.png").exists());
 }

@@ -23,8 +23,11 @@ use crate::guests::GuestId;
 use crate::ingest::{Ingest, Limits};
 use crate::trace::Trace;
 
+mod ahead;
 mod input;
 
+pub use ahead::Ahead;
+use ahead::Kept;
 use input::PacketInput;
 
 /// The longest metadata file that is read.
@@ -81,6 +84,8 @@ pub struct TraceReader {
     read_bytes: u64,
     /// The clocks by guest, where there are several.
     clocks: Vec<Clock>,
+    /// What was read to look ahead.
+    kept: Box<Kept>,
 }
 
 /// One stream's files, or one input.
@@ -241,6 +246,7 @@ impl TraceReader {
             total_bytes: None,
             read_bytes: 0,
             clocks: Vec::new(),
+            kept: Box::default(),
         }
     }
 
@@ -274,6 +280,14 @@ impl TraceReader {
     /// # Errors
     /// See [`OpenError`]; after an error there is nothing more to read.
     pub fn next_chunk(&mut self) -> Result<Option<Chunk<'_>>, OpenError> {
+        if !self.kept.is_empty() {
+            return Ok(self.kept.take());
+        }
+        self.read_chunk()
+    }
+
+    /// The next chunk that was not read yet.
+    fn read_chunk(&mut self) -> Result<Option<Chunk<'_>>, OpenError> {
         if self.metadata.is_some() {
             // The text moves to the first stream's place for borrowed bytes, so that it lives as long as the reader.
             let text = self.metadata.take().unwrap_or_default();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use fata_model::dump::dump;
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::live::{Loader, Progress};
 use fata_model::packets::{StreamWriter, UUID};
-use fata_model::source::{self, Chunk, OpenError};
+use fata_model::source::{self, Ahead, Chunk, OpenError};
 use fata_model::synthetic::Synthetic;
 use fata_wire::event::{EventId, FIRST_CALLSITE, UNFINISHED};
 use fata_wire::packet::metadata_packet;
@@ -59,6 +60,38 @@ fn a_directory_a_stream_file_and_a_pipe_hold_the_same_trace() {
     for path in [path.clone(), path.join("metadata"), path.join("stream_0")] {
         assert_eq!(source::load(&path, Limits::default()).unwrap().stats(), from_pipe, "{}", path.display());
     }
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn who_looked_ahead_reads_the_same_from_the_begin() {
+    let path = directory("ahead");
+    small().write_directory(&path).unwrap();
+    let bytes = stream(&small());
+    let whole = load_bytes(&bytes).unwrap().stats();
+    for mut reader in
+        [source::open(&path).unwrap(), source::from_read("the pipe", std::io::Cursor::new(bytes.clone())).unwrap()]
+    {
+        assert_eq!(reader.look_ahead().unwrap(), Ahead::Event);
+        let mut ingest = Ingest::new(Limits::default());
+        source::read_into(&mut reader, &mut ingest).unwrap();
+        assert_eq!(ingest.finish().stats(), whole, "{}", reader.name());
+    }
+    // No further than to the first event: the rest of a pipe may be long in coming.
+    let first = metadata_packet::HEADER_BYTES + small().metadata().len() + 4096;
+    let (read, mut write) = std::io::pipe().unwrap();
+    write.write_all(&bytes[..first]).unwrap();
+    assert_eq!(source::from_read("open pipe", read).unwrap().look_ahead().unwrap(), Ahead::Event);
+    // Without an event there is an end, and what was there before it comes all the same.
+    let described = &bytes[..first - 4096];
+    let mut reader = source::from_read("no event", std::io::Cursor::new(described.to_vec())).unwrap();
+    assert_eq!(reader.look_ahead().unwrap(), Ahead::Nothing { discarded: 0 });
+    assert!(matches!(reader.next_chunk().unwrap(), Some(Chunk::Metadata(text)) if text == small().metadata()));
+    assert_eq!(reader.next_chunk().unwrap(), None);
+    assert!(matches!(
+        source::from_read("text", std::io::Cursor::new("not a trace at all")).unwrap().look_ahead(),
+        Err(OpenError::Foreign(_))
+    ));
     fs::remove_dir_all(path).unwrap();
 }
 
