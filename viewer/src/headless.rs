@@ -2,9 +2,14 @@
 //!
 //! The picture is the one that the window would show, made by the same code up to the triangles.
 
+use std::ops::RangeInclusive;
+
 use egui::{Color32, Context, Event, Pos2, RawInput, Rect, Theme, Ui, vec2};
 
 use crate::paint::raster::Raster;
+
+/// The longest side of a picture, in pixels: of its textures too.
+const MAX_SIDE: u32 = 8192;
 
 /// Frames that an interface gets to find its sizes before the picture is taken.
 const SETTLING_FRAMES: usize = 4;
@@ -27,11 +32,17 @@ impl Default for PictureSize {
 }
 
 impl PictureSize {
-    /// The size made legal: at least 320 × 200, at most 8192 × 8192.
+    /// From the narrowest to the widest picture there is.
+    pub const WIDTHS: RangeInclusive<u32> = 320..=MAX_SIDE;
+    /// From the lowest to the highest picture there is.
+    pub const HEIGHTS: RangeInclusive<u32> = 200..=MAX_SIDE;
+
+    /// The size made legal: what lies beyond [`WIDTHS`](Self::WIDTHS) and [`HEIGHTS`](Self::HEIGHTS) is cut.
     #[must_use]
     pub fn legal(self) -> Self {
         let scale = if self.scale.is_finite() { self.scale.clamp(0.5, 4.0) } else { 1.0 };
-        Self { width: self.width.clamp(320, 8192), height: self.height.clamp(200, 8192), scale }
+        let cut = |pixels: u32, sizes: RangeInclusive<u32>| pixels.clamp(*sizes.start(), *sizes.end());
+        Self { width: cut(self.width, Self::WIDTHS), height: cut(self.height, Self::HEIGHTS), scale }
     }
 }
 
@@ -72,7 +83,7 @@ fn input(size: PictureSize, time: f64, event: Option<Event>) -> RawInput {
         time: Some(time),
         focused: true,
         events: event.into_iter().collect(),
-        max_texture_side: Some(8192),
+        max_texture_side: Some(to_usize(MAX_SIDE)),
         ..RawInput::default()
     };
     input.viewports.entry(input.viewport_id).or_default().native_pixels_per_point = Some(size.scale);

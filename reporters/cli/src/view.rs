@@ -1,6 +1,7 @@
 //! `fata view`: a trace or a living guest, drawn in a window; or as a picture in a file, with no display at all.
 
 use std::net::{SocketAddr, TcpStream};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,10 +37,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     to: Option<i64>,
     /// The picture's width in pixels
-    #[arg(long, default_value_t = 1600, value_parser = clap::value_parser!(u32).range(320..=16384))]
+    #[arg(long, default_value_t = 1600, value_parser = clap::value_parser!(u32).range(pixels(PictureSize::WIDTHS)))]
     width: u32,
     /// The picture's height in pixels
-    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u32).range(200..=16384))]
+    #[arg(long, default_value_t = 900, value_parser = clap::value_parser!(u32).range(pixels(PictureSize::HEIGHTS)))]
     height: u32,
 }
 
@@ -204,6 +205,11 @@ pub(crate) fn write_picture(
     }
     let png = fata_viewer::screenshot(loaded, title, from, to, size)?;
     std::fs::write(file, png).with_context(|| format!("the picture cannot be written to {}", file.display()))
+}
+
+/// The sizes that a picture may have, as the parser of arguments wants them.
+fn pixels(sizes: RangeInclusive<u32>) -> RangeInclusive<i64> {
+    (*sizes.start()).into()..=(*sizes.end()).into()
 }
 
 /// A time since the trace's begin, in nanoseconds: `1.5s`, `20ms`, `300us`, `7ns`; a bare number is seconds.
