@@ -6,7 +6,7 @@
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,6 +42,7 @@ pub(crate) struct Live {
     pub(crate) stream: Option<PipeReader>,
     /// What is said beside it.
     pub(crate) said: Option<Receiver<Said>>,
+    lost_packets: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,7 +57,13 @@ impl Live {
             .name("collector".to_owned())
             .spawn(move || work(out, say, &theirs))
             .context("no thread can be started")?;
-        Ok(Live { stream: Some(stream), said: Some(said), stop, thread: Some(thread) })
+        let lost_packets = Arc::default();
+        Ok(Live { stream: Some(stream), said: Some(said), lost_packets, stop, thread: Some(thread) })
+    }
+
+    /// Packets that whoever serves the trace has left out so far, because they were read too slowly here.
+    pub(crate) fn lost_packets(&self) -> u64 {
+        self.lost_packets.load(Ordering::Relaxed)
     }
 
     /// Collects from `guest`, and records into `recording` too if there is one.
@@ -103,7 +110,9 @@ impl Live {
 
     /// Reads a collector's frames from a socket.
     pub(crate) fn connect(socket: impl Read + Send + 'static) -> anyhow::Result<Self> {
-        Live::start(move |mut out, say, stop| {
+        let lost_packets = Arc::<AtomicU64>::default();
+        let sum = Arc::clone(&lost_packets);
+        let mut live = Live::start(move |mut out, say, stop| {
             let mut reader = Reader::new(socket);
             let end = loop {
                 if stop.load(Ordering::Relaxed) {
@@ -119,8 +128,8 @@ impl Live {
                         Ok(())
                     }
                     Ok(Some(Frame::Lost { packets, .. })) => {
-                        let _ =
-                            say.send(Said::Guest(format!("running; {packets} packets came too fast for this viewer")));
+                        let lost = sum.fetch_add(packets, Ordering::Relaxed) + packets;
+                        let _ = say.send(Said::Guest(format!("running; {lost} packets came too fast for this viewer")));
                         Ok(())
                     }
                     Ok(Some(Frame::Hello { .. })) => Ok(()),
@@ -133,7 +142,9 @@ impl Live {
                 }
             };
             let _ = say.send(Said::Ended(end));
-        })
+        })?;
+        live.lost_packets = lost_packets;
+        Ok(live)
     }
 
     /// Connects to the Unix socket of `fata serve`.
@@ -157,3 +168,6 @@ impl Drop for Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

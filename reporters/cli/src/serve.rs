@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use fata_collector::serve::Server;
 use fata_collector::sink::directory::{self, DirectorySink};
 use fata_collector::sink::tee::Tee;
@@ -74,10 +74,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error) => server.end(&error.to_string()),
     }
     let totals = collector.totals();
-    let lost = match server.lost() {
-        0 => String::new(),
-        lost => format!("; {lost} packets were left out for viewers that read too slowly"),
-    };
-    say!("{} events; discarded {}{lost}; {}.", totals.events, crate::collect::by_cause(&totals.discarded), result?);
-    Ok(ExitCode::SUCCESS)
+    say!("{} events; discarded {}; {}.", totals.events, crate::collect::by_cause(&totals.discarded), result?);
+    match (server.lost(), &recording) {
+        (0, _) => Ok(ExitCode::SUCCESS),
+        (lost, Some(_)) => bail!(
+            "{lost} packets were left out for viewers that read too slowly, and what they showed has gaps; the recording has all"
+        ),
+        (lost, None) => bail!(
+            "{lost} packets were left out for viewers that read too slowly, and what they showed has gaps; with -o they are \
+             recorded as well, whatever a viewer does"
+        ),
+    }
 }

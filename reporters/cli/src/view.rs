@@ -161,7 +161,14 @@ pub(crate) fn follow(mut live: Live, options: fata_viewer::Options) -> anyhow::R
             }
         });
     }
-    Ok(fata_viewer::run(Source::Stream { reader, notes }, options)?)
+    fata_viewer::run(Source::Stream { reader, notes }, options)?;
+    match live.lost_packets() {
+        0 => Ok(()),
+        lost => bail!(
+            "{lost} packets came too fast for this viewer, and what it showed has gaps: record the guest with `fata collect`, or \
+             have it say less with `fata ctl GUEST level` and `disable`"
+        ),
+    }
 }
 
 fn picture(args: &Args, what: &What, file: &Path) -> anyhow::Result<ExitCode> {
