@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::collect::{Progress, by_cause};
 use crate::human;
 use crate::output::say;
-use crate::run::{EndWithParent, Platform, host};
+use crate::run::{EndWithParent, Platform, host, require_qemu};
 use crate::signals::Stop;
 
 /// How long a guest may take until it answers: as a machine it is built and booted first.
@@ -45,6 +45,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.platform == Platform::Qemu {
+        require_qemu()?;
+    }
     let stop = Stop::listen().context("cannot listen to signals")?;
     let output = match &args.output {
         Some(dir) => dir.clone(),

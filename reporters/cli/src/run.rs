@@ -17,7 +17,7 @@ use clap::ValueEnum;
 
 use crate::human;
 pub(crate) use publish::Publish;
-pub(crate) use qemu::EndWithParent;
+pub(crate) use qemu::{EndWithParent, require_qemu};
 
 /// Arguments of `fata run`.
 #[derive(Debug, clap::Args)]
@@ -66,15 +66,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, Some(Platform::Host)) => bail!("an ELF boots on a machine: leave out `--platform host`"),
         (Some(sample), Some(Platform::Host) | None) => host::run(args, sample),
         (Some(sample), Some(Platform::Qemu)) => {
-            let image = match &args.image {
-                Some(image) => image.clone(),
-                None => image::build()?,
-            };
-            qemu::run(args, &image, sample, Some(sample))
+            let build = || args.image.clone().map_or_else(image::build, Ok);
+            qemu::run(args, build, sample, Some(sample))
         }
         (None, Some(Platform::Qemu) | None) => {
             let name = elf.file_stem().map_or("guest".into(), |stem| stem.to_string_lossy());
-            qemu::run(args, elf, &name, None)
+            qemu::run(args, || Ok(elf.to_owned()), &name, None)
         }
     }
 }

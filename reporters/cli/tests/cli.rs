@@ -37,7 +37,7 @@ fn every_failure_is_a_sentence_that_says_what_to_do_and_an_exit_code() {
         (&["view"], "viewer"),
     ];
     for (args, sentence) in cases {
-        if args == ["view"] && cfg!(feature = "viewer") || args.contains(&"pdp11") && !has_image() {
+        if args == ["view"] && cfg!(feature = "viewer") {
             continue;
         }
         let output = place.run(args);
@@ -48,9 +48,19 @@ fn every_failure_is_a_sentence_that_says_what_to_do_and_an_exit_code() {
     }
 }
 
-/// Building the bootable image takes longer than these tests do.
-fn has_image() -> bool {
-    std::env::var_os("FATA_IMAGE").is_some()
+#[test]
+fn without_qemu_the_missing_package_is_named_before_an_image_is_built() {
+    let place = Place::new("no-qemu");
+    for args in [&["run", "--platform", "qemu", "hello"][..], &["demo", "--platform", "qemu", "--headless", "-o", "x"]]
+    {
+        // Nothing is found along this path, so cargo is not either.
+        let output = place.fata(args).env("PATH", place.0.join("nothing")).output().unwrap();
+        let said = text_of(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.starts_with("fata: ") && said.contains("install the package qemu-system-x86"), "{args:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    assert!(!place.0.join("x").exists(), "a demo that cannot begin leaves no recording behind");
 }
 
 #[test]

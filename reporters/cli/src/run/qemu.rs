@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -28,33 +28,53 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The clock is compared with the operating system's for so long.
 const CALIBRATION: Duration = Duration::from_millis(50);
 
-/// Boots `image` and is its console until it ends. With `sample`, the image is asked to run that one.
-pub(super) fn run(args: &Args, image: &Path, default_name: &str, sample: Option<&str>) -> anyhow::Result<ExitCode> {
+/// That QEMU can be started.
+///
+/// # Errors
+/// Which package is missing.
+pub(crate) fn require_qemu() -> anyhow::Result<()> {
+    match Command::new(QEMU).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("{QEMU} is not installed: install the package {PACKAGE}, or choose `--platform host`")
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot start {QEMU}")),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Boots the image that `build` has or makes, and is its console until it ends. With `sample`, the image is asked to run that
+/// one.
+///
+/// To make an image takes minutes: whatever else is missing is said before.
+pub(super) fn run(
+    args: &Args,
+    build: impl FnOnce() -> anyhow::Result<PathBuf>,
+    default_name: &str,
+    sample: Option<&str>,
+) -> anyhow::Result<ExitCode> {
     if args.machine != "microvm" && args.machine != "q35" {
         bail!("there is no machine {:?}: choose microvm or q35", args.machine);
     }
-    let stop = Stop::listen().context("cannot listen to signals")?;
+    require_qemu()?;
     let name = args.guest_name(default_name);
     let publish = args.publish.iter().map(|publish| publish.with_free_port()).collect::<anyhow::Result<Vec<_>>>()?;
     for publish in &publish {
         say!("Publishing port {} of the guest on 127.0.0.1:{}.", publish.guest, publish.host);
     }
     let dir = source::make_ring_dir().context("no place for the guest's memory")?;
+    let image = build()?;
+    let stop = Stop::listen().context("cannot listen to signals")?;
     let starting = dir.join(format!(".{name}.{}.starting", std::process::id()));
     let memory = std::fs::File::create_new(&starting).and_then(|file| file.set_len(args.memory));
     memory.with_context(|| format!("cannot make the guest's memory {}", starting.display()))?;
     let append = command_line(args, &name, sample);
-    let child = Command::new(QEMU).args(arguments(args, image, &starting, &publish, &append)).end_with_parent().spawn();
+    let child =
+        Command::new(QEMU).args(arguments(args, &image, &starting, &publish, &append)).end_with_parent().spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(error) => {
             let _ = std::fs::remove_file(&starting);
-            if error.kind() == ErrorKind::NotFound {
-                bail!(
-                    "{QEMU} is not installed: install the package {PACKAGE}, or run the sample with `--platform host`"
-                );
-            }
-            return Err(error).context(format!("cannot start {QEMU}"));
+            return Err(error).with_context(|| format!("cannot start {QEMU}"));
         }
     };
     let path = dir.join(format!("{name}.{}.qemu", child.id()));
