@@ -138,19 +138,28 @@ fn a_stream_down_a_pipe_says_the_same_as_a_directory() {
 }
 
 #[test]
-fn the_never_resolved_promise_of_lost_wakeup_is_named() {
+fn the_never_resolved_promise_of_lost_wakeup_is_named_and_so_is_the_signal_that_was_lost() {
     let place = Place::new("lost");
-    let _guest = place.guest(&["run", "lost-wakeup"]);
-    place.wait_until_listed("running");
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(place.run(&["collect", "lost-wakeup", "-o", "trace", "--snapshot"]).status.success());
+    place.guest(&["run", "lost-wakeup"]).0.wait().unwrap();
+    assert!(place.run(&["collect", "lost-wakeup", "-o", "trace"]).status.success());
     let stats = json(&place, &["stats", "--json", "trace"]);
-    let unresolved: Vec<_> =
-        stats["unresolved"].as_array().unwrap().iter().map(|one| one["name"].to_string()).collect();
-    assert!(!unresolved.is_empty());
+    let unresolved: Vec<[&str; 4]> = (stats["unresolved"].as_array().unwrap().iter())
+        .map(|one| ["name", "kind", "verdict", "task"].map(|key| one[key].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ["arp.reply", "sync.condition", "signal_lost", "arp.query #4"],
+        ["arp.address", "sync.promise", "never_resolved", "main #1"],
+    ];
+    assert_eq!(unresolved, expected);
     let text = text_of(&place.run(&["stats", "trace"]).stdout);
-    assert!(text.contains("NEVER RESOLVED"), "{text}");
-    assert!(unresolved.iter().all(|name| text.contains(name.trim_matches('"'))), "{unresolved:?} in {text}");
+    let told = text.split_once("\nNEVER RESOLVED\n").unwrap().1;
+    assert!(told.contains("arp.reply: arp.query #4 waits since ") && told.contains("; it was signalled "), "{text}");
+    assert!(told.contains("arp.address: main #1 waits since "), "{text}");
+
+    // Of one that is fixed there is nothing to tell.
+    place.guest(&["run", "lost-wakeup", "--name", "fixed", "fixed=yes"]).0.wait().unwrap();
+    assert!(place.run(&["collect", "fixed", "-o", "well"]).status.success());
+    assert_eq!(json(&place, &["stats", "--json", "well"])["unresolved"].as_array().map(Vec::len), Some(0));
 }
 
 /// What the shell would offer for the last of `words`.

@@ -1,4 +1,5 @@
-//! `fata view --screenshot`: pictures of a whole recording, of a part of it, and of one that came down a pipe.
+//! What is shown of recorded guests: `fata view --screenshot` of a whole recording, of a part of it and of one that came down a
+//! pipe; and the viewer asked for the words on it.
 #![cfg(feature = "viewer")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
@@ -6,8 +7,13 @@ mod common;
 
 use std::fs::{self, File};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use common::{Place, text_of};
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+use fata_viewer::Source;
+use fata_viewer::app::Viewer;
 
 /// The picture that `fata view ARGS --screenshot` makes, with this file as standard input.
 fn picture(place: &Place, args: &[&str], input: Stdio) -> Vec<u8> {
@@ -72,4 +78,28 @@ fn a_picture_larger_than_can_be_drawn_is_refused_with_the_largest() {
     }
     assert!(!place.0.join("large.png").exists());
     assert_eq!(size(&picture(&place, &["trace", "--width", "8192"], Stdio::null())).0, 8192);
+}
+
+#[test]
+fn the_viewer_names_the_promise_of_lost_wakeup_that_was_never_resolved_and_the_signal_that_was_lost() {
+    let place = Place::new("unresolved");
+    place.guest(&["run", "lost-wakeup"]).0.wait().unwrap();
+    assert!(place.run(&["collect", "lost-wakeup", "-o", "trace"]).status.success());
+    let viewer = Viewer::new(Source::Path(place.0.join("trace")), "lost-wakeup").unwrap();
+    let mut harness =
+        Harness::builder().with_size([1200.0, 700.0]).build_ui_state(|ui, viewer: &mut Viewer| viewer.ui(ui), viewer);
+    // The loader's thread has read it soon.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while harness.query_by_label("2 never resolved").is_none() {
+        assert!(Instant::now() < deadline, "{:?}", harness.state().data().status());
+        harness.step();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    harness.get_by_label("arp.query #4");
+    harness.get_by_label("2 never resolved").click();
+    harness.run_steps(4);
+    harness.get_by_label("arp.reply");
+    harness.get_by_label("arp.address");
+    harness.get_by_label_contains("before the wait began, so the signal was lost");
+    harness.get_by_label_contains("and nothing ever came of it");
 }
