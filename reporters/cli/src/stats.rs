@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::source;
-use fata_model::stats::{LogStats, Stats, WireEnds};
+use fata_model::stats::{ClockStats, LogStats, Stats, WireEnds};
 use fata_model::text::{duration, number};
 use fata_wire::field::Unit;
 use serde::Serialize;
@@ -57,6 +57,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a guest's clock and its events cost, in lines that begin with `indent`.
+fn clock(clock: &ClockStats, indent: &str, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(
+        out,
+        "{indent}clock {} Hz; a read costs {:.1} ns, an event {:.1} ns",
+        clock.hz,
+        picos_as_nanos(clock.read_cost_ps),
+        picos_as_nanos(clock.probe_cost_ps)
+    )?;
+    match clock.perturbation_ppm {
+        Some(ppm) => {
+            writeln!(out, "{indent}tracing took about {} % of the time of what was traced", ppm_as_percent(ppm))
+        }
+        None => Ok(()),
+    }
+}
+
 fn json(stats: &Stats, out: &mut dyn Write) -> std::io::Result<()> {
     let json = Json { stats, discarded_total: stats.discarded.total, missing_packets: stats.discarded.missing_packets };
     serde_json::to_writer_pretty(&mut *out, &json)?;
@@ -81,6 +98,9 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::
         };
         let (name, known) = (cut(&guest.name, 32), cut(&guest.clock_known_from, 32));
         writeln!(out, "guest {name}: {} events, {} discarded; {error} ({known})", guest.events, guest.discarded)?;
+        if let Some(its) = &guest.clock {
+            clock(its, "  ", out)?;
+        }
     }
     for wire in &stats.wires {
         let error =
@@ -104,17 +124,8 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::
         let WireEnds { sent, received } = stats.wire_ends;
         writeln!(out, "in all {sent} packets were sent and {received} received by guests of this trace")?;
     }
-    if let Some(clock) = stats.clock {
-        writeln!(
-            out,
-            "clock {} Hz; a read costs {:.1} ns, an event {:.1} ns",
-            clock.hz,
-            picos_as_nanos(clock.read_cost_ps),
-            picos_as_nanos(clock.probe_cost_ps)
-        )?;
-        if let Some(ppm) = clock.perturbation_ppm {
-            writeln!(out, "tracing took about {} % of the time of what was traced", ppm_as_percent(ppm))?;
-        }
+    if let Some(only) = stats.clock.filter(|_| stats.guests.is_empty()) {
+        clock(&only, "", out)?;
     }
     let (spans, other): (Vec<_>, Vec<_>) = stats.callsites.iter().partition(|callsite| callsite.kind == "span");
     if !spans.is_empty() {

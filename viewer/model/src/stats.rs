@@ -77,7 +77,7 @@ pub struct Stats {
     pub counters: Vec<CounterStats>,
     /// Objects that were tried and never answered, lost signals first.
     pub unresolved: Vec<UnresolvedStats>,
-    /// The clock, that of the first guest where there are several.
+    /// The clock. Where there are several guests each has its own in `guests`, and this is that of the first.
     pub clock: Option<ClockStats>,
     /// The guests, where there are several.
     pub guests: Vec<GuestStats>,
@@ -239,7 +239,11 @@ impl Stats {
     /// The statistics of a trace as it stands.
     #[must_use]
     pub fn of(trace: &Trace) -> Self {
-        let clock = clock::of(trace);
+        let clock = |guest| clock::of(trace, guest);
+        let slow = |guest| {
+            let warning = clock(guest)?.warning()?;
+            Some(if trace.has_several_guests() { format!("{}: {warning}", trace.guest_name(guest)) } else { warning })
+        };
         Stats {
             events_total: trace.events,
             packets: trace.streams.iter().map(|stream| stream.packets).sum(),
@@ -249,13 +253,13 @@ impl Stats {
             tasks: (0..).zip(&trace.tasks.list).map(|(index, _)| task(trace, TaskRef(index))).collect(),
             counters: counters(trace),
             unresolved: unresolved(trace),
-            clock,
+            clock: clock(GuestId::default()),
             guests: guests::of(trace),
             wires: guests::wires(trace),
             wire_ends: WireEnds { sent: trace.wires.ends().0, received: trace.wires.ends().1 },
             logs: logs::logs(trace),
             gaps: gaps(trace),
-            warnings: trace.warnings().chain(clock.and_then(|clock| clock.warning())).collect(),
+            warnings: trace.warnings().chain(trace.guests().filter_map(slow)).collect(),
         }
     }
 }

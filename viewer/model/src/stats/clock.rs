@@ -1,11 +1,12 @@
-//! What the guest's clock and its probes cost: how much tracing disturbed what was traced.
+//! What each guest's clock and its probes cost: how much tracing disturbed what was traced.
 
-use super::discarded;
+use fata_wire::packet::Cause;
+
 use crate::guests::GuestId;
 use crate::time::Nanos;
 use crate::trace::Trace;
 
-/// The guest's clock.
+/// A guest's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ClockStats {
@@ -19,8 +20,8 @@ pub struct ClockStats {
     pub read_cost_ps: u64,
     /// What an event without payload costs.
     pub probe_cost_ps: u64,
-    /// Millionths of the trace's time that the events of this trace took, the discarded ones included; an estimate, since
-    /// what an event costs was measured once, at the guest's start. `None` where it was not.
+    /// Millionths of the time from the guest's first packet to its last moment that its events took, the discarded ones
+    /// included; an estimate, since what an event costs was measured once, at the guest's start. `None` where it was not.
     pub perturbation_ppm: Option<u64>,
 }
 
@@ -40,19 +41,20 @@ impl ClockStats {
     }
 }
 
-pub(super) fn of(trace: &Trace) -> Option<ClockStats> {
-    let clock = trace.description.clock(GuestId::default())?;
+/// The clock of a guest that has described it.
+pub(super) fn of(trace: &Trace, guest: GuestId) -> Option<ClockStats> {
+    let clock = trace.description.clock(guest)?;
+    let streams = || trace.streams.iter().filter(|stream| stream.guest == guest);
+    let discarded = Cause::ALL.into_iter().flat_map(|cause| streams().map(move |stream| stream.discarded_by(cause)));
+    let events = streams().map(|stream| stream.events).chain(discarded).fold(0, u64::saturating_add);
+    let (first, last) = (streams().map(|stream| stream.first).min(), streams().map(|stream| stream.last).max());
     Some(ClockStats {
         hz: clock.hz,
-        origin_ticks: trace.origin.map_or(0, |origin| origin.ticks),
+        origin_ticks: trace.scale(guest).origin_ticks(),
         origin_unix_ns: trace.origin.and_then(|origin| origin.unix_nanos),
         read_cost_ps: clock.clock_cost_picos,
         probe_cost_ps: clock.probe_cost_picos,
-        perturbation_ppm: perturbation_ppm(
-            trace.events.saturating_add(discarded(trace).total),
-            clock.probe_cost_picos,
-            trace.end,
-        ),
+        perturbation_ppm: perturbation_ppm(events, clock.probe_cost_picos, last.unwrap_or(0) - first.unwrap_or(0)),
     })
 }
 

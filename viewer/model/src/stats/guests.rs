@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fata_wire::packet::Cause;
 
+use super::clock::{self, ClockStats};
 use crate::guests::GuestId;
 use crate::time::Nanos;
 use crate::trace::Trace;
@@ -22,6 +23,8 @@ pub struct GuestStats {
     pub clock_error_ns: Option<Nanos>,
     /// How that is known.
     pub clock_known_from: String,
+    /// Its clock, and what tracing took of its time.
+    pub clock: Option<ClockStats>,
 }
 
 /// What all guests sent and received.
@@ -70,6 +73,7 @@ pub(super) fn of(trace: &Trace) -> Vec<GuestStats> {
             discarded: Cause::ALL.into_iter().map(discarded).fold(0, u64::saturating_add),
             clock_error_ns: trace.clock_error(guest),
             clock_known_from: trace.clock_known_from(guest).unwrap_or("own word").to_owned(),
+            clock: clock::of(trace, guest),
         }
     };
     trace.guests().map(one).collect()
