@@ -61,16 +61,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     ingest.metadata(&text)?;
     let (mut random, mut ticks, began) = (Random::new(1), 0, Instant::now());
     let mut writer = StreamWriter::new(0, 65_536);
-    let mut refused = 0;
+    let (mut refused, mut numbers) = (0, [0; SITES.len()]);
     let mut sink = |packet: &[u8]| refused += u64::from(ingest.packet(packet).is_err());
-    for seq in 0..records {
+    for _ in 0..records {
         ticks += random.below(20_000);
         let site = u16::try_from(random.below(SITES.len() as u64))?;
         let what = ["accepted from", "closed by the peer", "segment lost, sent again"];
         let mut said =
             format!("connection {} {}", random.below(5000), what[usize::try_from(random.below(3))?]).into_bytes();
         said.resize((said.len().max(40) / 8 + 1) * 8, 0);
-        let mut payload = vec![seq];
+        // By level, of which two sites have one.
+        let number = &mut numbers[usize::from(site).min(3)];
+        let mut payload = vec![*number];
+        *number += 1;
         payload.extend(said.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
         writer.event(ticks, EventId::begin(8 + site), 1, &payload, &mut sink);
     }

@@ -26,6 +26,8 @@
 //! assert_eq!((fates.of(Level::Error).made(), fates.of(Level::Error).filtered), (7, 4));
 //! ```
 
+pub mod numbers;
+
 use crate::field::{Field, FieldType, Level, Unit};
 use crate::u64_at;
 

@@ -21,6 +21,7 @@ use crate::args::Args;
 use crate::description::{Description, MetadataError};
 use crate::flows::Flows;
 use crate::guests::GuestId;
+use crate::log_losses::Why;
 use crate::logs::Logs;
 use crate::objects::Objects;
 use crate::spans::Pending;
@@ -281,6 +282,9 @@ impl Ingest {
         self.continuity(stream, &packet.header, begin)?;
         self.trace.logs.settle(begin);
         let (events, refused) = self.events(stream, packet);
+        if let Some(log) = &mut stream.log {
+            log.end(&mut self.trace.logs, stream.cpu, stream.why, stream.last);
+        }
         stream.packets += 1;
         stream.events += events;
         let last = stream.last;
@@ -343,6 +347,7 @@ impl Ingest {
     fn continuity(&mut self, stream: &mut Stream, header: &PacketHeader, begin: Nanos) -> Result<(), IngestError> {
         let missing = match stream.last_seq {
             None => {
+                stream.from_start = header.events_before == 0;
                 // Whoever comes at the beginning knows that no task runs yet.
                 if header.events_before == 0 && header.events_discarded == 0 {
                     stream.current = Current::Scheduler;
@@ -365,6 +370,7 @@ impl Ingest {
             *new = now.saturating_sub(*before);
             *before = now.max(*before);
         }
+        stream.why = Why::of(&discarded, missing);
         if missing == 0 && discarded == Discarded::default() {
             return Ok(());
         }

@@ -25,7 +25,7 @@
 //! | [`guests`] | whose a number is, where there are several guests |
 //! | [`columns`], [`samples`], [`pyramid`], [`lod`] | how it is kept, and what of it is visible |
 //! | [`tasks`], [`lives`], [`spans`], [`objects`], [`flows`], [`wires`] | what events mean |
-//! | [`logs`], [`log_filter`] | the log, and what of it is asked for |
+//! | [`logs`], [`log_losses`], [`log_filter`] | the log, what is missing from it, and what of it is asked for |
 //! | [`stats`], [`histogram`], [`query`], [`dump`], [`text`] | answers |
 //! | [`synthetic`], [`packets`], [`random`] | traces of things that never happened |
 #![forbid(unsafe_code)]
@@ -42,6 +42,7 @@ pub mod live;
 pub mod lives;
 pub mod lod;
 pub mod log_filter;
+pub mod log_losses;
 pub mod logs;
 mod names;
 pub mod objects;

@@ -26,9 +26,10 @@ use crate::trace::Trace;
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter {
-    /// In the text, or in the target; whatever its case.
+    /// In the text, or in the target; whatever its case. Records that are missing may have said anything: losses are found
+    /// whatever the text, and by a task's life those of its guest.
     pub text: String,
-    /// As important as this, or more.
+    /// As important as this, or more; losses of such records.
     pub level: Level,
     /// By the task that lived this life.
     pub task: Option<Life>,
@@ -186,6 +187,10 @@ impl LogSearch {
 
     fn fits(&mut self, trace: &Trace, record: &LogRecord) -> bool {
         let in_time = self.filter.range.is_none_or(|(from, to)| (from..=to).contains(&record.time));
+        if record.is_loss() {
+            let of_guest = self.filter.task.is_none_or(|life| life.is(record.guest(), life.number, record.time));
+            return in_time && of_guest && trace.log_level(record) <= self.filter.level;
+        }
         let of_task = self.filter.task.is_none_or(|life| life.is(record.guest(), record.task, record.time));
         if !in_time || !of_task {
             return false;

@@ -3,22 +3,24 @@
 //!
 //! Records come in several streams, whose packets overlap. Packets are handed in by their begin, so what is older than the
 //! begin of the newest can be followed by nothing older: it is *settled*, and packed. The few others are kept sorted behind
-//! it. Invariant: records lie in time order; a settled one never changes its index. Never full: the tracks' budget counts
+//! it. What is missing has a place among them ([`log_losses`](crate::log_losses)). Invariant: records lie in time order; a settled one never changes its index. Never full: the tracks' budget counts
 //! records, and the oldest are given up in pieces of 512, as intervals are.
 
 use std::borrow::Cow;
 
 use fata_wire::field::{FieldType, Level, Value};
+use fata_wire::log::numbers::{ByLevel, Summarised, Summary};
 use fata_wire::log::{FILE, FIRST_FIELDS, LINE, MESSAGE, SPANS, TARGET};
 
 use crate::columns::FAN_OUT;
 use crate::columns::packed::Packed;
 use crate::guests::GuestId;
+use crate::log_losses::{LOSS, LogLoss, Losses, record_of};
 use crate::text;
 use crate::time::Nanos;
 use crate::trace::Trace;
 
-/// A log record; its text is asked for with [`Trace::log_text`].
+/// A log record, or the [loss](Trace::log_loss) of some; its text is asked for with [`Trace::log_text`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogRecord {
     /// When it was made.
@@ -37,6 +39,12 @@ impl LogRecord {
     pub const fn guest(&self) -> GuestId {
         GuestId::of_callsite(self.callsite)
     }
+
+    /// Whether it stands for records that are missing.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        self.callsite == self.guest().callsite(LOSS)
+    }
 }
 
 /// See the module.
@@ -51,14 +59,28 @@ pub struct Logs {
     /// How many of the youngest are settled.
     settled: usize,
     forgotten: usize,
+    losses: Losses,
 }
 
 impl Logs {
-    pub(crate) const fn new() -> Self {
-        Logs { groups: Packed::new(), places: Vec::new(), youngest: Vec::new(), settled: 0, forgotten: 0 }
+    pub(crate) fn new() -> Self {
+        Logs {
+            groups: Packed::new(),
+            places: Vec::new(),
+            youngest: Vec::new(),
+            settled: 0,
+            forgotten: 0,
+            losses: Losses::default(),
+        }
     }
 
-    /// How many records, the forgotten ones included.
+    /// How many records by level are missing, as their numbers tell.
+    #[must_use]
+    pub fn lost(&self) -> ByLevel {
+        self.losses.sum
+    }
+
+    /// How many records and losses, the forgotten ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.groups.groups() * FAN_OUT + self.youngest.len()
@@ -136,6 +158,14 @@ impl Logs {
         self.youngest.insert(after, record);
     }
 
+    /// Notes records that are missing, before the record that tells; `known` is the last loss of the same stream.
+    pub(crate) fn lose(&mut self, loss: LogLoss, known: Option<u32>) -> Option<u32> {
+        let Some(number) = self.losses.add(loss, known) else { return known };
+        let before = self.youngest.partition_point(|known| known.time < loss.last).max(self.settled);
+        self.youngest.insert(before, record_of(GuestId::of_cpu(loss.cpu), number, loss.last));
+        Some(number)
+    }
+
     /// Nothing older than `time` will come.
     pub(crate) fn settle(&mut self, time: Nanos) {
         let rest = self.youngest.get(self.settled..).unwrap_or(&[]);
@@ -169,7 +199,10 @@ impl Logs {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.groups.memory_bytes() + self.places.capacity() * 4 + self.youngest.capacity() * size_of::<LogRecord>()
+        self.groups.memory_bytes()
+            + self.places.capacity() * 4
+            + self.youngest.capacity() * size_of::<LogRecord>()
+            + self.losses.memory_bytes()
     }
 }
 
@@ -190,9 +223,19 @@ impl Trace {
         &self.logs
     }
 
-    /// How much a record matters.
+    /// What is missing, where a record stands for that.
+    #[must_use]
+    pub fn log_loss(&self, record: &LogRecord) -> Option<&LogLoss> {
+        record.is_loss().then(|| self.logs.losses.get(record.extra))?
+    }
+
+    /// How much a record matters; of a loss, the most important of what is missing.
     #[must_use]
     pub fn log_level(&self, record: &LogRecord) -> Level {
+        if let Some(loss) = self.log_loss(record) {
+            let worst = Level::ALL.iter().find(|&&level| loss.by_level[level as usize] > 0);
+            return worst.copied().unwrap_or(Level::Trace);
+        }
         self.description.callsite(record.callsite).map_or(Level::Info, |callsite| callsite.level)
     }
 
@@ -215,15 +258,24 @@ impl Trace {
         Cow::Borrowed(&callsite.category)
     }
 
-    /// What a record says: its message, then its fields; control characters and broken text escaped.
+    /// What a record says: its message, then its fields; control characters and broken text escaped. What the log says of
+    /// itself, and what is missing, is a sentence.
     #[must_use]
     pub fn log_text(&self, record: &LogRecord) -> String {
+        if let Some(loss) = self.log_loss(record) {
+            return loss.sentence();
+        }
         let Some(callsite) = self.description.callsite(record.callsite) else { return String::new() };
         let Some((arg, payload)) = self.args.get(record.extra) else {
             return format!("{} (its fields were given up)", callsite.name);
         };
+        let fields = callsite.wire_fields();
+        let values = fields.values(arg, &payload).map(|(field, value)| (field.name, value));
+        if let Some(summary) = Summary::of(&callsite.category, &callsite.name, values) {
+            return self.summary_text(record.guest(), &summary);
+        }
         let (mut message, mut rest) = (String::new(), String::new());
-        for (field, value) in callsite.wire_fields().values(arg, &payload) {
+        for (field, value) in fields.values(arg, &payload) {
             match value {
                 Value::Str(said) if field.name == MESSAGE => message = text::escaped(said),
                 Value::Str(said) if is_said(field.name) => {
@@ -237,6 +289,28 @@ impl Trace {
             }
         }
         if message.is_empty() { format!("{}{rest}", callsite.name) } else { message + &rest }
+    }
+
+    /// What the log says of itself, as a sentence.
+    fn summary_text(&self, guest: GuestId, summary: &Summary) -> String {
+        let scale = self.scale(guest);
+        let within = scale.nanos_from_ticks(scale.origin_ticks().saturating_add(summary.within_ticks));
+        let within = text::duration(within);
+        let of = self.description.callsite(guest.callsite(summary.callsite));
+        let (count, is_one) = (summary.count, summary.count == 1);
+        match summary.what {
+            Summarised::Suppressed => {
+                let level = of.map_or_else(String::new, |of| format!("{} ", of.level.text().to_uppercase()));
+                let records = if is_one { "record" } else { "records" };
+                let place =
+                    of.map_or_else(|| "one callsite".to_owned(), |of| format!("{} of {}", of.name, of.category));
+                format!("suppressed {count} {level}{records} within {within}: {place} may say no more in a second")
+            }
+            Summarised::Repeated => {
+                let times = if is_one { "once".to_owned() } else { format!("{count} times") };
+                format!("the record before was repeated {times} within {within}")
+            }
+        }
     }
 
     /// Whether a record's text holds `needle`, which is in lower case. `text_alone` is [`Trace::says_text_alone`].

@@ -5,6 +5,7 @@
 use fata_wire::packet::{Cause, Discarded};
 
 use crate::guests::GuestId;
+use crate::log_losses::{Follow, Why};
 use crate::spans::Stack;
 use crate::time::{Nanos, TickScale};
 use crate::trace::{Actor, TaskRef, TrackId, Tracks, Wake};
@@ -61,6 +62,12 @@ pub struct Stream {
     /// The task whose last poll ended with `Done`: what it held may still be given up.
     pub(crate) closing: Option<TaskRef>,
     wakes: Wakes,
+    /// Whether its first event is in the trace.
+    pub(crate) from_start: bool,
+    /// Why events are missing before the packet that is read.
+    pub(crate) why: Why,
+    /// Of a log stream.
+    pub(crate) log: Option<Box<Follow>>,
 }
 
 impl Stream {
@@ -85,6 +92,9 @@ impl Stream {
             gaps: Vec::new(),
             closing: None,
             wakes: Wakes::new(),
+            from_start: false,
+            why: Why::Various,
+            log: None,
         }
     }
 

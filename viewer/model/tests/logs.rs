@@ -11,8 +11,9 @@ use fata_model::trace::{TaskRef, Trace};
 use fata_wire::describe::{Callsite, Record};
 use fata_wire::event::EventId;
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
-use fata_wire::log::{FIRST_FIELDS, MESSAGE};
+use fata_wire::log::{FIRST_FIELDS, MESSAGE, REPEATED, SUPPRESSED};
 use fata_wire::metadata;
+use fata_wire::packet::Cause;
 use fata_wire::shared::Clock;
 
 const LEVELS: [Level; 6] = [Level::App, Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
@@ -62,8 +63,8 @@ fn log(count: u64, seed: u64) -> (Trace, Vec<Plain>) {
     let mut random = Random::new(seed);
     let mut packets: Vec<Vec<u8>> = Vec::new();
     let (mut writers, mut list) = ([StreamWriter::new(2, 4096), StreamWriter::new(3, 4096)], Vec::new());
-    let mut now = 0;
-    for seq in 0..count {
+    let (mut now, mut numbers) = (0, [0; 6]);
+    for _ in 0..count {
         now += 1 + random.below(100);
         let at = usize::try_from(random.below(6)).unwrap();
         let task = u16::try_from(random.below(4)).unwrap();
@@ -73,7 +74,8 @@ fn log(count: u64, seed: u64) -> (Trace, Vec<Plain>) {
             random.below(1000),
             random.below(50)
         );
-        let mut payload = vec![seq];
+        let mut payload = vec![numbers[at]];
+        numbers[at] += 1;
         // Long enough for the extended form, which texts have.
         let said = format!("{said:<40}");
         let mut bytes = said.clone().into_bytes();
@@ -248,4 +250,192 @@ fn a_record_takes_ten_bytes_beside_its_fields() {
     let fields = 100_000 * 50;
     let more = long.memory_bytes() - short.memory_bytes();
     assert!(more < 100_000 * 11 + fields + (2 << 20), "{more}");
+}
+
+/// A guest that logs: a level's record is its own callsite, and so are the log's own two.
+struct Logger {
+    writer: StreamWriter,
+    packets: Vec<Vec<u8>>,
+}
+
+const SAID: u16 = 20;
+const SUPPRESSED_SITE: u16 = 30;
+const REPEATED_SITE: u16 = 31;
+
+impl Logger {
+    fn new() -> Self {
+        Logger { writer: StreamWriter::new(2, 4096), packets: Vec::new() }
+    }
+
+    /// A record of a level: which number it has, and when it was made.
+    fn say(&mut self, level: Level, number: u64, ticks: u64) {
+        let id = EventId::begin(SAID + level as u16);
+        self.writer.event(ticks, id, 0, &[number], &mut |packet| self.packets.push(packet.to_vec()));
+    }
+
+    fn summary(&mut self, site: u16, number: u64, ticks: u64, fields: [u64; 3]) {
+        let [callsite, count, within] = fields;
+        let payload = [number, callsite, count, within];
+        self.writer.event(ticks, EventId::begin(site), 0, &payload, &mut |packet| self.packets.push(packet.to_vec()));
+    }
+
+    fn seal(&mut self) {
+        self.writer.seal(&mut |packet| self.packets.push(packet.to_vec()));
+    }
+
+    fn discard(&mut self, cause: Cause, events: u64) {
+        self.writer.discard(cause, events, &mut |packet| self.packets.push(packet.to_vec()));
+    }
+
+    /// The log as people read it, without the packets for which `left_out` holds.
+    fn read(mut self, left_out: impl Fn(usize) -> bool) -> (Trace, Vec<String>) {
+        self.seal();
+        let mut text = String::new();
+        let clock = Clock { hz: 1_000_000_000, ..fata_model::synthetic::CLOCK };
+        metadata::write_preamble(&mut text, UUID, &clock).unwrap();
+        for level in LEVELS {
+            let id = SAID + level as u16;
+            text += &format!(
+                "/* fata callsite {id} log {} 3 \"app\" \"said.{}\" \"a.rs\" \"fata.seq\":u64:none \"fata.task\":task:none */\n",
+                level.text(),
+                level.text()
+            );
+        }
+        for (id, name) in [(SUPPRESSED_SITE, SUPPRESSED), (REPEATED_SITE, REPEATED)] {
+            text += &format!(
+                "/* fata callsite {id} log info 3 \"fata.log\" \"{name}\" \"s.rs\" \"fata.seq\":u64:none \
+                 \"fata.task\":task:none \"callsite\":u64:none \"count\":u64:none \"within_ticks\":u64:none */\n"
+            );
+        }
+        let mut ingest = Ingest::new(Limits::default());
+        ingest.metadata(&text).unwrap();
+        for (_, packet) in self.packets.iter().enumerate().filter(|(at, _)| !left_out(*at)) {
+            ingest.packet(packet).unwrap();
+        }
+        let trace = ingest.finish();
+        let line = |index| {
+            let record = trace.logs().get(index).unwrap();
+            let loss = if record.is_loss() { "LOST " } else { "" };
+            format!("{} {loss}{}", record.time, trace.log_text(&record))
+        };
+        let lines = (0..trace.logs().len()).map(line).collect();
+        (trace, lines)
+    }
+}
+
+#[test]
+fn what_is_missing_stands_in_its_place_with_its_levels_its_time_and_its_cause() {
+    let mut guest = Logger::new();
+    guest.say(Level::Info, 0, 1000);
+    guest.say(Level::Debug, 0, 1100);
+    guest.discard(Cause::Full, 9);
+    guest.say(Level::Info, 3, 2000);
+    guest.say(Level::Debug, 8, 2100);
+    guest.say(Level::Info, 4, 2200);
+    guest.seal();
+    guest.say(Level::Info, 5, 3000);
+    let (trace, lines) = guest.read(|_| false);
+    assert_eq!(
+        lines,
+        [
+            "0 said.info",
+            "100 said.debug",
+            "1000 LOST lost 9 records (2 INFO, 7 DEBUG) since 0.000000100 s: the guest's log ring was full",
+            "1000 said.info",
+            "1100 said.debug",
+            "1200 said.info",
+            "2000 said.info"
+        ]
+    );
+    assert_eq!(trace.logs().lost(), [0, 0, 0, 2, 7, 0]);
+    let loss = trace.logs().get(2).unwrap();
+    assert_eq!(trace.log_level(&loss), Level::Info);
+}
+
+#[test]
+fn a_packet_that_the_trace_lacks_is_a_loss_of_its_records() {
+    let mut guest = Logger::new();
+    for packet in 0..3 {
+        (0..5).for_each(|n| guest.say(Level::Warn, packet * 5 + n, 1000 + packet * 100 + n));
+        guest.seal();
+    }
+    let (_, lines) = guest.read(|packet| packet == 1);
+    assert_eq!(lines.len(), 11);
+    assert_eq!(lines[5], "200 LOST lost 5 records (5 WARN) since 0.000000004 s: their packets are not in the trace");
+}
+
+#[test]
+fn a_trace_that_begins_in_the_middle_has_lost_nothing_of_what_was_before() {
+    let mut guest = Logger::new();
+    (0..5).for_each(|n| guest.say(Level::Info, n, 1000 + n));
+    guest.seal();
+    (5..10).for_each(|n| guest.say(Level::Info, n, 2000 + n));
+    guest.say(Level::Debug, 77, 3000);
+    let (trace, lines) = guest.read(|packet| packet == 0);
+    assert_eq!((lines.len(), trace.logs().lost()), (6, [0; 6]));
+}
+
+#[test]
+fn a_stream_that_is_whole_tells_what_is_missing_at_its_begin() {
+    let mut guest = Logger::new();
+    guest.say(Level::Error, 2, 1000);
+    let (_, lines) = guest.read(|_| false);
+    assert_eq!(lines[0].split(':').next(), Some("0 LOST lost 2 records (2 ERROR) since 0.000000000 s"));
+}
+
+#[test]
+fn a_record_that_an_interrupt_overtook_is_not_missing() {
+    let mut guest = Logger::new();
+    for (number, ticks) in [(0, 1000), (2, 1001), (1, 1002), (3, 1003)] {
+        guest.say(Level::Info, number, ticks);
+    }
+    let (trace, lines) = guest.read(|_| false);
+    assert_eq!((lines.len(), trace.logs().lost()), (4, [0; 6]));
+}
+
+#[test]
+fn what_the_log_says_of_itself_reads_as_a_sentence_and_is_found_by_it() {
+    let mut guest = Logger::new();
+    let debug = u64::from(SAID + Level::Debug as u16);
+    guest.summary(SUPPRESSED_SITE, 0, 1000, [debug, 120, 500_000_000]);
+    guest.summary(REPEATED_SITE, 1, 1001, [debug, 41, 12_300]);
+    guest.summary(SUPPRESSED_SITE, 2, 1002, [999, 1, 70]);
+    let (trace, lines) = guest.read(|_| false);
+    assert_eq!(
+        lines,
+        [
+            "0 suppressed 120 DEBUG records within 500.0 ms: said.debug of app may say no more in a second",
+            "1 the record before was repeated 41 times within 12.30 µs",
+            "2 suppressed 1 record within 70 ns: one callsite may say no more in a second"
+        ]
+    );
+    let mut search = LogSearch::default();
+    search.ask(&LogFilter { text: "repeated 41".to_owned(), ..LogFilter::default() });
+    assert!(search.step(&trace, 100));
+    assert_eq!(search.len(&trace), 1);
+}
+
+#[test]
+fn a_loss_is_found_whatever_the_text_by_its_levels_its_time_and_its_guest() {
+    let mut guest = Logger::new();
+    guest.say(Level::Info, 0, 1000);
+    guest.say(Level::Info, 2, 2000);
+    guest.say(Level::Debug, 3, 3000);
+    guest.seal();
+    guest.say(Level::Debug, 6, 4000);
+    let (trace, _) = guest.read(|_| false);
+    let found = |filter: LogFilter| {
+        let mut search = LogSearch::default();
+        search.ask(&filter);
+        assert!(search.step(&trace, 100));
+        let times = (0..search.len(&trace)).filter_map(|place| search.get(&trace, place));
+        times.map(|record| (record.time, record.is_loss())).collect::<Vec<_>>()
+    };
+    let any = LogFilter::default;
+    assert_eq!(found(LogFilter { text: "nothing says this".to_owned(), ..any() }), [(1000, true), (3000, true)]);
+    assert_eq!(found(LogFilter { text: "nothing".to_owned(), level: Level::Info, ..any() }), [(1000, true)]);
+    assert_eq!(found(LogFilter { text: "nothing".to_owned(), range: Some((2000, 4000)), ..any() }), [(3000, true)]);
+    let life = Life { guest: GuestId::new(1), number: 1, from: 0, until: 9000 };
+    assert_eq!(found(LogFilter { task: Some(life), ..any() }), []);
+    assert_eq!(found(LogFilter { task: Some(Life { guest: GuestId::new(0), ..life }), ..any() }).len(), 2);
 }

@@ -7,6 +7,7 @@
 use egui::text::{LayoutJob, TextFormat, TextWrapping};
 use egui::{Align2, ComboBox, FontId, Id, Rect, RichText, Role, Sense, TextEdit, Ui, WidgetInfo, pos2, vec2};
 use fata_model::log_filter::LogFilter;
+use fata_model::log_losses;
 use fata_model::logs::LogRecord;
 use fata_model::trace::Trace;
 use fata_wire::field::Level;
@@ -93,6 +94,12 @@ fn head(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
             text += &format!(", {} % looked at", looked_at * 100 / of);
         }
         ui.label(RichText::new(text).color(frame.palette.muted).small());
+        let lost = frame.trace.logs().lost();
+        if log_losses::total(&lost) > 0 {
+            let text = format!("{} lost", format::count(log_losses::total(&lost)));
+            let hint = format!("{} are missing, each in its place in the list", log_losses::counted(&lost));
+            ui.label(RichText::new(text).color(frame.palette.alarm).small()).on_hover_text(hint);
+        }
         if frame.trace.logs().forgotten() > 0 {
             let text = format!("the oldest {} were given up", format::count(frame.trace.logs().forgotten() as u64));
             ui.label(RichText::new(text).color(frame.palette.alarm).small());
@@ -139,7 +146,7 @@ fn list(ui: &mut Ui, frame: &Frame<'_>, area: Rect, found: usize, actions: &mut 
     }
 }
 
-/// One record: time, level, target, task, text, in one line.
+/// One record: time, level, target, task, text, in one line; of records that are missing, how many and why.
 fn line(ui: &Ui, frame: &Frame<'_>, record: &LogRecord, width: f32) -> std::sync::Arc<egui::Galley> {
     let palette = frame.palette;
     let level = frame.trace.log_level(record);
@@ -158,6 +165,14 @@ fn line(ui: &Ui, frame: &Frame<'_>, record: &LogRecord, width: f32) -> std::sync
         job.append(text, 0.0, format);
     };
     say(&format!("{:>14}  ", fata_model::text::moment(record.time)), palette.muted);
+    if record.is_loss() {
+        say(&format!("{:<5}  ", "LOST"), palette.alarm);
+        if frame.trace.has_several_guests() {
+            say(&format!("{:<12}  ", frame.trace.guest_name(record.guest())), palette.muted);
+        }
+        say(&frame.trace.log_text(record), palette.alarm);
+        return ui.painter().layout_job(job);
+    }
     say(&format!("{:<5}  ", level.text().to_uppercase()), colour(palette, level));
     say(&format!("{target:<12}  "), palette.ink(crate::view::display::ink_of_name(&target)));
     if !task.is_empty() {

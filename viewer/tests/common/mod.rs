@@ -149,10 +149,22 @@ pub(crate) fn small_trace(connections: u16) -> Trace {
     ingest.finish()
 }
 
-/// A guest with one task and a log of so many records in a stream of its own, one a microsecond; every tenth is a warning.
-pub(crate) fn log_trace(records: u64) -> Trace {
-    const OPENED: u16 = 40;
-    const AGAIN: u16 = 41;
+/// A record of the log: when, by which task, of which callsite, its number and its text.
+fn say(w: &mut StreamWriter, record: (u64, u16, u16, u64), text: &str, sink: &mut impl FnMut(&[u8])) {
+    let (ticks, task, callsite, number) = record;
+    // Long enough for the extended form, which texts have.
+    let mut bytes = format!("{text:<48}").into_bytes();
+    bytes.resize((bytes.len() / 8 + 1) * 8, 0);
+    let mut payload = vec![number];
+    payload.extend(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
+    w.event(ticks, EventId::begin(callsite), task, &payload, sink);
+}
+
+const OPENED: u16 = 40;
+const AGAIN: u16 = 41;
+
+/// The metadata text of a guest that logs.
+fn description_with_log() -> String {
     let mut text = description();
     let mut fields = fata_wire::log::FIRST_FIELDS.to_vec();
     fields.push(Field { name: fata_wire::log::MESSAGE, ty: FieldType::Str, unit: Unit::None });
@@ -162,8 +174,73 @@ pub(crate) fn log_trace(records: u64) -> Trace {
         let record = Callsite { id, kind: Kind::Log, level, line: 7, category, name, file, fields };
         metadata::write_record(&mut text, &Record::Callsite(record)).unwrap();
     }
+    text
+}
+
+/// `main`, and two tasks that have the number 2 one after another; the first handles a request from 2 to 4 µs. What they log
+/// says who they are; the warning number 1 is lost.
+pub(crate) fn spoken_trace() -> Trace {
     let mut ingest = Ingest::new(Limits::default());
-    ingest.metadata(&text).unwrap();
+    ingest.metadata(&description_with_log()).unwrap();
+    let mut sink = |packet: &[u8]| ingest.packet(packet).unwrap();
+    let mut w = StreamWriter::new(0, 65_536);
+    let events: [(u64, EventId, u16, &[u64]); 15] = [
+        (0, EventId::begin(SPAWN), 1, &[MAIN as u64, 0]),
+        (100, EventId::begin(POLL), 1, &[]),
+        (150, EventId::begin(SPAWN), 2, &[CONNECTION as u64, 1]),
+        (160, EventId::begin(READY), 2, &[]),
+        (1_000, EventId::begin(PENDING), 1, &[]),
+        (1_100, EventId::begin(POLL), 2, &[]),
+        (2_000, EventId::begin(REQUEST), 0, &[512]),
+        (4_000, EventId::end(REQUEST), 0, &[]),
+        (5_000, EventId::begin(DONE), 2, &[]),
+        (6_000, EventId::begin(SPAWN), 2, &[REPLY as u64, 0]),
+        (6_050, EventId::begin(READY), 2, &[]),
+        (6_100, EventId::begin(POLL), 2, &[]),
+        (8_000, EventId::begin(DONE), 2, &[]),
+        (9_000, EventId::begin(POLL), 1, &[]),
+        (10_000, EventId::begin(PENDING), 1, &[]),
+    ];
+    for (ticks, id, arg, payload) in events {
+        w.event(ticks, id, arg, payload, &mut sink);
+    }
+    w.seal(&mut sink);
+    let mut w = StreamWriter::new(1, 65_536);
+    for (record, text) in [
+        ((500, 1, OPENED, 0), "main begins"),
+        ((1_500, 2, OPENED, 1), "the connection is accepted"),
+        ((2_500, 2, OPENED, 2), "the request is parsed"),
+        ((3_500, 2, AGAIN, 0), "the request is slow"),
+        ((4_500, 2, OPENED, 3), "the request is answered"),
+        ((7_000, 2, OPENED, 4), "another task of the number"),
+        ((9_500, 1, AGAIN, 2), "main ends"),
+    ] {
+        say(&mut w, record, text, &mut sink);
+    }
+    w.seal(&mut sink);
+    ingest.finish()
+}
+
+/// A log of so many records in as little memory as may be, one a microsecond, whose texts are their numbers below a thousand.
+pub(crate) fn numbers_trace(records: u64) -> Trace {
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&description_with_log()).unwrap();
+    let mut sink = |packet: &[u8]| ingest.packet(packet).unwrap();
+    let mut w = StreamWriter::new(1, 65_536);
+    for number in 0..records {
+        let [hundreds, tens, ones] = [number / 100 % 10, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
+        let text = u64::from_le_bytes([b'n', hundreds, tens, ones, 0, 0, 0, 0]);
+        // What holds a text has its length in front, in words.
+        w.event(number * 1000, EventId::begin(OPENED), 1, &[2, number, text], &mut sink);
+    }
+    w.seal(&mut sink);
+    ingest.finish()
+}
+
+/// A guest with one task and a log of so many records in a stream of its own, one a microsecond; every tenth is a warning.
+pub(crate) fn log_trace(records: u64) -> Trace {
+    let mut ingest = Ingest::new(Limits::default());
+    ingest.metadata(&description_with_log()).unwrap();
     let mut sink = |packet: &[u8]| ingest.packet(packet).unwrap();
     let mut w = StreamWriter::new(0, 65_536);
     w.event(0, EventId::begin(SPAWN), 1, &[u64::from(MAIN), 0], &mut sink);
@@ -173,12 +250,9 @@ pub(crate) fn log_trace(records: u64) -> Trace {
     for seq in 0..records {
         let again = seq % 10 == 9;
         let said = if again { "segment lost, retransmit after" } else { "peer accepted," };
-        let mut bytes = format!("{said:<32} connection {seq} opened").into_bytes();
-        bytes.resize((bytes.len() / 8 + 1) * 8, 0);
-        let mut payload = vec![seq];
-        payload.extend(bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)));
-        let id = EventId::begin(if again { AGAIN } else { OPENED });
-        w.event(seq * 1000, id, 1, &payload, &mut sink);
+        let text = format!("{said:<32} connection {seq} opened");
+        let (callsite, number) = if again { (AGAIN, seq / 10) } else { (OPENED, seq - seq / 10) };
+        say(&mut w, (seq * 1000, 1, callsite, number), &text, &mut sink);
     }
     w.seal(&mut sink);
     ingest.finish()

@@ -13,6 +13,7 @@ use fata_reporters::loss::{Cause, Counts};
 use fata_reporters::time::Time;
 use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Kind, Level, Value};
+use fata_wire::log::numbers::{Summarised, Summary};
 use fata_wire::log::{self, Account};
 use fata_wire::numbers::Numbers;
 use fata_wire::packet::{Discarded, FLAG_LOG, Packet, PacketHeader};
@@ -194,24 +195,22 @@ impl Decoder {
 
     /// What the log says of itself, as what it means.
     fn about_itself(&self, said: &Said, time: Time) -> Option<What> {
-        let number = |name: &str| {
-            said.fields.iter().find_map(|(other, value)| match value {
-                Owned::U64(value) if other == name => Some(*value),
-                _ => None,
-            })
-        };
-        if said.target != "fata.log" || said.name != log::SUPPRESSED {
+        let numbers = said.fields.iter().filter_map(|(name, value)| match value {
+            Owned::U64(value) => Some((name.as_str(), Value::U64(*value))),
+            _ => None,
+        });
+        let summary = Summary::of(&said.target, &said.name, numbers)?;
+        if summary.what != Summarised::Suppressed {
             return None;
         }
-        let of = u16::try_from(number("callsite")?).ok().and_then(|id| self.callsite(id));
+        let of = self.callsite(summary.callsite);
         let mut counts = Counts::default();
-        let suppressed = number("count")?;
         match of {
-            Some(of) => counts.by_level[of.level as usize] = suppressed,
-            None => counts.unknown = suppressed,
+            Some(of) => counts.by_level[of.level as usize] = summary.count,
+            None => counts.unknown = summary.count,
         }
         let place = of.map_or_else(|| "a callsite".to_owned(), |of| format!("{} of {}", of.name, of.category));
-        let nanos = self.nanos(number("within_ticks")?);
+        let nanos = self.nanos(summary.within_ticks);
         let first = Time { nanos: time.nanos.saturating_sub(nanos), epoch: time.epoch };
         Some(What::Loss { cause: Cause::Limited, place, counts, first })
     }

@@ -9,6 +9,7 @@ use super::plan::{NO_SHAPE, Plan};
 use super::{Ingest, cursor, run};
 use crate::flows::{FlowPoint, Passage};
 use crate::guests::GuestId;
+use crate::log_losses::Follow;
 use crate::logs::LogRecord;
 use crate::streams::Stream;
 use crate::time::Nanos;
@@ -151,13 +152,22 @@ impl Trace {
     fn log(&mut self, stream: &mut Stream, time: Nanos, plan: &Plan, event: &Event<'_>) {
         let callsite = stream.guest.callsite(event.id.callsite());
         let extra = self.args.keep(plan.packing, event.arg, event.payload);
-        let task = if plan.numbered { event.arg } else { self.task_number(stream.actor()) };
+        let task = if plan.numbered.is_some() { event.arg } else { self.task_number(stream.actor()) };
         if self.tracks.take_room() {
             self.logs.push(LogRecord { time, callsite, task, extra });
         }
-        // A log stream has no tasks, and its records come late among those of the others.
-        if !plan.numbered {
+        let Some(level) = plan.numbered else {
+            // A log stream has no tasks, and its records come late among those of the others: this one is of another.
             self.instant(stream, time, callsite, extra);
+            return;
+        };
+        let described = self.description.callsite(callsite);
+        let number = described
+            .and_then(|site| site.wire_fields().values(event.arg, event.payload).next().map(|(_, value)| value));
+        let (from_start, begin) = (stream.from_start, stream.first);
+        let follow = stream.log.get_or_insert_with(|| Box::new(Follow::new(from_start, begin)));
+        if let Some(Value::U64(number)) = number {
+            follow.take(level, number, time);
         }
     }
 

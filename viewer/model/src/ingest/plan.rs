@@ -4,7 +4,7 @@
 //! [`shape`](Plan::shape) is finished and has exactly [`words`](Plan::words) words of payload.
 
 use fata_wire::event::{EventId, Header, MAX_CALLSITES, MAX_INLINE_WORDS};
-use fata_wire::field::{FieldType, Kind};
+use fata_wire::field::{FieldType, Kind, Level};
 use fata_wire::shared::WIRE_CATEGORY;
 
 use crate::args::Packing;
@@ -33,8 +33,8 @@ pub(super) struct Plan {
     /// What is special about it, for spans.
     pub(super) special: Special,
     pub(super) packing: Packing,
-    /// Whether it is a record of a log stream, which says itself which task made it.
-    pub(super) numbered: bool,
+    /// The level of a record of a log stream, which says itself which task made it and which number of its level it has.
+    pub(super) numbered: Option<Level>,
     /// The first field, where it is a number.
     pub(super) first: Option<FieldType>,
     /// Whether it is a flow between guests.
@@ -52,7 +52,7 @@ impl Plan {
         category: Category::Ordinary,
         special: Special::of(Category::Ordinary),
         packing: Packing::Nothing,
-        numbered: false,
+        numbered: None,
         first: None,
         is_wire: false,
         flow_category: 0,
@@ -84,7 +84,8 @@ impl Plan {
                 fields if fields.iter().any(|field| raw(field.ty)) => Packing::Raw,
                 _ => Packing::Numbers,
             },
-            numbered: callsite.kind == Kind::Log && first.is_some_and(|field| *field.name == *fata_wire::log::SEQ),
+            numbered: (callsite.kind == Kind::Log && first.is_some_and(|field| *field.name == *fata_wire::log::SEQ))
+                .then_some(callsite.level),
             // Behind the length of a payload that varies nothing lies at a place that is known.
             first: first
                 .map(|field| field.ty)
