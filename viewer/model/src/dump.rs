@@ -56,6 +56,7 @@ pub fn dump(reader: &mut TraceReader, out: &mut impl Write) -> Result<u64, DumpE
             Chunk::Metadata(text) => ingest.metadata(text)?,
             Chunk::Packet(bytes) => {
                 let Ok(packet) = Packet::parse(bytes) else { continue };
+                let repeated = ingest.repeated(&packet.header);
                 if let Err(error) = ingest.packet(bytes) {
                     writeln!(out, "# {error}")?;
                     continue;
@@ -66,7 +67,7 @@ pub fn dump(reader: &mut TraceReader, out: &mut impl Write) -> Result<u64, DumpE
                     waiting.write_before(Some(scale.nanos_from_ticks(packet.header.timestamp_begin)), out)?;
                 }
                 let cpu = guest.cpu(packet.header.cpu_id);
-                for event in packet.events() {
+                for event in packet.events().skip(usize::try_from(repeated).unwrap_or(usize::MAX)) {
                     match event {
                         Ok(event) if merged => {
                             let mut text = Vec::new();

@@ -24,6 +24,7 @@ use crate::guests::GuestId;
 use crate::log_losses::Why;
 use crate::logs::Logs;
 use crate::objects::Objects;
+use crate::repeats::Held;
 use crate::spans::Pending;
 use crate::stats::{CallsiteTimes, Stats};
 use crate::streams::{Current, Stream, StreamGap};
@@ -34,6 +35,7 @@ use crate::wires::Wires;
 
 mod cursor;
 mod dispatch;
+mod forget;
 mod plan;
 mod run;
 
@@ -223,7 +225,8 @@ impl Ingest {
         self.trace.guests().all(|guest| description.clock(guest).is_some_and(|clock| clock.hz != 0))
     }
 
-    /// Takes the next packet of its stream: whole bytes of a CTF packet.
+    /// Takes the next packet of its stream: whole bytes of a CTF packet. Of one that may repeat the last packet of a collector
+    /// that was killed, what the trace has already is left out.
     ///
     /// # Errors
     /// [`IngestError`]: this packet was left out.
@@ -236,6 +239,13 @@ impl Ingest {
         }
         self.release();
         self.take(bytes)
+    }
+
+    /// How many of a packet's first events the trace has already, if it is the next packet of its stream.
+    pub(crate) fn repeated(&self, header: &PacketHeader) -> u64 {
+        let cpu = GuestId::new(header.guest()).cpu(header.cpu_id);
+        let stream = self.trace.streams.iter().find(|stream| stream.cpu == cpu);
+        stream.and_then(|stream| stream.held).map_or(0, |held| held.repeated_by(header))
     }
 
     /// Takes the packets that waited for the clock.
@@ -280,8 +290,13 @@ impl Ingest {
 
     fn follow(&mut self, stream: &mut Stream, packet: &Packet<'_>, begin: Nanos) -> Result<(), IngestError> {
         self.continuity(stream, &packet.header, begin)?;
+        let repeated = stream.held.map_or(0, |held| held.repeated_by(&packet.header));
+        stream.held = Held::of(&packet.header).or(stream.held);
+        if repeated > 0 && repeated == packet.header.events {
+            return Ok(());
+        }
         self.trace.logs.settle(begin);
-        let (events, refused) = self.events(stream, packet);
+        let (events, refused) = self.events(stream, packet, repeated);
         if let Some(log) = &mut stream.log {
             log.end(&mut self.trace.logs, stream.cpu, stream.why, stream.last);
         }
@@ -359,7 +374,12 @@ impl Ingest {
                 }
                 0
             }
-            Some(last) if header.packet_seq_num <= last => {
+            // Another collector goes on.
+            Some(_) if stream.held.is_some_and(|held| held.is_continued_by(header)) => 0,
+            Some(last)
+                if header.packet_seq_num <= last
+                    || (last == 0 && stream.held.is_some_and(|held| held.overlaps(header))) =>
+            {
                 return Err(IngestError::OutOfOrder { cpu: stream.cpu, last, found: header.packet_seq_num });
             }
             Some(last) => header.packet_seq_num - last - 1,
@@ -419,32 +439,6 @@ impl Ingest {
 }
 
 impl Trace {
-    /// Gives up the oldest intervals, about `wanted` of them, or as many as there are to give up.
-    fn forget_oldest(&mut self, wanted: u64) {
-        let from = self.detail_from.unwrap_or(0);
-        let mut freed = 0;
-        // Up to half of the time that is known in detail, in steps.
-        for part in 1..=8 {
-            let horizon = from + (self.end - from) / 16 * part;
-            let rows = self.tracks.list.iter_mut().filter_map(|track| match &mut track.series {
-                Series::Row(row) => Some(row),
-                Series::Samples(_) => None,
-            });
-            let intervals = rows.map(|row| row.forget_before(horizon)).sum::<usize>();
-            let wakes = self.streams.iter_mut().map(|stream| stream.forget_wakes(horizon)).sum::<usize>();
-            let records = self.logs.forget_before(horizon);
-            if intervals + wakes + records > 0 {
-                self.detail_from = Some(horizon);
-            }
-            // The nodes of what was forgotten stay.
-            freed += intervals as u64 / 5 * 4 + (wakes + records) as u64;
-            if freed >= wanted {
-                break;
-            }
-        }
-        self.tracks.room += freed;
-    }
-
     /// The statistics of the trace as it stands.
     #[must_use]
     pub fn stats(&self) -> Stats {

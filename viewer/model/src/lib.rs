@@ -50,6 +50,7 @@ pub mod packets;
 pub mod pyramid;
 pub mod query;
 pub mod random;
+mod repeats;
 pub mod samples;
 pub mod source;
 pub mod spans;

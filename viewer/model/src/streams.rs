@@ -6,6 +6,7 @@ use fata_wire::packet::{Cause, Discarded};
 
 use crate::guests::GuestId;
 use crate::log_losses::{Follow, Why};
+use crate::repeats::Held;
 use crate::spans::Stack;
 use crate::time::{Nanos, TickScale};
 use crate::trace::{Actor, TaskRef, TrackId, Tracks, Wake};
@@ -50,6 +51,8 @@ pub struct Stream {
     /// Its last moment so far.
     pub last: Nanos,
     pub(crate) last_seq: Option<u64>,
+    /// Its last packet with events.
+    pub(crate) held: Option<Held>,
     pub(crate) current: Current,
     /// Spans of interrupts that are open, on top of the vCPU's stack.
     pub(crate) irq_depth: u32,
@@ -83,6 +86,7 @@ impl Stream {
             first,
             last: first,
             last_seq: None,
+            held: None,
             current: Current::Unknown,
             irq_depth: 0,
             stack: Stack::default(),

@@ -16,13 +16,25 @@ use crate::time::Nanos;
 use crate::trace::{Actor, Trace, TrackKind, Tracks};
 
 impl Ingest {
-    /// Follows the events of a packet: how many there were, and why there are no more, if that is no good reason.
-    pub(super) fn events(&mut self, stream: &mut Stream, packet: &Packet<'_>) -> (u64, Option<EventError>) {
+    /// Follows the events of a packet behind the first `repeated`: how many there were, and why there are no more, if that is
+    /// no good reason.
+    pub(super) fn events(
+        &mut self,
+        stream: &mut Stream,
+        packet: &Packet<'_>,
+        repeated: u64,
+    ) -> (u64, Option<EventError>) {
         let Ingest { trace, plans, one_by_one, .. } = self;
         let Some(plans) = plans.get(stream.guest.index()) else { return (0, None) };
         let content_bytes = usize::try_from(packet.header.content_size / 8).unwrap_or(0);
         let content = packet.bytes.get(HEADER_BYTES..content_bytes).unwrap_or(&[]);
         let (mut words, mut ticks, mut events) = (content.as_chunks().0, packet.header.timestamp_begin, 0);
+        for _ in 0..repeated {
+            match cursor::next(words, ticks, plans) {
+                Ok((_, _, rest, now)) => (words, ticks) = (rest, now),
+                Err(error) => return (0, Some(error)),
+            }
+        }
         while !words.is_empty() {
             let (plan, event, rest, now) = match cursor::next(words, ticks, plans) {
                 Ok(next) => next,
