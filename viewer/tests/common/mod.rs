@@ -228,7 +228,8 @@ pub(crate) fn numbers_trace(records: u64) -> Trace {
     let mut sink = |packet: &[u8]| ingest.packet(packet).unwrap();
     let mut w = StreamWriter::new(1, 65_536);
     for number in 0..records {
-        let [hundreds, tens, ones] = [number / 100 % 10, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
+        let [hundreds, tens, ones] =
+            [number / 100 % 10, number / 10 % 10, number % 10].map(|digit| b'0' + digit.to_le_bytes()[0]);
         let text = u64::from_le_bytes([b'n', hundreds, tens, ones, 0, 0, 0, 0]);
         // What holds a text has its length in front, in words.
         w.event(number * 1000, EventId::begin(OPENED), 1, &[2, number, text], &mut sink);
