@@ -1,9 +1,9 @@
 //! Follows a guest's description area and hands it over as TSDL text.
 //!
 //! Invariant: a record is decoded once and handed over once; the text is kept until then, and no longer. What is full: text is
-//! handed over whenever there is a piece of [`PIECE_BYTES`], the area is at most 4 MiB, a callsite or
-//! name counts once however often the guest repeats it, and of `env` facts the first [`MAX_ENV`] are taken; what is over is
-//! counted in [`refused`](Description::refused) and its events are shown by number.
+//! handed over whenever there is a MiB of it, the area is at most 4 MiB, a callsite or name counts once however often the guest
+//! repeats it, and of `env` facts the first [`MAX_ENV`] are taken; what is over is counted in
+//! [`refused`](Description::refused) and its events are shown by number.
 
 use std::collections::HashSet;
 
