@@ -12,24 +12,27 @@
 //!                                       └──► viewer 2: byte queue ──► thread ──► socket
 //! ```
 
-use std::collections::VecDeque;
+mod kept;
+mod viewer;
+
 use std::fs;
-use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use fata_wire::packet::PacketHeader;
 use ringbuf::HeapRb;
-use ringbuf::traits::{Consumer, Observer, Producer, Split};
+use ringbuf::traits::{Observer, Producer, Split};
 
+use self::kept::{History, Text};
+use self::viewer::{Socket, Viewer, forward};
 use crate::collector::Status;
-use crate::frames::{Frame, MAX_TEXT_BYTES, PROTOCOL, encode};
+use crate::frames::{Frame, PROTOCOL, encode};
 use crate::sink::{Sink, SinkError};
 
 /// How much may wait for one viewer.
@@ -74,117 +77,6 @@ pub struct Server {
     /// Somebody has come since this was last asked.
     joined: bool,
     lost: u64,
-}
-
-/// The newest frames that hold packets, the oldest first.
-#[derive(Debug, Default)]
-struct History {
-    frames: VecDeque<Vec<u8>>,
-    len_bytes: usize,
-}
-
-impl History {
-    /// Keeps a copy of `frame`, in the memory of those that have to go for it.
-    fn keep(&mut self, frame: &[u8]) {
-        let mut place = Vec::new();
-        while self.len_bytes + frame.len() > HISTORY_BYTES
-            && let Some(oldest) = self.frames.pop_front()
-        {
-            self.len_bytes -= oldest.len();
-            place = oldest;
-        }
-        place.clear();
-        place.extend_from_slice(frame);
-        self.len_bytes += place.len();
-        self.frames.push_back(place);
-    }
-
-    /// The newest frames that fit into `room_bytes`.
-    fn newest(&self, room_bytes: usize) -> impl Iterator<Item = &[u8]> {
-        let mut left_bytes = self.len_bytes;
-        self.frames.iter().map(Vec::as_slice).skip_while(move |frame| {
-            let fits = left_bytes <= room_bytes;
-            left_bytes -= frame.len();
-            !fits
-        })
-    }
-}
-
-/// All that was described, for viewers that come late. In pieces, so that to grow moves nothing.
-#[derive(Debug, Default)]
-struct Text {
-    /// All but the last are of [`MAX_TEXT_BYTES`].
-    pieces: Vec<Vec<u8>>,
-}
-
-impl Text {
-    fn push(&mut self, mut text: &[u8]) {
-        while !text.is_empty() {
-            match self.pieces.last_mut().filter(|piece| piece.len() < MAX_TEXT_BYTES) {
-                Some(piece) => {
-                    let (now, later) = text.split_at(text.len().min(MAX_TEXT_BYTES - piece.len()));
-                    piece.extend_from_slice(now);
-                    text = later;
-                }
-                None => self.pieces.push(Vec::new()),
-            }
-        }
-    }
-
-    /// What comes after the first `told_bytes`, as much of it as goes into a frame; `None` where that is all.
-    fn after(&self, told_bytes: usize) -> Option<&[u8]> {
-        let piece = self.pieces.get(told_bytes / MAX_TEXT_BYTES)?;
-        piece.get(told_bytes % MAX_TEXT_BYTES..).filter(|rest| !rest.is_empty())
-    }
-}
-
-/// One viewer, seen from the drain thread.
-struct Viewer {
-    queue: ringbuf::HeapProd<u8>,
-    thread: Thread,
-    handle: Option<JoinHandle<()>>,
-    /// Set by the viewer's thread when its socket is gone, and by us when nothing more comes.
-    gone: Arc<AtomicBool>,
-    over: Arc<AtomicBool>,
-    socket: Socket,
-    told_bytes: usize,
-    lost: (u64, u64, u64),
-}
-
-impl std::fmt::Debug for Viewer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Viewer").field("told_bytes", &self.told_bytes).field("lost", &self.lost).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-enum Socket {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Socket {
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
-            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
-        })
-    }
-
-    fn close(&self) {
-        // Closed by the other end already is as good.
-        let _ = match self {
-            Socket::Unix(socket) => socket.shutdown(Shutdown::Both),
-            Socket::Tcp(socket) => socket.shutdown(Shutdown::Both),
-        };
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Unix(socket) => socket.write(bytes),
-            Socket::Tcp(socket) => socket.write(bytes),
-        }
-    }
 }
 
 impl Server {
@@ -364,70 +256,6 @@ impl Server {
                 self.lost += 1;
             }
             viewer.thread.unpark();
-        }
-    }
-}
-
-impl Viewer {
-    fn is_gone(&self) -> bool {
-        // Acquire: pairs with the thread's Release when its socket is gone.
-        self.gone.load(Ordering::Acquire)
-    }
-
-    fn push(&mut self, frame: &[u8]) -> bool {
-        if self.queue.vacant_len() < frame.len() {
-            return false;
-        }
-        self.queue.push_slice(frame);
-        true
-    }
-
-    /// Sends the metadata and the account of losses that this viewer still lacks. `true` if there is room for
-    /// `more_bytes` after that.
-    fn catch_up(&mut self, text: &Text, more_bytes: usize) -> bool {
-        let mut frame = Vec::new();
-        while let Some(part) = text.after(self.told_bytes) {
-            frame.clear();
-            encode(&Frame::Metadata(part.into()), &mut frame);
-            if !self.push(&frame) {
-                return false;
-            }
-            self.told_bytes += part.len();
-        }
-        if self.lost.0 > 0 {
-            let (packets, events, bytes) = self.lost;
-            frame.clear();
-            encode(&Frame::Lost { packets, events, bytes }, &mut frame);
-            if self.queue.vacant_len() < frame.len() + more_bytes {
-                return false;
-            }
-            self.push(&frame);
-            self.lost = (0, 0, 0);
-        }
-        self.queue.vacant_len() >= more_bytes
-    }
-}
-
-/// A viewer's thread: from its queue to its socket, until one of them ends.
-fn forward(mut queue: ringbuf::HeapCons<u8>, mut socket: Socket, over: &AtomicBool) {
-    loop {
-        // Acquire: pairs with the Release in `end`. Asked before the queue: what was pushed before is seen after.
-        let last = over.load(Ordering::Acquire);
-        let waiting = queue.as_slices().0;
-        if waiting.is_empty() {
-            if last {
-                return;
-            }
-            std::thread::park_timeout(Duration::from_millis(200));
-            continue;
-        }
-        match socket.write(waiting) {
-            Ok(0) => return,
-            Ok(written) => {
-                queue.skip(written);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
         }
     }
 }
