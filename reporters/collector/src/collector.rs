@@ -16,24 +16,26 @@
 //! # Ok(()) }
 //! ```
 
+mod account;
+mod end;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fata_wire::field::Level;
-use fata_wire::log::Account;
-use fata_wire::packet::Discarded;
-use fata_wire::shared::{
-    MESSAGE_BYTES, Mode, PAGE_BYTES, Platform, State, Status as GuestStatus, at, control, text_at,
-};
+use fata_wire::shared::{Mode, PAGE_BYTES, Platform, State, Status as GuestStatus, at, control};
 
+pub use self::account::{Status, discarded_in_all};
+pub(crate) use self::end::last_words;
+pub use self::end::{CollectError, End};
 use crate::alignment::Alignment;
 use crate::description::Description;
-use crate::drain::{Phase, Position, StreamDrain, Totals};
+use crate::drain::{Phase, Position, StreamDrain};
 use crate::heart::Heart;
 use crate::pace::{Pace, Pause};
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
-use crate::source::{Guest, Source, SourceError};
+use crate::source::{Guest, Source};
 
 /// A process that drains one guest takes less memory than this, whatever the guest does: `tests/memory.rs` holds it to that.
 pub const WORST_CASE_BYTES: usize = 64 << 20;
@@ -41,40 +43,10 @@ pub const WORST_CASE_BYTES: usize = 64 << 20;
 pub const RING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a living guest may take to calibrate its clock; events wait in the ring meanwhile.
 const CLOCK_TIMEOUT: Duration = Duration::from_secs(2);
-/// A clock that takes so long to read is emulated: the instruction takes 10 to 40 ns.
-const SLOW_CLOCK_MICROS: u64 = 1;
 /// How often it is asked whether the guest still lives.
 const ALIVE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often [`Collector::run`] reports.
 const STATUS_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Why a guest cannot be collected from, or the recording ended early. What was written before stays readable.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// The guest's memory cannot be had.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The sink takes nothing more.
-    #[error(transparent)]
-    Sink(#[from] SinkError),
-    /// Somebody else is attached.
-    #[error("{guest} is being collected by process {pid}: stop that one first, or take a --snapshot")]
-    Busy {
-        /// The guest.
-        guest: String,
-        /// The other collector.
-        pid: u64,
-    },
-    /// The recording to be continued is of another guest, or of an earlier life of this one.
-    #[error("{guest} is not the guest that was recorded there: choose another directory")]
-    OtherGuest {
-        /// The guest.
-        guest: String,
-    },
-    /// The recording to be continued holds more than one guest, or more than one life of it.
-    #[error("a recording of several guests, or of several lives of one, is not continued: choose another directory")]
-    Several,
-}
 
 /// How to collect.
 #[derive(Clone, Debug, Default)]
@@ -121,74 +93,6 @@ pub struct Continue {
     pub positions: Vec<Option<Position>>,
     /// Whether it holds more than one guest, or more than one life of it.
     pub several: bool,
-}
-
-/// What is known while collecting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// What the guest last said of itself.
-    pub state: State,
-    /// What was published, all streams together.
-    pub totals: Totals,
-    /// Since this collector came.
-    pub elapsed: Duration,
-}
-
-/// Why a recording ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The time was over, or somebody said stop; the guest goes on.
-    Stopped,
-    /// It was a snapshot.
-    Copied,
-    /// It was a memory image of a guest in this state, with so many records unfinished.
-    Image(State, u64),
-    /// The guest ended on its own.
-    Exited,
-    /// The guest was asked to end, and ended in order: by whom.
-    Asked(String),
-    /// The guest panicked, with these last words.
-    Panicked(String),
-    /// The guest is gone without a word, with so many records unfinished.
-    Killed(u64),
-    /// The hypervisor says that the guest crashed, with so many records unfinished.
-    Crashed(u64),
-    /// Another guest uses the memory now.
-    Restarted,
-    /// The reader of the stream has gone.
-    ReaderGone,
-}
-
-impl std::fmt::Display for End {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            End::Stopped => f.write_str("stopped; the guest goes on"),
-            End::Copied => f.write_str("copied what the ring held"),
-            End::Image(state, unfinished) => write!(
-                f,
-                "the guest was {} when its memory was copied; {unfinished} of its records are unfinished",
-                state.text()
-            ),
-            End::Exited => f.write_str("the guest ended"),
-            End::Asked(words) => write!(f, "the guest ended: {words}"),
-            End::Panicked(message) if message.is_empty() => f.write_str("the guest panicked"),
-            End::Panicked(message) => write!(f, "the guest panicked: {message}"),
-            End::Killed(0) => f.write_str("the guest is gone without a word: it was killed, or it crashed"),
-            End::Killed(unfinished) => write!(
-                f,
-                "the guest is gone without a word: it was killed, or it crashed; {unfinished} of its records are unfinished"
-            ),
-            End::Crashed(0) => f.write_str("the guest crashed"),
-            End::Crashed(unfinished) => {
-                write!(
-                    f,
-                    "the guest crashed; {unfinished} of its records are unfinished: the last shows what it was at"
-                )
-            }
-            End::Restarted => f.write_str("the guest was restarted: collect again to see its new life"),
-            End::ReaderGone => f.write_str("the reader closed the stream; the guest goes on"),
-        }
-    }
 }
 
 /// What one look at the ring brought.
@@ -455,14 +359,6 @@ impl Collector {
         Ok(())
     }
 
-    /// The accounts of the guest's log streams in a copy of its header page: stream, class, account.
-    fn accounts_in(&self, page: &[u8; PAGE_BYTES]) -> Vec<(u32, u32, Account)> {
-        let geometry = self.memory.geometry();
-        let account = |stream| Account::parse(page.get(geometry.log_account(stream)..).unwrap_or(&[]));
-        let class = |stream: u32| (stream - geometry.stream_count) % 2;
-        (geometry.stream_count..geometry.all_streams()).map(|stream| (stream, class(stream), account(stream))).collect()
-    }
-
     /// Stream `i`, and what it needs to publish.
     fn outlet<'a>(
         &'a mut self,
@@ -491,74 +387,6 @@ impl Collector {
             self.alive = self.guest.is_alive();
         }
         self.alive
-    }
-
-    /// What is known now.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let page = self.memory.header_page();
-        let state = GuestStatus::parse(&page, self.memory.geometry()).state;
-        Status { state, totals: self.totals(), elapsed: self.started.elapsed() }
-    }
-
-    /// What was published, all streams together.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        let mut sum = Totals::default();
-        for stream in &self.streams {
-            let totals = stream.totals();
-            sum.events += totals.events;
-            sum.unfinished += totals.unfinished;
-            sum.packets += totals.packets;
-            sum.bytes += totals.bytes;
-            for (sum, count) in sum.discarded.iter_mut().zip(totals.discarded) {
-                *sum = sum.saturating_add(count);
-            }
-        }
-        sum
-    }
-
-    /// What was refused of the guest besides its events, which [`totals`](Collector::totals) count: a sentence each.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if let Some(description) = &self.description {
-            if let Some(damage) = description.damaged() {
-                warnings.push(format!("{damage}; events that are described after it were refused"));
-            }
-            if description.refused() > 0 {
-                let refused = description.refused();
-                warnings.push(format!("{refused} descriptions were refused: repeated, or more than a guest may have"));
-            }
-        }
-        let page = self.memory.header_page();
-        let status = GuestStatus::parse(&page, self.memory.geometry());
-        let micros = status.clock.clock_cost_picos / 1_000_000;
-        if self.platform() == Platform::Xen && micros >= SLOW_CLOCK_MICROS {
-            warnings.push(format!(
-                "reading its clock costs this domain {micros} µs, and so does every event: Xen emulates its TSC; set \
-                 tsc_mode=\"native\" in its xl.cfg and create it anew"
-            ));
-        }
-        let unnamed = status.names_refused;
-        if unnamed > 0 {
-            warnings
-                .push(format!("{unnamed} callsites and names found no room in the guest: they are shown by number"));
-        }
-        warnings
-    }
-
-    /// How the guest's memory was to be had, where that was not as usual: a sentence.
-    #[must_use]
-    pub fn remark(&self) -> Option<&str> {
-        self.memory.remark()
-    }
-
-    /// The accounts of the guest's log streams, by stream: what was made, and what was lost of it.
-    #[must_use]
-    pub fn log_accounts(&self) -> Vec<(u32, Account)> {
-        let accounts = self.accounts_in(&self.memory.header_page());
-        accounts.into_iter().map(|(stream, _, account)| (stream, account)).collect()
     }
 
     /// The guest's identity, and its trace's where that has no other.
@@ -594,16 +422,4 @@ impl Drop for Collector {
     fn drop(&mut self) {
         self.detach();
     }
-}
-
-/// What the guest said of its end, without what would do something to a terminal.
-pub(crate) fn last_words(page: &[u8; PAGE_BYTES]) -> String {
-    let words = text_at(page, at::MESSAGE, MESSAGE_BYTES);
-    String::from_utf8_lossy(words).chars().filter(|c| !c.is_control()).collect()
-}
-
-/// The discarded events of all causes together.
-#[must_use]
-pub fn discarded_in_all(discarded: &Discarded) -> u64 {
-    discarded.iter().fold(0, |sum, &count| sum.saturating_add(count))
 }
