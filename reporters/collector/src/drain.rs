@@ -16,13 +16,19 @@
 //!
 //! Work is bounded whatever the guest writes: at most two rings of packets per call, one copy per packet.
 
+mod position;
+mod publish;
+
 use std::time::{Duration, Instant};
 
 use fata_wire::event::Header;
-use fata_wire::packet::{self, Cause, Discarded, FLAG_LOG, FLAG_MAY_REPEAT, FLAG_PIECE, HEADER_BYTES, PacketHeader};
+use fata_wire::packet::{self, Cause, Discarded, FLAG_LOG, FLAG_PIECE, HEADER_BYTES, PacketHeader};
 use fata_wire::repair::{End, Walk, committed_prefix, repair, repair_open};
-use fata_wire::shared::{self, Geometry, control};
+use fata_wire::shared::{self, Geometry};
 
+pub use self::position::Position;
+use self::publish::Piece;
+pub use self::publish::Totals;
 use crate::pace;
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, SinkError};
@@ -45,38 +51,6 @@ pub(crate) enum Phase {
     Leaving,
     /// It will never write again: what is unfinished stays so.
     Dead,
-}
-
-/// Where a recording of a stream stands, so that another can go on from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// Number of the first packet that is not wholly published.
-    pub number: u64,
-    /// Bytes of its content that are.
-    pub taken_bytes: u64,
-    /// Events of the guest's writer that were accounted for, read or discarded.
-    pub ordinal: u64,
-    /// Discarded events so far.
-    pub discarded: Discarded,
-    /// The full clock at the last published event.
-    pub ticks: u64,
-    /// The number of the next published packet.
-    pub next_seq: u64,
-}
-
-/// What was published of a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Events, unfinished ones included.
-    pub events: u64,
-    /// Records that their writer had not finished.
-    pub unfinished: u64,
-    /// Published packets.
-    pub packets: u64,
-    /// Their length in all.
-    pub bytes: u64,
-    /// Discarded events by cause, since this recording began.
-    pub discarded: Discarded,
 }
 
 /// Drains one stream.
@@ -147,25 +121,6 @@ impl StreamDrain {
     /// The same, where the last collector was killed and nobody knows whether it noted the last packet that it handed over.
     pub(crate) fn after_a_kill(self) -> Self {
         StreamDrain { may_repeat: true, ..self }
-    }
-
-    /// The position that the last collector left in the control page, or the beginning where it makes no sense.
-    pub(crate) fn shared_position(memory: &SharedMemory, stream: u32) -> Position {
-        let consumed = control::CONSUMED + stream as usize * control::CONSUMED_ENTRY_BYTES;
-        let reported = control::REPORTED + stream as usize * control::REPORTED_ENTRY_BYTES;
-        let mut discarded = Discarded::default();
-        for (i, count) in discarded.iter_mut().enumerate() {
-            *count = memory.control_u64(reported + 8 * (i + 1));
-        }
-        let position = Position {
-            number: memory.control_u64(consumed),
-            taken_bytes: memory.control_u64(consumed + 8),
-            ordinal: memory.control_u64(reported),
-            discarded,
-            ticks: 0,
-            next_seq: 0,
-        };
-        if position.is_possible(memory, stream) { position } else { Position::default() }
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -469,134 +424,6 @@ impl StreamDrain {
             let count = &mut self.position.discarded[cause as usize];
             *count = (*count).max(guest[cause as usize]);
         }
-    }
-
-    fn publish_if_new(
-        &mut self,
-        memory: &SharedMemory,
-        outlet: &mut Outlet<'_>,
-        piece: &Piece,
-    ) -> Result<(), SinkError> {
-        if piece.walk.bytes > 0 || self.position.discarded != self.published {
-            self.publish(memory, outlet, piece)?;
-        }
-        self.share(memory);
-        Ok(())
-    }
-
-    /// Hands over what `buffer` holds behind its first [`HEADER_BYTES`], up to the walk's end.
-    ///
-    /// The first packet of a recording is an empty one: a CTF reader counts discarded events from packet to packet, so it
-    /// needs one that says what the count was before.
-    fn publish(&mut self, memory: &SharedMemory, outlet: &mut Outlet<'_>, piece: &Piece) -> Result<(), SinkError> {
-        outlet.describe(memory)?;
-        if self.position.next_seq == 0 {
-            let mut bytes = [0; HEADER_BYTES];
-            let first = Piece { ticks_begin: piece.ticks_begin, events_before: self.first_ordinal, ..Piece::default() };
-            self.write_header(&mut bytes, outlet, &first, &self.baseline);
-            self.hand_over(outlet, &bytes)?;
-        }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.truncate(HEADER_BYTES + piece.walk.bytes);
-        let repeats = if std::mem::take(&mut self.may_repeat) { FLAG_MAY_REPEAT } else { 0 };
-        let piece = &Piece { flags: piece.flags | repeats, ..*piece };
-        self.write_header(&mut buffer, outlet, piece, &self.position.discarded);
-        let result = self.hand_over(outlet, &buffer);
-        self.buffer = buffer;
-        result?;
-        self.position.ticks = piece.walk.ticks.max(self.position.ticks);
-        self.published = self.position.discarded;
-        self.totals.events += piece.walk.events + piece.walk.unfinished;
-        self.totals.unfinished += piece.walk.unfinished;
-        Ok(())
-    }
-
-    fn hand_over(&mut self, outlet: &mut Outlet<'_>, packet: &[u8]) -> Result<(), SinkError> {
-        outlet.sink.packet(self.stream, packet)?;
-        self.position.next_seq += 1;
-        self.totals.packets += 1;
-        self.totals.bytes += packet.len() as u64;
-        Ok(())
-    }
-
-    fn write_header(&self, bytes: &mut [u8], outlet: &Outlet<'_>, piece: &Piece, discarded: &Discarded) {
-        let bits = (HEADER_BYTES + piece.walk.bytes) as u64 * 8;
-        PacketHeader {
-            uuid: outlet.uuid,
-            stream_id: self.stream << 16 | u32::from(outlet.guest),
-            content_size: bits,
-            packet_size: bits,
-            timestamp_begin: piece.ticks_begin,
-            timestamp_end: piece.walk.ticks.max(piece.ticks_begin),
-            packet_seq_num: self.position.next_seq,
-            events_discarded: discarded.iter().fold(0, |sum, &count| sum.saturating_add(count)),
-            lock: piece.lock,
-            events_before: piece.events_before,
-            events: piece.walk.events + piece.walk.unfinished,
-            cpu_id: self.stream,
-            flags: piece.flags | self.flags,
-            discarded: *discarded,
-        }
-        .write(bytes);
-    }
-
-    /// Tells the guest what it may overwrite, and the next collector where to go on.
-    pub(crate) fn share(&self, memory: &SharedMemory) {
-        if !self.consume {
-            return;
-        }
-        let reported = control::REPORTED + self.stream as usize * control::REPORTED_ENTRY_BYTES;
-        memory.set_control_u64(reported, self.position.ordinal);
-        for (i, count) in self.position.discarded.iter().enumerate() {
-            memory.set_control_u64(reported + 8 * (i + 1), *count);
-        }
-        let consumed = control::CONSUMED + self.stream as usize * control::CONSUMED_ENTRY_BYTES;
-        // The bytes first: whoever is killed in between leaves a position that repeats, not one that loses.
-        memory.set_control_u64(consumed + 8, self.position.taken_bytes);
-        memory.set_control_u64(consumed, self.position.number);
-    }
-}
-
-impl Position {
-    /// Moves on over a published packet with this header.
-    pub(crate) fn add(&mut self, header: &PacketHeader) {
-        let content = (header.content_size / 8).saturating_sub(HEADER_BYTES as u64);
-        if let Some(number) = header.lock.checked_sub(1).map(|lock| lock / 2) {
-            let taken = if number == self.number { self.taken_bytes } else { 0 };
-            // An even lock: the rest of a sealed packet, and nothing of it is left.
-            (self.number, self.taken_bytes) =
-                if header.lock.is_multiple_of(2) { (number + 1, 0) } else { (number, taken + content) };
-            let refused =
-                header.discarded[Cause::Refused as usize].saturating_sub(self.discarded[Cause::Refused as usize]);
-            self.ordinal = header.events_before.saturating_add(header.events).saturating_add(refused);
-        }
-        self.discarded = header.discarded;
-        self.ticks = header.timestamp_end;
-        self.next_seq = header.packet_seq_num.saturating_add(1);
-    }
-
-    /// Whether the ring can have brought a recording to this position.
-    fn is_possible(&self, memory: &SharedMemory, stream: u32) -> bool {
-        let lock = memory.load(Geometry::stream_entry(stream) + shared::at::STREAM_LOCK);
-        // One past the youngest is where a reader of all that is sealed stands.
-        self.number <= lock.div_ceil(2) && self.taken_bytes <= u64::from(memory.geometry().packet_bytes_of(stream))
-    }
-}
-
-/// What is to be published: events of one packet of the guest.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    ticks_begin: u64,
-    walk: Walk,
-    lock: u64,
-    events_before: u64,
-    flags: u32,
-}
-
-impl Default for Piece {
-    fn default() -> Self {
-        let walk = Walk { events: 0, unfinished: 0, bytes: 0, ticks: 0, end: End::Whole };
-        Piece { ticks_begin: 0, walk, lock: 0, events_before: 0, flags: 0 }
     }
 }
 
