@@ -5,7 +5,11 @@
 //!     return skipped("gdb is not installed");
 //! }
 //! ```
-#![allow(unreachable_pub, reason = "the tests of other packages have it as a module of their own")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "the tests of other packages have it as a module of their own, and use a part"
+)]
 
 /// Says that the test is left out, and why. `tests/run` lists it.
 ///
@@ -13,7 +17,7 @@
 /// With `CI=true`, where everything must be there.
 pub fn skipped(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
-    eprintln!("SKIPPED: {why}");
+    std::eprintln!("SKIPPED: {why}");
 }
 
 /// Whether what boots a machine is left out: `tests/run quick`, which says so itself.

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod rsyslog;
+#[path = "../../../tests/src/skipped.rs"]
+pub(crate) mod skipped;
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use super::skipped::skipped;
 use super::wait_until;
 
 /// An rsyslogd that writes what it receives, one line for each message, and is killed when this goes.
@@ -27,8 +28,7 @@ impl Rsyslog {
     pub(crate) fn start() -> Option<Self> {
         let wanted = ["/usr/sbin/rsyslogd", "/usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_ossl.so", "/usr/bin/openssl"];
         if let Some(missing) = wanted.iter().find(|path| !Path::new(path).exists()) {
-            assert!(std::env::var_os("CI").is_none(), "rsyslog, rsyslog-openssl or openssl is not installed");
-            println!("SKIPPED: rsyslog, rsyslog-openssl or openssl is not installed: no {missing}");
+            skipped(&format!("rsyslog, rsyslog-openssl or openssl is not installed: no {missing}"));
             return None;
         }
         let dir = tempfile::tempdir().unwrap();

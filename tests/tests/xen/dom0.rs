@@ -60,7 +60,7 @@ pub(crate) struct Ended {
 /// Says why where it cannot be booted: the tests fail then.
 pub(crate) fn dom0() -> Option<&'static Dom0> {
     static DOM0: OnceLock<Result<Dom0, String>> = OnceLock::new();
-    if std::env::var("FATA_TEST_QUICK").is_ok_and(|quick| !quick.is_empty()) {
+    if fata_tests::skipped::is_quick() {
         return None;
     }
     let booted = DOM0.get_or_init(|| std::panic::catch_unwind(Dom0::boot).map_err(|reason| said(&*reason)));
