@@ -11,17 +11,20 @@ use std::process::{Command, Stdio};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use fata_kernel::net::NetError;
 use fata_kernel::reporters::{Item, ReportError, Reporter};
 use fata_kernel::{Guest, LocalBoxFuture, Main, platform};
+use fata_probe::log::ResultExt;
 use fata_probe::{log, name};
 
 #[global_allocator]
 static ALLOCATOR: fata_kernel::heap::Allocator = fata_kernel::heap::Allocator;
 
-const PROGRAMS: [(&str, Main); 3] = [
+const PROGRAMS: [(&str, Main); 4] = [
     ("talks", |guest| boxed(talk(guest))),
     ("floods", |guest| boxed(flood(guest))),
     ("reports", |guest| boxed(report(guest))),
+    ("forgets", |guest| boxed(forget(guest))),
 ];
 
 fn boxed(future: impl Future<Output = ()> + 'static) -> LocalBoxFuture {
@@ -99,6 +102,12 @@ async fn report(guest: Guest) {
     }
 }
 
+/// A task fails, and nobody asks how it went.
+async fn forget(guest: Guest) {
+    guest.spawn(name!("careless"), async { Err::<(), _>(NetError::Refused).watched() });
+    guest.sleep(Duration::from_millis(2)).await;
+}
+
 #[test]
 #[ignore = "becomes a guest; the other tests start it"]
 fn guest_process() {
@@ -169,6 +178,14 @@ fn a_reporter_of_the_application_gets_every_record_from_the_first_on_and_nothing
     // Each call made one record, but those that the last words were about had nobody left to tell them to.
     assert!(nested > told / 2 && nested < told, "{nested} of {told}: {text}");
     assert!(!text.contains("lost full") && !text.contains("lost overwritten"), "{text}");
+}
+
+#[test]
+fn an_error_that_a_task_returned_and_nobody_read_is_shown_with_its_task() {
+    let (text, _) = console("forgets", "console=error", Duration::ZERO);
+    let said =
+        "ERROR careless error: an error was dropped that nobody had read error=\"nobody listens at that address\"";
+    assert!(text.lines().any(|line| line.contains(said)), "{text}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use core::time::Duration;
 
+use fata_probe::log::ResultExt;
 use fata_probe::{instant, name};
 
 use super::machine::{boot, trace};
@@ -35,11 +36,13 @@ pub(in crate::platform) fn start(guest: &Guest) {
 async fn serve() {
     // Not asked to watch for a word, the toolstack offers none.
     for feature in ["control/feature-poweroff", "control/feature-reboot"] {
-        if store::write(feature, "1").is_err() {
+        let offered = store::write(feature, "1").map(|()| true);
+        if !offered.on_error("the toolstack cannot ask this domain to end", false) {
             return;
         }
     }
-    let Ok(mut asked) = store::watch(PLACE) else { return };
+    let watch = store::watch(PLACE).map(Some).on_error("what the toolstack asks is not heard", None);
+    let Some(mut asked) = watch else { return };
     loop {
         asked.changed().await;
         let Ok(word) = store::read(PLACE) else { continue };

@@ -70,6 +70,8 @@ impl fmt::Display for StoreError {
     }
 }
 
+impl core::error::Error for StoreError {}
+
 struct Store {
     requests: ByteRing,
     answers: ByteRing,
