@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fata_probe::region::{Config, Region};
 use fata_probe::{counter, instant, span};
 use fata_wire::packet::PacketHeader;
+use fata_wire::shared::StreamStatus;
 
 use crate::case::{Case, Unit, timed};
 use crate::{case_of, served};
@@ -31,7 +32,7 @@ pub(crate) const CONFIG: Config<'_> = Config {
 };
 
 /// Reading the clock and storing eight bytes.
-fn floor(events: u64) -> f64 {
+pub(crate) fn floor(events: u64) -> f64 {
     static BUFFER: [AtomicU64; FLOOR_WORDS] = [const { AtomicU64::new(0) }; FLOOR_WORDS];
     let mut at = 0;
     timed!(events, 1, |i| {
@@ -48,7 +49,7 @@ fn one_u64(events: u64) -> f64 {
     timed!(events, 1, |i| instant!("bench.u64", i = i);)
 }
 
-fn spans(events: u64) -> f64 {
+pub(crate) fn spans(events: u64) -> f64 {
     timed!(events, 2, |i| {
         let _span = span!("bench.span");
     })
@@ -89,6 +90,23 @@ fn ring_of(config: &Config<'_>) -> Result<&'static Region, String> {
     Ok(region)
 }
 
+type Rounds = fn(u64) -> f64;
+
+/// By the names of the cases: what is recorded.
+const RECORDED: [(&str, Rounds); 5] = [
+    ("fata.instant", instants),
+    ("fata.u64", one_u64),
+    ("fata.span", spans),
+    ("fata.counter", counters),
+    ("fata.fields4", four_fields),
+];
+
+/// The names of the cases.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    let recorded = RECORDED.iter().map(|(name, _)| *name);
+    ["floor"].into_iter().chain(recorded).chain(["fata.disabled", "fata.compiled_out"])
+}
+
 /// Sets the ring up and adds the cases.
 pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
     if !fata_probe::ENABLED {
@@ -97,15 +115,7 @@ pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
     let region = ring()?;
 
     cases.push(case_of("floor", Unit::Event, EVENTS, |events| Ok(floor(events)), || Ok(Some(8.0))));
-    type Rounds = fn(u64) -> f64;
-    let recorded: [(&str, Rounds); 5] = [
-        ("fata.instant", instants),
-        ("fata.u64", one_u64),
-        ("fata.span", spans),
-        ("fata.counter", counters),
-        ("fata.fields4", four_fields),
-    ];
-    for (name, round) in recorded {
+    for (name, round) in RECORDED {
         let bytes = move || Ok(Some(bytes_per_event(region, || _ = round(CONFIG.total_bytes() / 8))));
         cases.push(case_of(name, Unit::Event, EVENTS, move |events| Ok(round(events)), bytes));
     }
@@ -114,6 +124,21 @@ pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
     let round = move |events| unprobed.round(events);
     cases.push(case_of("fata.compiled_out", Unit::Event, EVENTS, round, || Ok(Some(0.0))));
     Ok(())
+}
+
+/// Bytes of packets that `make` fills, headers included, for each of the `count` things that it makes. Exact to one packet, so
+/// `count` is to be large.
+pub(crate) fn bytes_per(region: &Region, count: u64, make: impl FnOnce()) -> f64 {
+    let opened = || {
+        let copy = region.copy();
+        let lock = copy.first_chunk().map_or(0, |page| StreamStatus::parse(page, 0).lock);
+        lock.saturating_sub(1) / 2
+    };
+    let before = opened();
+    make();
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let bytes = ((opened() - before) * u64::from(region.geometry().packet_bytes)) as f64 / count as f64;
+    bytes
 }
 
 /// Fills the whole ring by `fill` and divides what its sealed packets hold, headers included, by their events.

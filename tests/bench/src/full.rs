@@ -47,9 +47,12 @@ pub(crate) fn server() -> Result<Server, String> {
     }))
 }
 
+/// The case.
+pub(crate) const NAME: &str = "fata.full";
+
 /// Adds the case.
 pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
     let mut child = Child::own("full")?;
-    cases.push(case_of("fata.full", Unit::Event, 8 << 10, move |events| child.round(events), || Ok(Some(0.0))));
+    cases.push(case_of(NAME, Unit::Event, 8 << 10, move |events| child.round(events), || Ok(Some(0.0))));
     Ok(())
 }

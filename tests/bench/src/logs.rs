@@ -114,6 +114,11 @@ fn start(name: &'static str, round: Rounds) -> Result<Server, String> {
     }))
 }
 
+/// The names of the cases.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    OWN.iter().map(|(name, _)| *name)
+}
+
 /// Adds the cases.
 pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
     for (name, _) in OWN {

@@ -5,8 +5,14 @@
 //! median over the rounds, and how far they spread. The floor is what no tracer with a time stamp per event can go below:
 //! reading the clock and storing eight bytes.
 //!
-//! `--json` prints one object per line; `--seconds N` says how long to measure (8).
+//! Events that follow one another show what tracing costs at its best. The cases called `….burst` are of a program that does
+//! something between its events: before each round it goes through 64 MiB of memory for 4 ms, and a round is a thousand events,
+//! whose code, ring or queue the caches hold no more. The same for the floor, for us and for peers, in the same run.
+//!
+//! `--json` prints one object per line; `--seconds N` says how long to measure (8); `--list` prints the names of all cases, and
+//! measures nothing.
 
+mod burst;
 mod case;
 mod fata;
 mod full;
@@ -33,6 +39,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--serve", name] => served::serve(name),
+        ["--list"] => {
+            names().for_each(|name| println!("{name}"));
+            Ok(())
+        }
         ["--where"] => {
             hot::print_addresses();
             Ok(())
@@ -61,7 +71,7 @@ fn request(args: &[String]) -> Result<Request, String> {
                 let text = args.next().ok_or("--seconds needs a number")?;
                 request.seconds = text.parse().map_err(|_| format!("--seconds: `{text}` is not a number"))?;
             }
-            other => return Err(format!("`{other}` is not known: there are --json and --seconds N")),
+            other => return Err(format!("`{other}` is not known: there are --json, --list and --seconds N")),
         }
     }
     Ok(request)
@@ -73,6 +83,12 @@ fn hot_calls(name: &str, times: u64) -> Result<(), String> {
     hot::call(name, times)
 }
 
+/// The names of all cases, in the order of the table: those of the program as it was built, also where the machine lacks a peer.
+fn names() -> impl Iterator<Item = &'static str> {
+    let own = fata::names().chain([full::NAME, switch::NAME]).chain(burst::names()).chain(logs::names());
+    own.chain(peers::names())
+}
+
 fn measure(request: &Request) -> Result<(), String> {
     if cfg!(debug_assertions) {
         return Err("an unoptimised build measures nothing: cargo run --release -p fata-bench".into());
@@ -81,10 +97,14 @@ fn measure(request: &Request) -> Result<(), String> {
     fata::cases(&mut cases)?;
     full::cases(&mut cases)?;
     switch::cases(&mut cases)?;
+    burst::cases(&mut cases);
     logs::cases(&mut cases)?;
     let skipped = peers::cases(&mut cases);
     for reason in &skipped {
         eprintln!("SKIPPED {reason}");
+    }
+    if let Some(case) = cases.iter().find(|case| !names().any(|name| name == case.name)) {
+        return Err(format!("{} is a case that `--list` does not know", case.name));
     }
 
     for case in &mut cases {

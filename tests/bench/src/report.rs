@@ -46,15 +46,17 @@ pub(crate) fn table(rows: &[Row], seconds: u64) {
         );
     }
     let of = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.median);
-    if let Some(own) = of("fata.span").map(|event| 2.0 * event) {
-        let peers = rows.iter().filter(|row| row.unit == Unit::Span);
+    for (burst, what) in [("", "a span"), (".burst", "a span in a burst")] {
+        let Some(own) = of(&format!("fata.span{burst}")).map(|event| 2.0 * event) else { continue };
+        let peers =
+            rows.iter().filter(|row| row.unit == Unit::Span && row.name.ends_with(".burst") != burst.is_empty());
         let times: Vec<_> = peers.map(|peer| format!("{} {:.1} times", peer.name, peer.median / own)).collect();
-        println!("\nThe same work, a span: fata {own:.1} ns; {} that.", times.join(", "));
+        println!("\nThe same work, {what}: fata {own:.1} ns; {} that.", times.join(", "));
     }
     println!(
         "\nMedians over rounds that took turns for {seconds} s. A span is a begin and an end, two readings of the clock; ours \
          are counted per event.\nfata.switch: what profiling adds to one change of a task's state (wake, begin or end of a poll) \
-         on the real executor.\nBytes: what is in the ring, packet headers included; of the peers what they wrote, where it can \
+         on the real executor.\nA burst: a thousand events after 4 ms in which the program went through 64 MiB of memory.\nBytes: what is in the ring, packet headers included; of the peers what they wrote, where it can \
          be counted."
     );
 }

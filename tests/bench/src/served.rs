@@ -33,8 +33,7 @@ impl Child {
 
     /// This program again, serving `name`.
     pub(crate) fn own(name: &str) -> Result<Self, String> {
-        let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
-        Self::start(Command::new(program).args(["--serve", name]))
+        Self::start(&mut own(name)?)
     }
 
     /// This program built without probes, serving `name`. Builds it where that has not been done.
@@ -66,6 +65,14 @@ impl Drop for Child {
         drop(self.requests.take());
         let _ = self.process.wait();
     }
+}
+
+/// How this program is started to serve `name`.
+pub(crate) fn own(name: &str) -> Result<Command, String> {
+    let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+    let mut command = Command::new(program);
+    command.args(["--serve", name]);
+    Ok(command)
 }
 
 /// The child's side: does rounds until the input ends.

@@ -11,13 +11,18 @@ use std::task::{Poll, Waker};
 use std::time::Instant;
 
 use fata_kernel::{Boot, Guest, LocalBoxFuture, name};
+use fata_probe::region::Region;
 
 use crate::case::{Case, Unit};
-use crate::{case_of, served};
+use crate::{case_of, fata, served};
 
 const TASKS: usize = 8;
 /// Changes of state per poll.
 const CHANGES: u64 = 3;
+/// So many changes fill a ring several times.
+const MANY: u64 = 3 << 20;
+/// The case.
+pub(crate) const NAME: &str = "fata.switch";
 
 thread_local! {
     static POLLS: Cell<u64> = const { Cell::new(0) };
@@ -70,6 +75,9 @@ pub(crate) fn cases(cases: &mut Vec<Case>) -> Result<(), String> {
         let with = round(changes);
         Ok(with - unprobed.round(changes)?)
     };
-    cases.push(case_of("fata.switch", Unit::Change, 3 * (8 << 10), both, || Ok(None)));
+    // The ring of all our cases: the executor records into that of its thread.
+    let region = Region::youngest().ok_or("there is no ring yet")?;
+    let bytes = move || Ok(Some(fata::bytes_per(region, MANY, || _ = round(MANY))));
+    cases.push(case_of(NAME, Unit::Change, 3 * (8 << 10), both, bytes));
     Ok(())
 }

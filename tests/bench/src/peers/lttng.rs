@@ -3,62 +3,120 @@
 //!
 //! Uses the session daemon that runs, or starts one and ends it afterwards.
 
-use std::path::{Path, PathBuf};
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Child as Process, Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
+use fata_wire::u64_at;
+
+use super::compiled::Scratch;
+use crate::burst;
+use crate::case::{Case, Unit};
+use crate::case_of;
 use crate::served::Child;
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lttng");
+/// By the names of the cases; how many events a round has.
+pub(super) const CASES: [(&str, u64); 2] = [("lttng-ust", 2 << 10), ("lttng-ust.burst", burst::EVENTS)];
+/// So many are counted in bytes: they fill half of the ring.
+const COUNTED: u64 = 128 << 10;
+/// Where a packet of LTTng's says how much of it is used, in bits, and how long it is
+/// (`lttng-ust`, `src/common/ringbuffer-clients/template.h`).
+const CONTENT_SIZE: usize = 48;
+const PACKET_SIZE: usize = 56;
 
-/// A session, and the traced program. What was made is unmade when this is dropped.
+/// A session, and the traced programs. What was made is unmade when this is dropped.
 pub(super) struct Session {
-    /// Ends before the session does.
-    pub(super) program: Option<Child>,
+    /// One for each case; they end before the session does.
+    programs: Vec<Child>,
     name: String,
     daemon: Option<Process>,
-    directory: PathBuf,
+    scratch: Scratch,
 }
 
 impl Session {
-    /// Compiles the program and starts it in a session of its own.
+    /// Compiles the program and starts it in a session of its own, for each case.
     pub(super) fn start() -> Result<Self, String> {
+        let scratch = Scratch::new("lttng")?;
+        let program = scratch.compile(
+            "cc",
+            &["-O2", "-I", SOURCES, &format!("{SOURCES}/bench.c"), "-llttng-ust", "-ldl"].map(OsStr::new),
+            "Debian's packages: liblttng-ust-dev, lttng-tools",
+        )?;
         let name = format!("fata-bench-{}", std::process::id());
-        let directory = std::env::temp_dir().join(&name);
-        std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        let mut session = Session { program: None, name, daemon: None, directory };
-        let program = session.compile()?;
-        session.daemon = daemon()?;
-        let (name, output) = (session.name.clone(), format!("--output={}", session.directory.join("out").display()));
+        let mut session = Session { programs: Vec::new(), name: name.clone(), daemon: daemon()?, scratch };
+        let output = format!("--output={}", session.scratch.path().join("out").display());
         lttng(&["create", &name, "--snapshot", &output])?;
         let geometry = ["--overwrite", "--num-subbuf=64", "--subbuf-size=64k"];
         lttng(&[&["enable-channel", "--userspace", "--session", &name][..], &geometry, &["ring"]].concat())?;
         lttng(&["enable-event", "--userspace", "--session", &name, "--channel", "ring", "fata_bench:instant"])?;
         lttng(&["start", &name])?;
-        session.program = Some(Child::start(&mut Command::new(program))?);
+        for args in [&[][..], &["burst"]] {
+            session.programs.push(Child::start(Command::new(&program).args(args))?);
+        }
         Ok(session)
     }
 
-    fn compile(&self) -> Result<PathBuf, String> {
-        let program = self.directory.join("bench");
-        let output = Command::new("cc")
-            .args(["-O2", "-I", SOURCES, "-o"])
-            .args([program.as_path(), Path::new(SOURCES).join("bench.c").as_path()])
-            .args(["-llttng-ust", "-ldl"])
-            .output()
-            .map_err(|error| format!("no C compiler: {error}"))?;
-        if output.status.success() {
-            return Ok(program);
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let why = said.lines().find(|line| line.contains("error")).unwrap_or("the C compiler refuses its program");
-        Err(format!("{why} (Debian's packages: liblttng-ust-dev, lttng-tools)"))
+    /// The cases, which have the session in common.
+    pub(super) fn cases(self) -> Vec<Case> {
+        let session = Rc::new(RefCell::new(self));
+        let case = |(i, (name, events)): (usize, (&'static str, u64))| {
+            let (rounds, snapshot) = (session.clone(), session.clone());
+            let round = move |events| rounds.borrow_mut().round(i, events);
+            // A burst's events are as long as others.
+            let bytes = move || if i == 0 { snapshot.borrow_mut().bytes_per_event().map(Some) } else { Ok(None) };
+            case_of(name, Unit::Event, events, round, bytes)
+        };
+        CASES.into_iter().enumerate().map(case).collect()
     }
+
+    fn round(&mut self, program: usize, events: u64) -> Result<f64, String> {
+        self.programs.get_mut(program).ok_or("not started")?.round(events)
+    }
+
+    /// What a known number of events takes of the ring, packet headers included, as a snapshot of it says.
+    fn bytes_per_event(&mut self) -> Result<f64, String> {
+        let name = self.name.clone();
+        lttng(&["stop", &name])?;
+        lttng(&["clear", &name])?;
+        lttng(&["start", &name])?;
+        self.round(0, COUNTED)?;
+        lttng(&["stop", &name])?;
+        let out = self.scratch.path().join("counted");
+        lttng(&["snapshot", "record", "--session", &name, &format!("file://{}", out.display())])?;
+        let bits = content_bits(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let bytes = bits as f64 / 8.0 / COUNTED as f64;
+        Ok(bytes)
+    }
+}
+
+/// What the packets of all stream files below `directory` hold in sum; `metadata` is no stream.
+fn content_bits(directory: &Path) -> std::io::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            // The index files hold the sizes once more.
+            sum += if entry.file_name() == "index" { 0 } else { content_bits(&entry.path())? };
+        } else if entry.file_name() != "metadata" {
+            let stream = std::fs::read(entry.path())?;
+            let mut rest = &stream[..];
+            while let packet @ 1.. = usize::try_from(u64_at(rest, PACKET_SIZE) / 8).unwrap_or(usize::MAX) {
+                sum += u64_at(rest, CONTENT_SIZE);
+                rest = rest.get(packet..).unwrap_or(&[]);
+            }
+        }
+    }
+    Ok(sum)
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        drop(self.program.take());
+        self.programs.clear();
         let _ = lttng(&["destroy", &self.name]);
         if let Some(mut daemon) = self.daemon.take() {
             // Not killed outright: it ends its consumers.
@@ -67,7 +125,6 @@ impl Drop for Session {
                 let _ = daemon.wait();
             }
         }
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

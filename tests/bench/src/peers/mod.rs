@@ -6,6 +6,8 @@
 #[cfg(feature = "peers")]
 mod chrome;
 #[cfg(feature = "peers")]
+mod compiled;
+#[cfg(feature = "peers")]
 mod defmt;
 #[cfg(feature = "peers")]
 mod fastrace;
@@ -18,6 +20,8 @@ mod puffin;
 #[cfg(feature = "peers")]
 mod tracy;
 
+#[cfg(feature = "peers")]
+use crate::burst;
 use crate::case::Case;
 #[cfg(feature = "peers")]
 use crate::case::Unit;
@@ -45,23 +49,54 @@ pub(crate) fn server(name: &str) -> Result<Server, String> {
         #[cfg(not(feature = "profiling"))]
         "compiled_out" => Box::new(|events| Ok((crate::fata::compiled_out(events), None))),
         #[cfg(feature = "peers")]
-        "tracy" => tracy::server()?,
+        "tracy" => tracy::server(|| ())?,
         #[cfg(feature = "peers")]
-        "fastrace" => fastrace::server(),
+        "tracy.burst" => tracy::server(burst::walk)?,
         #[cfg(feature = "peers")]
-        "puffin" => puffin::server(),
+        "fastrace" => fastrace::server(|| ()),
+        #[cfg(feature = "peers")]
+        "fastrace.burst" => fastrace::server(burst::walk),
+        #[cfg(feature = "peers")]
+        "puffin" => puffin::server(|| ()),
+        #[cfg(feature = "peers")]
+        "puffin.burst" => puffin::server(burst::walk),
         #[cfg(feature = "peers")]
         "tracing-chrome" => chrome::server()?,
         _ => return Err(format!("`{name}` is not served here")),
     })
 }
 
+/// By the names of the cases that this program serves itself; how many spans a round has.
+#[cfg(feature = "peers")]
+const SPANS: [(&str, u64); 7] = [
+    ("tracy", 8 << 10),
+    ("tracy.burst", burst::EVENTS),
+    ("fastrace", 4 << 10),
+    ("fastrace.burst", burst::EVENTS),
+    ("puffin", 2 << 10),
+    ("puffin.burst", burst::EVENTS),
+    ("tracing-chrome", 512),
+];
+
+/// The names of the cases, whether they can run here or not.
+#[cfg(feature = "peers")]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    [&SPANS[..], &logs::CASES, &lttng::CASES].into_iter().flatten().map(|(name, _)| *name)
+}
+
+/// Built without peers.
+#[cfg(not(feature = "peers"))]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    std::iter::empty()
+}
+
 /// Adds the peers that can run here, and says why others cannot.
 #[cfg(feature = "peers")]
 pub(crate) fn cases(cases: &mut Vec<Case>) -> Vec<String> {
     let mut skipped = Vec::new();
-    for (name, spans) in [("tracy", 8 << 10), ("fastrace", 4 << 10), ("puffin", 2 << 10), ("tracing-chrome", 512)] {
-        match Child::own(name) {
+    for (name, spans) in SPANS {
+        let child = if name.starts_with("tracy") { tracy::child(name) } else { Child::own(name) };
+        match child {
             Ok(child) => cases.push(served_case(name, Unit::Span, spans, child)),
             Err(error) => skipped.push(format!("{name}: {error}")),
         }
@@ -73,12 +108,7 @@ pub(crate) fn cases(cases: &mut Vec<Case>) -> Vec<String> {
         }
     }
     match lttng::Session::start() {
-        Ok(mut session) => {
-            let round = move |events| {
-                session.program.as_mut().map_or_else(|| Err("not started".into()), |program| program.round(events))
-            };
-            cases.push(case_of("lttng-ust", Unit::Event, 2 << 10, round, || Ok(None)));
-        }
+        Ok(session) => cases.extend(session.cases()),
         Err(error) => skipped.push(format!("lttng-ust: {error}")),
     }
     skipped

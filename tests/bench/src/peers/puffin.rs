@@ -3,11 +3,12 @@
 use super::Server;
 use crate::case::timed;
 
-/// Turns scopes on.
-pub(super) fn server() -> Server {
+/// Turns scopes on. `before` each round something else is done.
+pub(super) fn server(before: fn()) -> Server {
     puffin::set_scopes_on(true);
     puffin::GlobalProfiler::lock().new_frame();
-    Box::new(|events| {
+    Box::new(move |events| {
+        before();
         let nanos = {
             puffin::profile_scope!("bench.root");
             timed!(events, 1, |i| {
