@@ -35,7 +35,7 @@ fn every_case_that_others_compare_by_is_there_under_its_name_and_no_name_is_ther
     let listed = listed();
     let names: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
     assert_eq!(names.len(), listed.len(), "a name twice: {listed:?}");
-    let logs = ["log", "tracing-appender", "env_logger", "defmt"];
+    let logs = ["log", "quill", "tracing-appender", "env_logger", "defmt"];
     let logs = logs.iter().flat_map(|logger| ["0", "1", "3"].map(|fields| format!("{logger}.{fields}")));
     let bursts = BURSTS.map(|name| format!("{name}.burst"));
     for name in WANTED.map(str::to_owned).into_iter().chain(bursts).chain(logs) {

@@ -1,7 +1,5 @@
 //! Other loggers, each in a process of its own: what the program waits for until a record is out of its hands. What they
 //! write goes to a writer that counts; what is written by a thread of their own is written between the rounds.
-//!
-//! quill, the C++ logger that comes closest to ours by design, is not among them: Debian has no package of it.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -18,6 +18,8 @@ mod lttng;
 #[cfg(feature = "peers")]
 mod puffin;
 #[cfg(feature = "peers")]
+mod quill;
+#[cfg(feature = "peers")]
 mod tracy;
 
 #[cfg(feature = "peers")]
@@ -81,7 +83,7 @@ const SPANS: [(&str, u64); 7] = [
 /// The names of the cases, whether they can run here or not.
 #[cfg(feature = "peers")]
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    [&SPANS[..], &logs::CASES, &lttng::CASES].into_iter().flatten().map(|(name, _)| *name)
+    [&SPANS[..], &logs::CASES, &quill::CASES, &lttng::CASES].into_iter().flatten().map(|(name, _)| *name)
 }
 
 /// Built without peers.
@@ -106,6 +108,13 @@ pub(crate) fn cases(cases: &mut Vec<Case>) -> Vec<String> {
             Ok(child) => cases.push(crate::log_case(name, records, child)),
             Err(error) => skipped.push(format!("{name}: {error}")),
         }
+    }
+    match quill::start() {
+        Ok(children) => {
+            let started = quill::CASES.into_iter().zip(children);
+            cases.extend(started.map(|((name, records), child)| crate::log_case(name, records, child)));
+        }
+        Err(error) => skipped.push(format!("quill: {error}")),
     }
     match lttng::Session::start() {
         Ok(session) => cases.extend(session.cases()),
