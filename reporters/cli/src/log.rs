@@ -143,6 +143,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(()) | Err(Failed::Closed) => {}
         Err(Failed::Other(error)) => return Err(error),
     }
+    for sum in inputs.iter().flat_map(|input| input.sums(follow)) {
+        say!("{sum}.");
+    }
     for warning in inputs.iter().flat_map(Input::warnings) {
         say!("Warning: {warning}.");
     }

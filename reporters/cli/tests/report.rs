@@ -20,20 +20,76 @@ use receivers::wait_until;
 /// How many of each level.
 type Counted = BTreeMap<String, u64>;
 
-/// How many records the place's only guest has numbered, by its own account.
-fn made(place: &Place) -> Counted {
+/// The accounts of the place's only guest: ordinary and reserved streams in turn.
+fn accounts(place: &Place) -> Vec<Account> {
     let ring = std::fs::read_dir(place.0.join("rings")).unwrap().next().unwrap().unwrap().path();
     let bytes = std::fs::read(ring).unwrap();
     let geometry = Geometry::parse(bytes.first_chunk().unwrap(), bytes.len() as u64).unwrap();
+    let streams = geometry.stream_count..geometry.stream_count + geometry.log_streams;
+    streams.map(|stream| Account::parse(&bytes[geometry.log_account(stream)..])).collect()
+}
+
+/// How many records the place's only guest has numbered, by its own account.
+fn made(place: &Place) -> Counted {
     let mut made = Counted::new();
-    for stream in 0..geometry.log_streams {
-        let account = Account::parse(&bytes[geometry.log_account(geometry.stream_count + stream)..]);
-        for (level, offered) in levels_of(stream % 2).into_iter().zip(account.offered) {
+    for (account, class) in accounts(place).iter().zip([0, 1].into_iter().cycle()) {
+        for (level, offered) in levels_of(class).into_iter().zip(account.offered) {
             *made.entry(level.text().to_owned()).or_default() += offered;
         }
     }
     made.retain(|_, count| *count > 0);
     made
+}
+
+/// Every record that the guest made, those that were never recorded included, and those that rules and limits kept out.
+fn fates(place: &Place) -> (u64, u64, u64) {
+    accounts(place).iter().fold((0, 0, 0), |(made, filtered, suppressed), account| {
+        let sum = |counts: [u64; 3]| counts.iter().sum::<u64>();
+        let own: u64 = (0..3).map(|level| account.made(level)).sum();
+        (made + own, filtered + sum(account.filtered), suppressed + sum(account.suppressed))
+    })
+}
+
+#[test]
+fn what_became_of_every_record_is_told_at_the_end_of_a_dead_guest_a_trace_and_a_guest_that_is_followed() {
+    let place = Place::new("report-sums");
+    // Errors of the store are kept out by a rule, others by the limit, some are overwritten.
+    let args = ["run", "chatter", "rounds=2000", "pause_ms=0", "log=debug,store:off", "log_kib=16", "log_rate=20"];
+    let mut guest = place.guest(&args);
+    place.wait_until_listed("chatter");
+    let followed = place.run(&["log", "chatter", "--follow", "--no-history", "--level", "warn"]);
+    assert!(guest.0.wait().unwrap().success());
+    let (made, filtered, suppressed) = fates(&place);
+    assert!(filtered >= 200 && suppressed > 100, "{filtered} {suppressed}");
+    let dead = place.run(&["log", "chatter", "--no-history", "--level", "warn"]);
+    assert!(place.run(&["collect", "chatter", "-o", "trace"]).status.success());
+    let trace = place.run(&["log", "trace", "--no-history", "--level", "warn"]);
+    for output in [followed, dead, trace] {
+        let said = text_of(&output.stderr);
+        let line = said.lines().find(|line| line.starts_with("chatter: ")).unwrap_or_else(|| panic!("{said}"));
+        let count = |word: &str| -> u64 {
+            let parts =
+                line.split([':', ',']).map(str::trim).filter_map(|part| part.trim_end_matches('.').split_once(' '));
+            parts.filter(|(_, what)| *what == word).map(|(count, _)| count.parse::<u64>().unwrap()).sum()
+        };
+        assert_eq!(count("records made"), made, "{line}");
+        assert_eq!((count("kept out by rules"), count("by the rate limit")), (filtered, suppressed), "{line}");
+        let fates = [
+            "shown",
+            "not asked for",
+            "lost",
+            "not in what was read",
+            "kept out by rules",
+            "by the rate limit",
+            "the same as the one before",
+        ];
+        assert_eq!(fates.map(count).iter().sum::<u64>(), made, "{line}");
+        // What was shown is what was written: a line each, but for what was lost in the rings.
+        let lines = text_of(&output.stdout);
+        let shown =
+            lines.lines().filter(|line| !line.contains("discarded") || line.contains("limits how often")).count();
+        assert_eq!(count("shown"), shown as u64, "{lines}");
+    }
 }
 
 /// The counts of a loss's sentence: `discarded 1,222 records (22 WARN, 1,200 DEBUG; …`.

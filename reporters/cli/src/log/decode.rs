@@ -14,11 +14,11 @@ use fata_reporters::time::Time;
 use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Kind, Level, Value};
 use fata_wire::log::numbers::{Summarised, Summary};
-use fata_wire::log::{self, Account};
+use fata_wire::log::{self, Account, Fates};
 use fata_wire::numbers::Numbers;
 use fata_wire::packet::{Discarded, FLAG_LOG, Packet, PacketHeader};
 
-use super::entry::{Entry, Owned, Said, What};
+use super::entry::{Entry, Owned, Said, Shown, What};
 
 /// Decodes the packets of one guest.
 pub(super) struct Decoder {
@@ -32,6 +32,10 @@ pub(super) struct Decoder {
     /// Whether the first record of a stream would have the number 0 if nothing were missing.
     whole: bool,
     malformed: u64,
+    /// Records that had a number; of these, shown; and numbers that were missing.
+    read: u64,
+    shown: Shown,
+    lost: u64,
 }
 
 /// What is known of a log stream.
@@ -70,6 +74,9 @@ impl Decoder {
             streams: HashMap::new(),
             whole,
             malformed: 0,
+            read: 0,
+            shown: Shown::default(),
+            lost: 0,
         }
     }
 
@@ -190,7 +197,8 @@ impl Decoder {
             }
         };
         // What the log says of itself is a record too, of a level and with a number of its own.
-        Numbered { number, level: callsite.level, entry: Entry { time, guest: Rc::clone(&self.guest), what } }
+        let counted = number.map(|_| Rc::clone(&self.shown));
+        Numbered { number, level: callsite.level, entry: Entry { counted, time, guest: Rc::clone(&self.guest), what } }
     }
 
     /// What the log says of itself, as what it means.
@@ -241,6 +249,8 @@ impl Decoder {
         let mut lost: Option<(Counts, Time)> = None;
         for (number, time, level) in numbers {
             let missing = known.numbers.take(level, number);
+            self.read += 1;
+            self.lost += missing;
             if missing > 0 {
                 let (counts, last) = lost.get_or_insert((Counts::default(), time));
                 counts.by_level[level as usize] += missing;
@@ -250,7 +260,7 @@ impl Decoder {
         known.last = records.iter().map(|record| record.entry.time).max().or(known.last);
         if let Some((counts, last)) = lost {
             let what = What::Loss { cause, place: "the guest's log ring".to_owned(), counts, first: before.min(last) };
-            take(Entry { time: last, guest: Rc::clone(&self.guest), what });
+            take(Entry { counted: None, time: last, guest: Rc::clone(&self.guest), what });
         }
     }
 
@@ -263,13 +273,35 @@ impl Decoder {
             for (place, level) in log::levels_of(u32::from(i % 2 == 1)).into_iter().enumerate() {
                 counts.by_level[level as usize] = known.numbers.missing_at_end(level, account.offered[place]);
             }
+            self.lost += counts.total();
             if counts.total() > 0 {
                 let last = known.last.unwrap_or(Time::since_start(0));
                 let cause = Cause::of_ring(&known.discarded, &known.discarded_since);
                 let what = What::Loss { cause, place: "the guest's log ring".to_owned(), counts, first: last };
-                take(Entry { time: last, guest: Rc::clone(&self.guest), what });
+                take(Entry { counted: None, time: last, guest: Rc::clone(&self.guest), what });
             }
         }
+    }
+
+    /// What became of the records of the guest, by the accounts that its trace carries.
+    pub(super) fn fates(&self) -> Option<Fates> {
+        self.description.log_fates(self.id)
+    }
+
+    /// A sentence that accounts for every record that the guest made, of which these were the `fates`.
+    pub(super) fn sum(&self, fates: &Fates) -> String {
+        let all = fates.total();
+        let shown = self.shown.get();
+        let parts = [
+            (self.read.saturating_sub(shown), "not asked for"),
+            (self.lost, "lost"),
+            (all.offered.saturating_sub(self.read).saturating_sub(self.lost), "not in what was read"),
+            (all.filtered, "kept out by rules"),
+            (all.suppressed, "by the rate limit"),
+            (all.folded, "the same as the one before"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, fate)| format!(", {count} {fate}"));
+        format!("{}: {} records made: {shown} shown{}", self.guest, all.made(), parts.collect::<String>())
     }
 
     fn scale(&self) -> (TickScale, Option<i64>) {

@@ -6,9 +6,14 @@ use fata_reporters::reporter::Item;
 use fata_reporters::time::Time;
 use fata_wire::field::Level;
 
+/// How many records of a guest were shown: its decoder has the one end, each entry another.
+pub(super) type Shown = std::rc::Rc<std::cell::Cell<u64>>;
+
 /// A record or a loss of one guest.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
+    /// Where it is counted when it is shown, if the guest has counted it: what was lost, the guest has counted otherwise.
+    pub(super) counted: Option<Shown>,
     pub(super) time: Time,
     /// The guest's name, as shown.
     pub(super) guest: std::rc::Rc<str>,

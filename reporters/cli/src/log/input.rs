@@ -9,6 +9,7 @@ use fata_collector::source::{self, Guest, SourceError};
 use fata_collector::{Collector, End, Options, Seat, collector::Poll};
 use fata_model::source::{Chunk, TraceReader};
 use fata_reporters::time::Time;
+use fata_wire::log::{Account, Fates};
 use fata_wire::metadata::write_trace;
 use fata_wire::packet::PacketHeader;
 
@@ -29,6 +30,8 @@ pub(super) struct Input {
     decoders: Vec<Decoder>,
     warnings: Vec<String>,
     reached: Reached,
+    /// What a guest counted until it ended.
+    fates: Option<Fates>,
 }
 
 /// What of an input has been read, so that what others have said before can be put before what it is yet to say.
@@ -133,12 +136,12 @@ impl Input {
         }
         let collector = Collector::attach(guest, &options, &[])?;
         let from = From::Guest(Box::new(collector));
-        Ok(Input { from, decoders: vec![decoder], warnings: Vec::new(), reached: Reached::Unknown })
+        Ok(Input { from, decoders: vec![decoder], warnings: Vec::new(), reached: Reached::Unknown, fates: None })
     }
 
     fn of_trace(reader: TraceReader) -> Self {
         let (from, decoders) = (From::Trace(Box::new(reader)), vec![Decoder::new("", false)]);
-        Input { from, decoders, warnings: Vec::new(), reached: Reached::Unknown }
+        Input { from, decoders, warnings: Vec::new(), reached: Reached::Unknown, fates: None }
     }
 
     /// The most memory that reading it takes. Of a trace a packet of each stream is held, at most 256 KiB of each of 16 streams
@@ -174,6 +177,17 @@ impl Input {
         warnings
     }
 
+    /// A sentence for each guest that says what became of every record that it made; none where it makes more and is not
+    /// followed, or where a trace does not say.
+    pub(super) fn sums(&self, follow: bool) -> Vec<String> {
+        let so_far = match &self.from {
+            From::Guest(collector) if follow => Some(fates(&collector.log_accounts())),
+            _ => self.fates,
+        };
+        let known = |decoder: &Decoder| Some(decoder.sum(&so_far.or_else(|| decoder.fates())?));
+        self.decoders.iter().filter_map(known).collect()
+    }
+
     /// Reads what there is, or some of it. `true` where there is more.
     pub(super) fn read(&mut self, screen: &mut Screen) -> anyhow::Result<bool> {
         let decoders = &mut self.decoders;
@@ -186,7 +200,9 @@ impl Input {
                     if *end != End::Copied
                         && let Some(decoder) = decoders.first_mut()
                     {
-                        decoder.end(&collector.log_accounts(), &mut |entry| screen.push(entry));
+                        let accounts = collector.log_accounts();
+                        decoder.end(&accounts, &mut |entry| screen.push(entry));
+                        self.fates = Some(fates(&accounts));
                     }
                     self.warnings.extend(collector.warnings());
                     self.from = From::Over(Some(collector.guest().clone()));
@@ -223,6 +239,13 @@ impl Input {
             }
         }
     }
+}
+
+/// What became of the records of a guest with these accounts of log streams, two of each vCPU.
+fn fates(accounts: &[(u32, Account)]) -> Fates {
+    let mut fates = Fates::default();
+    accounts.iter().zip([0, 1].iter().cycle()).for_each(|((_, account), class)| fates.add(*class, account));
+    fates
 }
 
 /// A packet's records, by whoever knows its guest; when it begins.

@@ -130,6 +130,9 @@ impl Screen {
             self.history.keep(entry);
             return Ok(());
         }
+        if let Some(shown) = &entry.counted {
+            shown.set(shown.get() + 1);
+        }
         entry.with(report)
     }
 }

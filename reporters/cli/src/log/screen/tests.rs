@@ -19,7 +19,12 @@ pub(super) fn said(millis: i64, level: Level, task: u16, name: &str) -> Entry {
         late: false,
         history: false,
     };
-    Entry { time: Time::wall(millis * 1_000_000), guest: "guest".into(), what: What::Record(Box::new(said)) }
+    Entry {
+        counted: None,
+        time: Time::wall(millis * 1_000_000),
+        guest: "guest".into(),
+        what: What::Record(Box::new(said)),
+    }
 }
 
 fn screen(window: Duration) -> Screen {
