@@ -11,7 +11,7 @@
 //! `RUST_LOG`, says what is recorded (`info,shop::cart=debug`); `fata log shop --level …` changes it while the program runs.
 //!
 //! With the feature `reporters` the application says where its log goes as well, from its first record on: to files, syslog, the
-//! journal, an OTLP receiver ([`Builder::report`]), or to a reporter of its own ([`Builder::reporter`]).
+//! journal, an OTLP receiver (`Builder::report`), or to a reporter of its own (`Builder::reporter`).
 //!
 //! A program that has a subscriber of its own adds [`layer`] to it, and starts with [`Builder::without_subscriber`].
 //!
