@@ -52,6 +52,12 @@ impl Guest {
         Guest { dom0, name: name.to_owned() }
     }
 
+    /// Has it do what `services.rs` of the kernel's platform lists; it must have been created with `try=yes`.
+    pub(crate) fn have_try(&self, what: &str) {
+        self.dom0.sh(&format!("xenstore-write /local/domain/{}/control/try {what}", self.domid()));
+        self.wait_for("what was to be tried is done");
+    }
+
     /// What it has written on its console.
     pub(crate) fn console(&self) -> String {
         self.dom0.sh(&format!("cat /var/log/xen/console/guest-{}.log 2>/dev/null || true", self.name)).replace('\r', "")

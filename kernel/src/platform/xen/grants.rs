@@ -1,7 +1,7 @@
 //! Grants: leave for another domain to map a page of ours, or to copy from or to it.
 //!
 //! Invariant: an entry of the table is written once, its flags last, and holds until the domain ends: nothing is taken back,
-//! unless a boot parameter asks for it ([`end_all`]).
+//! unless somebody tries that out ([`end_all`]).
 //!
 //! When it is full: the table grows by a frame of 512 entries, until Xen refuses ([`GrantError::Full`]: `max_grant_frames` in
 //! the xl.cfg).

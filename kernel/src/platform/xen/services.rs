@@ -3,7 +3,13 @@
 //! The guest acknowledges by removing the word, seals its ring, and ends. Words that it does not know stay, and so `xl` says
 //! that the guest does not react.
 //!
-//! The boot parameter `end_grants=MILLIS`, for trying out, has the guest end all its grants after so long.
+//! With the boot parameter `try=yes` a guest listens at `control/try` as well, for what no guest does by itself and those who read
+//! it must live with:
+//!
+//! | word | what it does |
+//! |---|---|
+//! | `end_grants` | ends all its grants |
+//! | `ring_bell` | from then on tells dom0 all the time that packets are ready |
 
 use core::time::Duration;
 
@@ -15,6 +21,7 @@ use super::{grants, power, store, vchan};
 use crate::Guest;
 
 const PLACE: &str = "control/shutdown";
+const TRY: &str = "control/try";
 
 /// Starts the tasks that listen to the toolstack.
 pub(in crate::platform) fn start(guest: &Guest) {
@@ -23,13 +30,29 @@ pub(in crate::platform) fn start(guest: &Guest) {
     if let Some(server) = vchan::Server::new() {
         guest.spawn(name!("xen.vchan"), server.serve());
     }
-    if let Some(millis) = boot::number(boot::args(), "end_grants") {
-        let guest = guest.clone();
-        guest.clone().spawn(name!("xen.end_grants"), async move {
-            guest.sleep(Duration::from_millis(millis)).await;
-            grants::end_all();
-            guest.log("all grants have been ended");
-        });
+    if boot::value(boot::args(), "try").is_some() {
+        guest.spawn(name!("xen.try"), try_out(guest.clone()));
+    }
+}
+
+async fn try_out(guest: Guest) {
+    let Ok(mut asked) = store::watch(TRY) else { return };
+    loop {
+        asked.changed().await;
+        match store::read(TRY).as_deref() {
+            Ok("end_grants") => grants::end_all(),
+            Ok("ring_bell") => {
+                let ringer = guest.clone();
+                guest.spawn(name!("xen.ringer"), async move {
+                    loop {
+                        (0..100).for_each(|_| super::trace::ring_bell());
+                        ringer.sleep(Duration::from_millis(1)).await;
+                    }
+                });
+            }
+            _ => continue,
+        }
+        guest.log("what was to be tried is done");
     }
 }
 

@@ -110,6 +110,14 @@ fn index_pages(granted: &[u32]) -> Result<GrantRef, AdvertiseError> {
     Ok(next)
 }
 
+/// Tells dom0 that packets are ready, whether there are or not.
+pub(super) fn ring_bell() {
+    match PORT.load(Ordering::Relaxed) {
+        0 => {}
+        port => Port::of_number(port).notify(),
+    }
+}
+
 /// Tells dom0 when a collector is attached and enough packets are ready that waiting longer might cost some. Cheap: for the
 /// scheduler, whenever it looks around.
 pub(in crate::platform) fn tend() {
