@@ -35,6 +35,8 @@ mod logs;
 pub mod net;
 mod numbers;
 pub mod platform;
+#[cfg(any(feature = "xen", test))]
+mod pvclock;
 pub mod ring;
 pub mod sync;
 mod trace_ring;

@@ -383,6 +383,22 @@ impl Region {
         self.set_state(State::Running);
     }
 
+    /// Says that the clock was changed by which the calling thread's streams, and no others, are recorded. What they hold by now
+    /// becomes sealed packets, and what follows is by `clock`: [`at::STREAM_CLOCK_SINCE`] says from which packet on.
+    ///
+    /// A reader of the page that finds a frequency, between two looks at that number which agree, knows which of the two clocks it
+    /// has found.
+    pub fn change_clock(&self, clock: &Clock) {
+        self.word(at::CLOCK_HZ).store(0, Ordering::Relaxed);
+        // Pairs with the reader's Acquire loads: whoever finds a new number no longer finds the old frequency.
+        fence_publish();
+        crate::current::get().change_clock();
+        crate::log::slot::get().change_clock();
+        // The same: whoever finds the new frequency finds the new numbers.
+        fence_publish();
+        self.set_running(clock);
+    }
+
     /// Seals the calling thread's stream for good and leaves the guest's last state and words. For the end of a guest, also
     /// in a panic or exception handler: takes no lock and cannot fail.
     pub fn finish(&self, state: State, message: &str) {
@@ -559,6 +575,12 @@ impl Region {
         self.word(entry + at::STREAM_EVENTS_BEFORE).store(events_before, Ordering::Relaxed);
         // Release: pairs with the collector's Acquire load: the packet that the lock names is in that state.
         self.word(entry + at::STREAM_LOCK).store(lock, Ordering::Release);
+    }
+
+    pub(crate) fn note_clock_since(&self, stream: u32, packet: u64) {
+        let word = self.word(Geometry::stream_entry(stream) + at::STREAM_CLOCK_SINCE);
+        // Release: pairs with the collector's Acquire load: whoever finds the new number no longer finds the old frequency.
+        word.store(packet, Ordering::Release);
     }
 
     /// Counts a callsite that found no room in the program's own table.

@@ -74,6 +74,11 @@ impl Slot {
         self.classes.iter().for_each(|class| class.writer.flush());
     }
 
+    /// Goes on by a clock that was changed.
+    pub(crate) fn change_clock(&self) {
+        self.classes.iter().for_each(|class| class.writer.change_clock());
+    }
+
     /// The ring of class 0 (ordinary) or 1 (reserved).
     #[inline(always)]
     pub(crate) fn class(&self, class: u32) -> &Class {

@@ -84,6 +84,27 @@ impl Writer {
         }
     }
 
+    /// Goes on in a new packet by a clock that was changed: its stamps may lie before all earlier ones. On the writer's own CPU.
+    pub(crate) fn change_clock(&self) {
+        let Some(region) = self.region() else { return };
+        let state = self.state.load(Ordering::Relaxed);
+        if state & PLACE == FINISHED || !compare_exchange_local(&self.state, state, state | CLOSED) {
+            return;
+        }
+        if state & PLACE != FULL {
+            self.seal(state);
+        }
+        let next = self.number.load(Ordering::Relaxed).wrapping_add(1);
+        // Before there is such a packet.
+        region.note_clock_since(self.stream(), next);
+        self.last.store(crate::clock::ticks(), Ordering::Relaxed);
+        if self.has_room() {
+            self.open(next);
+        } else {
+            self.state.store(state & !PLACE & !(PLACE << 16) | FULL, Ordering::Relaxed);
+        }
+    }
+
     /// Events recorded so far.
     pub(crate) fn recorded(&self) -> u64 {
         let state = self.state.load(Ordering::Relaxed);

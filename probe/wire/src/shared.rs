@@ -76,6 +76,9 @@ pub mod at {
     pub const STREAM_EVENTS_BEFORE: usize = 8;
     /// Within a stream's entry: discarded events by cause.
     pub const STREAM_DISCARDED: usize = 16;
+    /// Within a stream's entry: the number of the first packet by the clock that the page describes; 0 as long as that has not
+    /// changed. Earlier packets are by clocks that nobody can tell any more.
+    pub const STREAM_CLOCK_SINCE: usize = 56;
     /// Per log stream, [`log::ACCOUNT_BYTES`](crate::log::ACCOUNT_BYTES): its [`Account`](crate::log::Account).
     pub const LOG_ACCOUNTS: usize = 2048;
 }

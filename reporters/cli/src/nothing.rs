@@ -49,7 +49,7 @@ pub(crate) fn open_unless_empty(path: &Path) -> anyhow::Result<TraceReader> {
 /// Why a recording that ended like this has no event, where that is an error: whoever still runs may yet say something.
 pub(crate) fn recorded(guest: &str, end: &End) -> Option<anyhow::Error> {
     match end {
-        End::Stopped | End::ReaderGone => None,
+        End::Stopped | End::ReaderGone | End::ClockChanged => None,
         End::Copied | End::Image(..) => Some(anyhow::anyhow!(
             "the ring of {guest} is empty: it has recorded nothing yet; try again once `fata list` shows events, or with a \
              higher --level"

@@ -118,6 +118,8 @@ pub struct Collector {
     attached: bool,
     /// The last collector was killed.
     succeeds_killed: bool,
+    /// It is known which packets are by the clock that the guest describes.
+    knows_clock: bool,
     /// Beats while attached.
     heart: Option<Heart>,
     started: Instant,
@@ -142,6 +144,13 @@ impl Collector {
         if earlier.iter().any(|earlier| earlier.several) {
             return Err(CollectError::Several);
         }
+        for (stream, position) in earlier.iter().flat_map(|earlier| (0..).zip(&earlier.positions)) {
+            let since =
+                if stream < memory.geometry().all_streams() { StreamDrain::clock_since(&memory, stream) } else { 0 };
+            if since > 0 && position.is_some_and(|position| position.number <= since) {
+                return Err(CollectError::OtherClock { guest: guest.label() });
+            }
+        }
         let mut collector = Collector {
             guest: guest.clone(),
             memory: Arc::new(memory),
@@ -151,6 +160,7 @@ impl Collector {
             description: None,
             attached: false,
             succeeds_killed: false,
+            knows_clock: false,
             heart: None,
             started: Instant::now(),
             alive: true,
@@ -227,6 +237,7 @@ impl Collector {
     /// [`CollectError::Sink`]: nothing more can be published.
     pub fn poll(&mut self, sink: &mut dyn Sink) -> Result<Poll, CollectError> {
         let now = Instant::now();
+        let clock_since = if self.knows_clock { Vec::new() } else { self.clock_since() };
         let page = self.memory.header_page();
         let status = GuestStatus::parse(&page, self.memory.geometry());
         if page[at::UUID..at::UUID + 16] != self.uuid {
@@ -237,6 +248,16 @@ impl Collector {
         if status.clock.hz == 0 && !over && !self.options.snapshot && self.started.elapsed() < CLOCK_TIMEOUT {
             return Ok(Poll::Idle);
         }
+        if !self.knows_clock {
+            // The page was copied while the clock was changed: the next copy is of one clock.
+            if self.clock_since() != clock_since && !over {
+                return Ok(Poll::Idle);
+            }
+            self.knows_clock = true;
+            for (stream, since) in self.streams.iter_mut().zip(clock_since) {
+                stream.read_by_clock_since(&self.memory, since);
+            }
+        }
         let before = self.totals();
         let phase = match (over, self.options.snapshot) {
             (true, _) => Phase::Dead,
@@ -244,6 +265,11 @@ impl Collector {
             (false, false) => Phase::Live,
         };
         let more = self.drain(sink, &status, phase, now)?;
+        if !more && status.clock.hz > 0 && self.streams.iter().any(StreamDrain::is_past_clock) {
+            self.drain(sink, &status, Phase::Leaving, now)?;
+            self.finish_streams(sink, &status, &page)?;
+            return Ok(Poll::Ended(End::ClockChanged));
+        }
         if !more && (over || self.options.snapshot) {
             self.finish_streams(sink, &status, &page)?;
             return Ok(Poll::Ended(match status.state {
@@ -337,6 +363,11 @@ impl Collector {
             more |= stream.poll(memory, &mut outlet, phase, now)?;
         }
         Ok(more)
+    }
+
+    /// From which packet on each stream is by the clock that the header page describes.
+    fn clock_since(&self) -> Vec<u64> {
+        (0..self.memory.geometry().all_streams()).map(|stream| StreamDrain::clock_since(&self.memory, stream)).collect()
     }
 
     /// The last that is said of each stream. Of the log's accounts it is what `page` said, a copy from before the last look at

@@ -77,6 +77,10 @@ pub(crate) struct StreamDrain {
     /// How full the ring was when it was last looked at, in thousandths.
     fill: u64,
     hole_since: Option<Instant>,
+    /// The number of the first packet by the clock that this recording is by.
+    clock_since: u64,
+    /// All packets by it are read, and there are others.
+    is_past_clock: bool,
     last_piece: Option<Instant>,
     header: Vec<u8>,
     buffer: Vec<u8>,
@@ -111,6 +115,8 @@ impl StreamDrain {
             totals: Totals::default(),
             fill: 0,
             hole_since: None,
+            clock_since: 0,
+            is_past_clock: false,
             last_piece: None,
             header: Vec::new(),
             buffer: Vec::new(),
@@ -121,6 +127,26 @@ impl StreamDrain {
     /// The same, where the last collector was killed and nobody knows whether it noted the last packet that it handed over.
     pub(crate) fn after_a_kill(self) -> Self {
         StreamDrain { may_repeat: true, ..self }
+    }
+
+    /// The number of the first packet of `stream` by the clock that the guest describes.
+    pub(crate) fn clock_since(memory: &SharedMemory, stream: u32) -> u64 {
+        memory.load(Geometry::stream_entry(stream) + shared::at::STREAM_CLOCK_SINCE)
+    }
+
+    /// Reads only what is by the clock that the guest describes since packet `number`. Older packets are as good as overwritten.
+    pub(crate) fn read_by_clock_since(&mut self, memory: &SharedMemory, number: u64) {
+        self.clock_since = number;
+        let lock = memory.load(Geometry::stream_entry(self.stream) + shared::at::STREAM_LOCK);
+        // A number that cannot be is a lie, and the guest's own loss.
+        if self.position.number < number && number <= lock.div_ceil(2) {
+            self.skip_to(number);
+        }
+    }
+
+    /// Whether there is more, by another clock.
+    pub(crate) fn is_past_clock(&self) -> bool {
+        self.is_past_clock
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -155,6 +181,12 @@ impl StreamDrain {
                 return Ok(false);
             };
             if self.position.number > youngest {
+                return Ok(false);
+            }
+            // After the load of the lock, which acquires: with a packet by another clock there is its number.
+            let since = Self::clock_since(memory, self.stream);
+            if since != self.clock_since && self.position.number >= since {
+                self.is_past_clock = true;
                 return Ok(false);
             }
             let oldest = (youngest + 1).saturating_sub(ring);

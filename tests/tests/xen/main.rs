@@ -6,6 +6,7 @@
 
 mod axis;
 mod bell;
+mod clock;
 mod collect;
 mod command;
 mod control;

@@ -64,14 +64,19 @@ pub(in crate::platform) fn start(name: &str, ring_mib: Option<u64>, log_kib: Opt
 /// Tells readers what a tick is worth, and what time of day it was at `anchor_ticks`.
 pub(in crate::platform) fn clock_known(hz: u64, anchor_ticks: u64, unix_nanos: Option<u64>) {
     if let Some(region) = region() {
-        let cost = fata_probe::cost::measure(hz);
-        region.set_running(&Clock {
-            hz,
-            anchor_ticks,
-            anchor_unix_nanos: unix_nanos.unwrap_or(0),
-            clock_cost_picos: cost.clock_picos,
-            probe_cost_picos: cost.probe_picos,
-        });
+        region.set_running(&clock_of(hz, anchor_ticks, unix_nanos));
+    }
+}
+
+/// The same, as the ring has it, with what reading it costs now.
+pub(in crate::platform) fn clock_of(hz: u64, anchor_ticks: u64, unix_nanos: Option<u64>) -> Clock {
+    let cost = fata_probe::cost::measure(hz);
+    Clock {
+        hz,
+        anchor_ticks,
+        anchor_unix_nanos: unix_nanos.unwrap_or(0),
+        clock_cost_picos: cost.clock_picos,
+        probe_cost_picos: cost.probe_picos,
     }
 }
 

@@ -5,13 +5,21 @@
 //!
 //! Invariant: [`now`] is 0 at the image's entry and never goes back. Until boot has found the shared page, time stands at 0.
 //!
+//! The counter itself may be changed under the guest, and Xen then says so in the page ([`changed`]): the time goes on, and the ring
+//! is told what a tick is worth from then on.
+//!
 //! Since the wall clock is the same for all domains too, what each ring says of its anchor puts all of them, and dom0, on one
 //! axis.
 
+#![expect(unsafe_code, reason = "the counter is a special register")]
+
+use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::events::shared_page;
+use super::machine::local::Local;
 use super::{cpu, hypercall};
+use crate::pvclock::Sample;
 use crate::ring::Page;
 
 /// In the shared page: what Xen says of this vCPU's time, and of the time of day.
@@ -31,17 +39,15 @@ static ENTRY_NANOS: AtomicU64 = AtomicU64::new(u64::MAX);
 /// The latest time that was given out.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 
-/// What Xen says of the time, read in one piece.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    tsc: u64,
-    nanos: u64,
-    scale: u32,
-    shift: i8,
-}
+/// The word of Xen's by which the ring is recorded, and the version of the one that was looked at last.
+static SEEN: Local<Option<(u32, Sample)>> = Local::new(None);
 
 impl Sample {
     fn read(page: Page) -> Self {
+        Sample::read_with_version(page).1
+    }
+
+    fn read_with_version(page: Page) -> (u32, Self) {
         loop {
             // Acquire: pairs with Xen's release of the version after what it says of.
             let version = page.word(VERSION).load(Ordering::Acquire);
@@ -54,30 +60,36 @@ impl Sample {
             // Acquire: the loads above come before the one below.
             fence(Ordering::Acquire);
             if version & 1 == 0 && page.word(VERSION).load(Ordering::Relaxed) == version {
-                return sample;
+                return (version, sample);
             }
         }
     }
+}
 
-    /// The system time at this value of the TSC, which may be a little before the sample's.
-    fn nanos_at(self, ticks: u64) -> u64 {
-        let scaled = |ticks: u64| {
-            let shifted = if self.shift < 0 { ticks >> -self.shift } else { ticks << self.shift };
-            u64::try_from((u128::from(shifted) * u128::from(self.scale)) >> 32).unwrap_or(u64::MAX)
-        };
-        if ticks >= self.tsc {
-            self.nanos.saturating_add(scaled(ticks - self.tsc))
-        } else {
-            self.nanos.saturating_sub(scaled(self.tsc - ticks))
-        }
+/// Ticks per second by the clock that there is now, if that is another one than before. Costs a load where Xen has said nothing
+/// new.
+pub(super) fn changed() -> Option<u64> {
+    let page = shared_page()?;
+    let mut seen = SEEN.get();
+    let (version, known) = seen.as_mut()?;
+    if page.word(VERSION).load(Ordering::Relaxed) == *version {
+        return None;
     }
+    let (now, sample) = Sample::read_with_version(page);
+    *version = now;
+    if sample.goes_on(*known) {
+        return None;
+    }
+    *known = sample;
+    Some(sample.hz())
+}
 
-    /// Ticks per second.
-    fn hz(self) -> u64 {
-        let one = (1_000_000_000u128 << 32) / u128::from(self.scale.max(1));
-        let hz = if self.shift < 0 { one << -self.shift } else { one >> self.shift };
-        u64::try_from(hz).unwrap_or(u64::MAX)
-    }
+/// Sets the counter to 0: for trying out. Xen says what the time is by it when the vCPU comes back from a pause, at the latest
+/// after a second; until then time stands still.
+pub(super) fn reset_counter() {
+    const TIME_STAMP_COUNTER: u32 = 0x10;
+    // SAFETY: every x86-64 has the register, this is ring 0, and no memory depends on it.
+    unsafe { asm!("wrmsr", in("ecx") TIME_STAMP_COUNTER, in("eax") 0, in("edx") 0, options(nomem, nostack)) }
 }
 
 /// Remembers when the image was entered.
@@ -90,13 +102,14 @@ pub(super) fn entered(ticks: u64) {
 /// What Xen says of a domain that has just begun may be from before it gave it a TSC of its own: of a tick that is yet to
 /// come. It says so anew when the vCPU comes back from a pause.
 pub(super) fn start(page: Page) -> u64 {
-    let sample = loop {
-        let sample = Sample::read(page);
+    let (version, sample) = loop {
+        let (version, sample) = Sample::read_with_version(page);
         if sample.scale != 0 && sample.tsc <= cpu::ticks() {
-            break sample;
+            break (version, sample);
         }
         hypercall::give_way();
     };
+    *SEEN.get() = Some((version, sample));
     ENTRY_NANOS.store(sample.nanos_at(ENTRY_TICKS.load(Ordering::Relaxed)), Ordering::Relaxed);
     sample.hz()
 }

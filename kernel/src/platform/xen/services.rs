@@ -9,6 +9,7 @@
 //! | word | what it does |
 //! |---|---|
 //! | `end_grants` | ends all its grants |
+//! | `reset_tsc` | sets its counter to 0, as a move to another machine may |
 //! | `ring_bell` | from then on tells dom0 all the time that packets are ready |
 
 use core::time::Duration;
@@ -17,7 +18,7 @@ use fata_probe::log::ResultExt;
 use fata_probe::{instant, name};
 
 use super::machine::{boot, trace};
-use super::{grants, power, store, vchan};
+use super::{clock, grants, power, store, vchan};
 use crate::Guest;
 
 const PLACE: &str = "control/shutdown";
@@ -41,6 +42,7 @@ async fn try_out(guest: Guest) {
         asked.changed().await;
         match store::read(TRY).as_deref() {
             Ok("end_grants") => grants::end_all(),
+            Ok("reset_tsc") => clock::reset_counter(),
             Ok("ring_bell") => {
                 let ringer = guest.clone();
                 guest.spawn(name!("xen.ringer"), async move {

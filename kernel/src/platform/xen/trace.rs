@@ -22,6 +22,7 @@ use fata_probe::{instant, span};
 use fata_wire::grants::{FOLDER, MAX_REFS, VERSION, index_page};
 use fata_wire::shared::{PAGE_BYTES, at, control};
 
+use super::clock;
 use super::events::Port;
 use super::grants::{self, Access, GrantError, GrantRef};
 use super::hypercall::Refused;
@@ -118,9 +119,26 @@ pub(super) fn ring_bell() {
     }
 }
 
-/// Tells dom0 when a collector is attached and enough packets are ready that waiting longer might cost some. Cheap: for the
-/// scheduler, whenever it looks around.
+/// Sees to the ring: cheap, for the scheduler, whenever it looks around.
 pub(in crate::platform) fn tend() {
+    follow_clock();
+    tell_of_packets();
+}
+
+/// Has the ring go on by the clock that there is now, where Xen says that it is another one. What was recorded between the change
+/// and this look, at most a tick of the scheduler's, has stamps that stand still or have jumped.
+fn follow_clock() {
+    let Some(hz) = clock::changed() else { return };
+    // By the old clock, so that the recording says where it ended.
+    instant!(level: Warn, "clock.changed", hz = hz);
+    if let (Some(region), Some((ticks, _, unix_nanos))) = (trace::region(), clock::anchor()) {
+        region.change_clock(&trace::clock_of(hz, ticks, Some(unix_nanos)));
+        instant!("clock.known", hz = hz, source = "Xen's system time");
+    }
+}
+
+/// Tells dom0 when a collector is attached and enough packets are ready that waiting longer might cost some.
+fn tell_of_packets() {
     let port = PORT.load(Ordering::Relaxed);
     let Some(region) = trace::region().filter(|_| port != 0) else { return };
     let geometry = region.geometry();

@@ -3,12 +3,13 @@
 //!
 //! A domain of Xen is followed by itself: what reboots has another id and the same name, which may be another one than when
 //! the recording began. Of other guests nobody knows whether they come back, so they are waited for when `--again` says so.
+//! A guest whose clock was changed begins a new life too: in a trace a guest has one clock.
 //!
 //! When it is full: a trace has [`MAX_GUESTS`] seats, of which each guest that was named has its share for its lives. Where one has
 //! used its share up, a sentence says so and its recording ends; those of the others go on.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fata_collector::source::{self, Guest, Source};
@@ -68,16 +69,19 @@ impl<'a> Lives<'a> {
     }
 
     /// The same, if it has some of its share left.
-    fn seat_of_share(&self, guest: &Guest, has_some: bool) -> Result<u16, NoSeat> {
+    fn seat_of_share(&self, guest: &Guest, has_share: bool) -> Result<u16, NoSeat> {
+        let mut seated = self.seated();
+        if seated.contains(&guest.path) { Err(NoSeat::Seated) } else { take_seat(&mut seated, guest, has_share) }
+    }
+
+    /// One more, for a guest that has one.
+    fn another_seat(&self, guest: &Guest, has_share: bool) -> Result<u16, NoSeat> {
+        take_seat(&mut self.seated(), guest, has_share)
+    }
+
+    fn seated(&self) -> MutexGuard<'_, Vec<PathBuf>> {
         // Nothing panics while it is locked.
-        let mut seated = self.seated.lock().unwrap_or_else(PoisonError::into_inner);
-        if seated.contains(&guest.path) {
-            return Err(NoSeat::Seated);
-        }
-        let number =
-            u16::try_from(seated.len()).ok().filter(|&number| has_some && number < MAX_GUESTS).ok_or(NoSeat::Full)?;
-        seated.push(guest.path.clone());
-        Ok(number)
+        self.seated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the guest that sits on `number`, and then each life of it that follows, by `record`: a guest, its number, and for how
@@ -94,13 +98,24 @@ impl<'a> Lives<'a> {
             if let Some(name) = renamed {
                 guest.name = name;
             }
-            if !self.may_come_again(&guest, &end) {
-                break;
-            }
-            let ending = ending(&guest);
-            drop(collector);
-            let Some((next, seat)) = self.next(&guest, ending, life < self.share) else { break };
-            let what = format!("{} was started anew as {}", guest.label(), next.label());
+            let has_share = life < self.share;
+            let (next, seat, what) = if end == End::ClockChanged {
+                drop(collector);
+                (
+                    guest.clone(),
+                    self.another_seat(&guest, has_share).ok(),
+                    format!("{} goes on by a changed clock", guest.label()),
+                )
+            } else {
+                if !self.may_come_again(&guest, &end) {
+                    break;
+                }
+                let ending = ending(&guest);
+                drop(collector);
+                let Some((next, seat)) = self.next(&guest, ending, has_share) else { break };
+                let what = format!("{} was started anew as {}", guest.label(), next.label());
+                (next, seat, what)
+            };
             let Some(seat) = seat else {
                 say!("{what}, and this trace has no more room for it: collect it into another one.");
                 break;
@@ -151,6 +166,13 @@ impl<'a> Lives<'a> {
         }
         None
     }
+}
+
+fn take_seat(seated: &mut Vec<PathBuf>, guest: &Guest, has_share: bool) -> Result<u16, NoSeat> {
+    let number = u16::try_from(seated.len()).ok().filter(|&number| has_share && number < MAX_GUESTS);
+    let number = number.ok_or(NoSeat::Full)?;
+    seated.push(guest.path.clone());
+    Ok(number)
 }
 
 /// Why the domain that was recorded has ended; `None` where it has not, or where Xen does not know. To be asked while its memory is

@@ -205,6 +205,12 @@ impl Input {
                         self.fates = Some(fates(&accounts));
                     }
                     self.warnings.extend(collector.warnings());
+                    if *end == End::ClockChanged {
+                        let guest = collector.guest().label();
+                        self.warnings.push(format!(
+                            "the clock of {guest} was changed: ask again for what it says by the new one"
+                        ));
+                    }
                     self.from = From::Over(Some(collector.guest().clone()));
                 }
                 // Streams are read one after the other: of one that is not read to its end nothing is known.

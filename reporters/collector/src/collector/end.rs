@@ -29,6 +29,12 @@ pub enum CollectError {
         /// The guest.
         guest: String,
     },
+    /// The clock of the guest was changed since the recording that is to be continued began.
+    #[error("the clock of {guest} was changed since it was recorded there: choose another directory")]
+    OtherClock {
+        /// The guest.
+        guest: String,
+    },
     /// The recording to be continued holds more than one guest, or more than one life of it.
     #[error("a recording of several guests, or of several lives of one, is not continued: choose another directory")]
     Several,
@@ -55,6 +61,8 @@ pub enum End {
     Crashed(u64),
     /// Another guest uses the memory now.
     Restarted,
+    /// The guest's clock was changed. It goes on, and what it has recorded since can be read by another recording.
+    ClockChanged,
     /// The reader of the stream has gone.
     ReaderGone,
 }
@@ -86,6 +94,9 @@ impl std::fmt::Display for End {
                 )
             }
             End::Restarted => f.write_str("the guest was restarted: collect again to see its new life"),
+            End::ClockChanged => {
+                f.write_str("the guest's clock was changed: what it recorded since is by another clock")
+            }
             End::ReaderGone => f.write_str("the reader closed the stream; the guest goes on"),
         }
     }

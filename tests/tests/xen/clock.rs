@@ -1,0 +1,43 @@
+//! A domain whose counter is changed under it while it is collected: Xen says so, the domain goes on by the new one, and both halves
+//! lie where they belong on the axis of time.
+
+use std::time::Instant;
+
+use super::command::{collecting, ctl, outside, stats, stop_and_compare, wait_until, with_fata};
+use super::guest::Guest;
+
+/// How far the time between two marks in the trace may be from that by the clock of this machine, beside what the marking takes.
+const ERROR_SECONDS: f64 = 0.5;
+
+#[test]
+fn a_domain_whose_counter_begins_anew_is_collected_on_as_another_guest_of_the_trace_with_the_right_times() {
+    let Some((dom0, _turn)) = with_fata() else { return };
+    let guest = Guest::create(dom0, "churn", "moved", "rounds=1000000 mib=4 rest_micros=20000 try=yes", "");
+    let collecting = collecting(dom0, "moved", "moved-trace", 1000);
+    let mark = |text: &str| {
+        let asked = Instant::now();
+        assert_eq!(ctl(dom0, &format!("moved mark {text}")), "ok: marked\n");
+        (asked, Instant::now())
+    };
+    let before = mark("by-the-old-clock");
+    guest.have_try("reset_tsc");
+    wait_until("the change was not noticed", || collecting.text().contains(" goes on by a changed clock: "));
+    let after = mark("by-the-new-clock");
+    let said = stop_and_compare(dom0, "moved", "moved-trace", collecting);
+    assert!(said.contains("; the guest's clock was changed: what it recorded since is by another clock."), "{said}");
+
+    let stats = stats(dom0, "moved-trace");
+    assert_eq!(stats["guests"].as_array().map(Vec::len), Some(2), "{said}");
+    assert!(stats["discarded"].as_object().unwrap().values().all(|count| count == 0), "{said}");
+    let dump = outside(dom0, &["dump", "moved-trace"]);
+    let time = |text: &str| -> f64 {
+        let line = dump.lines().find(|line| line.contains(text)).unwrap_or_else(|| panic!("no {text}"));
+        line.split_once(" s  ").unwrap().0.parse().unwrap()
+    };
+    let seconds = time("by-the-new-clock") - time("by-the-old-clock");
+    let (least, most) =
+        (after.0.duration_since(before.1).as_secs_f64(), after.1.duration_since(before.0).as_secs_f64());
+    println!("measured: over a changed clock {seconds:.3} s, by this machine's {least:.3} to {most:.3} s");
+    assert!((least - ERROR_SECONDS..most + ERROR_SECONDS).contains(&seconds), "{seconds} s: {said}");
+    assert!(dump.contains("clock.changed  hz="), "the change stands in the trace");
+}
