@@ -20,7 +20,7 @@ fn requests_go_over_the_channel_and_past_it_while_another_client_has_it() {
     let client =
         format!("sleep 1000 | vchan-socket-proxy $(xl domid asked) {PLACE} - >/dev/null & echo $! >client.pid; wait");
     let client = dom0.start(&client);
-    dom0.sh(&format!("until lsevtchn $(xl domid asked) | grep \" $(xenstore-read {PLACE}/event-channel):.*Interdomain\"; do sleep 0.1; done"));
+    dom0.sh(&format!("until lsevtchn $(xl domid asked) | grep \" $(xenstore-read {PLACE}/event-channel):.*(Connected)\"; do sleep 0.1; done"));
     let said = ctl(dom0, "asked mark past the channel");
     assert!(said.contains("is taken by another client") && said.contains("asked through its control page"), "{said}");
     assert!(said.contains("ok: marked"), "{said}");

@@ -4,9 +4,8 @@
 //! libxenvchan will do:
 //!
 //! ```text
-//! dom0# vchan-socket-proxy client DOMID /local/domain/DOMID/data/fata/ctl /run/guest.sock
-//! dom0# echo ping | nc -U /run/guest.sock
-//! ok: up 12.345 s
+//! dom0# (echo ping; sleep 1) | vchan-socket-proxy DOMID /local/domain/DOMID/data/fata/ctl -
+//! ok: up 12.345 s, tick 29629630012, shared 51234567890
 //! ```
 //!
 //! When it is full: an answer waits for room, and the next request is not read meanwhile, so that a client that does not read
@@ -23,7 +22,8 @@
 //! | 22, 23 | at what the client and we are to tell the other: 1 when something is put in, 2 when something is taken out |
 //! | 24… | grants of further pages: none |
 //!
-//! One client at a time. When it goes, the channel waits for the next one.
+//! One client at a time. When it goes, the channel waits for the next one. When the guest ends, its own end says so: a client
+//! keeps the page for as long as it likes, and would wait in it for ever.
 
 use alloc::format;
 use alloc::string::ToString;
@@ -37,6 +37,7 @@ use fata_wire::request::MAX_TEXT_BYTES;
 
 use super::events::Port;
 use super::grants::{self, Access};
+use super::machine::local::Local;
 use super::machine::trace;
 use super::store;
 use crate::control;
@@ -61,6 +62,8 @@ const TAKEN_OUT: u8 = 2;
 
 /// The task that serves the channel.
 static SERVER: WakeCell = WakeCell::new();
+/// The shared page and the port, once there is a channel.
+static CHANNEL: Local<Option<(Page, Port)>> = Local::new(None);
 
 /// Our end.
 pub(super) struct Server {
@@ -89,6 +92,7 @@ impl Server {
         page.byte(SERVER_TELLS).store(PUT_IN, Ordering::Relaxed);
         let grant = grants::grant(DOM0, page.frame(), Access::ReadWrite).ok()?;
         server.port.connect(|| SERVER.wake());
+        *CHANNEL.get() = Some((page, server.port));
         store::write(&format!("{PLACE}/ring-ref"), &grant.0.to_string()).ok()?;
         store::write(&format!("{PLACE}/event-channel"), &server.port.number().to_string()).ok()?;
         Some(server)
@@ -184,6 +188,14 @@ impl Server {
         self.page.byte(CLIENT_LIVE).store(WAITING, Ordering::Release);
         true
     }
+}
+
+/// Tells a client that nobody will answer any more, whatever the guest is doing.
+pub(super) fn close() {
+    let Some((page, port)) = *CHANNEL.get() else { return };
+    // Release: pairs with the client's look: what was answered is there before.
+    page.byte(SERVER_LIVE).store(GONE, Ordering::Release);
+    port.notify();
 }
 
 /// A request that comes byte by byte.
