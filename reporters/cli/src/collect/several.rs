@@ -9,6 +9,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -78,30 +79,33 @@ impl Recording<'_> {
     fn run<S: Sink + Send>(&self, guests: Vec<(u16, Guest)>, sink: S) -> (S, ExitCode) {
         let (together, axis) = (Together::new(sink), Axis::measure());
         let shared = Shared { uuid: new_identity(), together: &together, axis: &axis };
-        let failed = std::thread::scope(|scope| {
+        let all_ended_well = std::thread::scope(|scope| {
             let collecting: Vec<_> = guests
                 .into_iter()
                 .map(|(number, guest)| {
                     let (label, shared) = (guest.label(), &shared);
-                    let follow = move || {
-                        self.lives
-                            .follow(guest, number, |guest, number, left| self.collect(guest, number, left, shared))
-                    };
-                    (label, scope.spawn(follow))
+                    scope.spawn(move || {
+                        let record = |guest: &Guest, number, left| self.collect(guest, number, left, shared);
+                        let result = self.lives.follow(guest, number, record);
+                        // At once: the others may go on for long.
+                        if let Err(error) = &result {
+                            say!("fata: {label}: {}", crate::sentence(error));
+                        }
+                        result.is_ok()
+                    })
                 })
                 .collect();
-            let mut failed = 0;
-            for (label, thread) in collecting {
-                let result =
-                    thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the collector failed; this is our mistake")));
-                if let Err(error) = result {
-                    failed += 1;
-                    say!("fata: {label}: {}", crate::sentence(&error));
-                }
-            }
-            failed
+            let ended_well = |thread: ScopedJoinHandle<'_, bool>| {
+                thread.join().unwrap_or_else(|_| {
+                    say!("fata: a collector failed; this is our mistake.");
+                    false
+                })
+            };
+            // All of them, whatever became of one.
+            let ended_well: Vec<bool> = collecting.into_iter().map(ended_well).collect();
+            !ended_well.contains(&false)
         });
-        (together.into_inner(), if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        (together.into_inner(), if all_ended_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// Collects one life of one of them to its end, or for so long, and says how that was.
