@@ -26,7 +26,7 @@
 //! assert_eq!((fates.of(Level::Error).made(), fates.of(Level::Error).filtered), (7, 4));
 //! ```
 
-pub mod numbers;
+pub mod summary;
 
 use crate::field::{Field, FieldType, Level, Unit};
 use crate::u64_at;

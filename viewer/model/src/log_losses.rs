@@ -8,7 +8,8 @@
 //! When it is full: [`MAX_LOSSES`] are told apart; what a stream lacks beyond that is added to its last one.
 
 use fata_wire::field::Level;
-use fata_wire::log::numbers::{ByLevel, Missing, Numbers};
+use fata_wire::log::summary::ByLevel;
+use fata_wire::numbers::Numbers;
 use fata_wire::packet::{Cause, Discarded};
 
 use crate::guests::GuestId;
@@ -106,10 +107,8 @@ pub fn counted(by_level: &ByLevel) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Follow {
     numbers: Numbers,
-    /// Of the packet that is read.
-    missing: Missing,
-    /// When the first record was made that told that others are missing.
-    told: Option<Nanos>,
+    /// The records of the packet that is read, which is bounded: level, number, when it was made.
+    packet: Vec<(Level, u64, Nanos)>,
     /// When the last record of the packet before was made.
     before: Nanos,
     /// The stream's last loss.
@@ -119,25 +118,33 @@ pub(crate) struct Follow {
 impl Follow {
     /// A stream from `begin` on, which may be the begin of all its records.
     pub(crate) fn new(from_start: bool, begin: Nanos) -> Self {
-        let numbers = if from_start { Numbers::from_start() } else { Numbers::from_now() };
-        Follow { numbers, missing: numbers.missing(), told: None, before: begin, last: None }
+        let numbers = if from_start { Numbers::from_zero() } else { Numbers::from_anywhere() };
+        Follow { numbers, packet: Vec::new(), before: begin, last: None }
     }
 
     /// Takes the next record of the packet.
     pub(crate) fn take(&mut self, level: Level, number: u64, time: Nanos) {
-        let before = self.missing.total();
-        self.numbers.take(level, number, &mut self.missing);
-        if self.missing.total() > before {
-            self.told.get_or_insert(time);
-        }
+        self.packet.push((level, number, time));
     }
 
     /// The packet has ended, with its last record at `end`: what it lacks goes into the log.
     pub(crate) fn end(&mut self, logs: &mut Logs, cpu: u32, why: Why, end: Nanos) {
-        let missing = std::mem::replace(&mut self.missing, self.numbers.missing());
+        // Interrupts number their records within another's: sorted, what is missing is missing.
+        self.packet.sort_unstable_by_key(|&(_, number, _)| number);
+        let mut by_level = ByLevel::default();
+        // When the first record was made that told that others are missing.
+        let mut told: Option<Nanos> = None;
+        for (level, number, time) in self.packet.drain(..) {
+            let missing = self.numbers.take(level, number);
+            if missing > 0 {
+                let sum = &mut by_level[level as usize];
+                *sum = sum.saturating_add(missing);
+                told = Some(told.map_or(time, |told| told.min(time)));
+            }
+        }
         let first = std::mem::replace(&mut self.before, end);
-        if let Some(last) = self.told.take().filter(|_| missing.total() > 0) {
-            let loss = LogLoss { by_level: missing.by_level, first: first.min(last), last, cpu, why };
+        if let Some(last) = told {
+            let loss = LogLoss { by_level, first: first.min(last), last, cpu, why };
             self.last = logs.lose(loss, self.last);
         }
     }

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use fata_wire::field::{FieldType, Level, Value};
-use fata_wire::log::numbers::{ByLevel, Summarised, Summary};
+use fata_wire::log::summary::{ByLevel, Summarised, Summary};
 use fata_wire::log::{FILE, FIRST_FIELDS, LINE, MESSAGE, SPANS, TARGET};
 
 use crate::columns::FAN_OUT;

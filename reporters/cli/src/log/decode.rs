@@ -13,7 +13,7 @@ use fata_reporters::loss::{Cause, Counts};
 use fata_reporters::time::Time;
 use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Kind, Level, Value};
-use fata_wire::log::numbers::{Summarised, Summary};
+use fata_wire::log::summary::{Summarised, Summary};
 use fata_wire::log::{self, Account, Fates};
 use fata_wire::numbers::Numbers;
 use fata_wire::packet::{Discarded, FLAG_LOG, Packet, PacketHeader};
