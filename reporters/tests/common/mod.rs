@@ -3,6 +3,7 @@
 
 pub(crate) mod rsyslog;
 #[path = "../../../tests/src/skipped.rs"]
+#[allow(clippy::duplicate_mod, reason = "a test of the command has these receivers beside its own helpers")]
 pub(crate) mod skipped;
 
 use std::time::{Duration, Instant};
