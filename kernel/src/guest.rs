@@ -107,7 +107,8 @@ impl Guest {
         self.inner.executor.spawn(name, future)
     }
 
-    /// Starts a task that is polled only where no other task is ready: for work that can wait as long as there is any other.
+    /// Starts a task that is polled where no other task is ready, or four times a second where there always is one: for work
+    /// that can wait.
     pub fn spawn_background<T: 'static>(&self, name: Name, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
         self.inner.executor.spawn_background(name, future)
     }

@@ -5,10 +5,10 @@
 
 mod recorded;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fata_kernel::sync::{Abandoned, Closed, Condition, Semaphore, TrySendError, channel, oneshot};
-use fata_kernel::{LocalBoxFuture, Main, name};
+use fata_kernel::{Boot, LocalBoxFuture, Main, name};
 
 use recorded::{assert_events, record};
 
@@ -117,6 +117,21 @@ fn a_background_task_is_polled_when_all_others_wait_and_not_before_however_early
            join "join" 2; pending 1
            poll 2; ready 1; done 2; poll 1"#,
     );
+}
+
+#[test]
+fn a_background_task_has_its_turn_also_beside_one_that_never_rests() {
+    let never_rests: Main = |guest| {
+        boxed(async move {
+            let background = guest.spawn_background(name!("background"), async {});
+            let start = Instant::now();
+            while !background.is_done() {
+                assert!(start.elapsed() < Duration::from_secs(60), "the background has waited for a minute");
+                guest.yield_now().await;
+            }
+        })
+    };
+    fata_kernel::run(Boot { name: "test", args: "" }, never_rests);
 }
 
 #[test]

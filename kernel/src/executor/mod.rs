@@ -1,8 +1,8 @@
 //! The cooperative scheduler of one vCPU: it polls tasks in the order in which they became ready, fires timers, and sleeps.
 //!
 //! Invariant: outside of `idle::wait`, either a task is being polled or the scheduler is looking for one; whenever both
-//! the run queues and the timers have nothing due, the CPU sleeps. A background task is polled only where no other is ready, and
-//! nothing but it keeps the CPU from sleeping.
+//! the run queues and the timers have nothing due, the CPU sleeps. A background task is polled only where no other is ready, or
+//! where that has not been so for [`BACKGROUND_PATIENCE_NANOS`]: a guest that never rests still shows its log.
 //!
 //! ```text
 //! ┌─► pop a ready task ──► poll it ──┐
@@ -54,6 +54,8 @@ pub use wake_cell::WakeCell;
 /// How often the scheduler runs its errands, at most: whoever looks on does not notice a millisecond, and a busy guest has a
 /// hundred rounds in it.
 const ERRANDS_NANOS: u64 = 1_000_000;
+/// For so long the background waits at most, one poll of one task a time: under one thousandth of what a busy guest does.
+const BACKGROUND_PATIENCE_NANOS: u64 = 250_000_000;
 /// Slots are allocated by so many.
 const SLOTS_PER_CHUNK: usize = 32;
 /// After so many polls in a row the scheduler looks at timers and the control page even if tasks are ready.
@@ -71,6 +73,8 @@ pub(crate) struct Executor {
     census: Census,
     /// When there are errands again, see [`Executor::run_errands`].
     next_errands: Cell<u64>,
+    /// When the background's patience ends.
+    next_background: Cell<u64>,
 }
 
 /// Tasks that wait for each other's turn, and the slots that such tasks have had.
@@ -104,6 +108,7 @@ impl Executor {
             chunks: RefCell::new(Vec::new()),
             census: Census::default(),
             next_errands: Cell::new(0),
+            next_background: Cell::new(clock::now() + BACKGROUND_PATIENCE_NANOS),
             numbers: Box::new(Numbers::new()),
             current: Cell::new(0),
             ended: Ended::new(),
@@ -175,11 +180,14 @@ impl Executor {
             self.run_errands(now);
             self.timers.fire(now);
             self.foreground.take_over(&mut unsaid_pending);
-            if self.foreground.ready.is_empty() {
+            let is_quiet = self.foreground.ready.is_empty();
+            if is_quiet || now >= self.next_background.get() {
+                self.next_background.set(now.saturating_add(BACKGROUND_PATIENCE_NANOS));
                 self.background.take_over(&mut unsaid_pending);
                 match self.background.ready.pop() {
                     Some(slot) => self.poll(slot, &self.background, &mut unsaid_pending),
-                    None => self.sleep(),
+                    None if is_quiet => self.sleep(),
+                    None => {}
                 }
             }
         }
