@@ -1,8 +1,9 @@
-//! An HTTP client: asks for `/` on port 80 of `from=ADDRESS` (by default the router), `requests=N` times (by default 100)
-//! over one connection, with `pause_ms=N` in between. The other end of the sample `http`, on a cable between two guests.
+//! An HTTP client: asks for `/` on `port=N` (by default 80) of `from=ADDRESS`, IPv4 or IPv6 (by default the router),
+//! `requests=N` times (by default 100) over one connection, with `pause_ms=N` in between. The other end of the sample `http`, on
+//! a cable between two guests.
 
 use alloc::format;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
 use fata_kernel::Guest;
@@ -16,18 +17,19 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: guest\r\n\r\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
 pub(crate) async fn main(guest: Guest) {
-    let from = guest.arg("from").map_or(Ok(Ipv4Addr::new(10, 0, 2, 2)), str::parse);
-    let Ok(from) = from else { return guest.log("fetch: `from=` wants an address such as 10.0.2.15") };
+    let from = guest.arg("from").map_or(Ok(Ipv4Addr::new(10, 0, 2, 2).into()), str::parse);
+    let Ok(from) = from else { return guest.log("fetch: `from=` wants an address such as 10.0.2.15 or fec0::15") };
     match fetch(&guest, from).await {
         Ok(answers) => guest.log(&format!("fetch: {answers} answers from {from}")),
         Err(error) => guest.log(&format!("fetch: {from}: {error}")),
     }
 }
 
-async fn fetch(guest: &Guest, from: Ipv4Addr) -> Result<u64, NetError> {
+async fn fetch(guest: &Guest, from: IpAddr) -> Result<u64, NetError> {
     let number = |key| guest.arg(key).and_then(|text| text.parse().ok());
     let (requests, pause) = (number("requests").unwrap_or(100), number("pause_ms").unwrap_or(0));
-    let stream = connect(guest, from).await?;
+    let port = guest.arg("port").and_then(|text| text.parse().ok()).unwrap_or(80);
+    let stream = connect(guest, (from, port)).await?;
     for answered in 0..requests {
         {
             let _span = span!("fetch.request", number = answered);
@@ -43,14 +45,14 @@ async fn fetch(guest: &Guest, from: Ipv4Addr) -> Result<u64, NetError> {
     Ok(requests)
 }
 
-async fn connect(guest: &Guest, from: Ipv4Addr) -> Result<TcpStream, NetError> {
+async fn connect(guest: &Guest, server: (IpAddr, u16)) -> Result<TcpStream, NetError> {
     for _ in 0..TRIES {
-        match guest.net().tcp_connect((from, 80)).await {
+        match guest.net().tcp_connect(server).await {
             Err(NetError::Refused | NetError::Reset | NetError::TimedOut) => guest.sleep(PAUSE).await,
             connected => return connected,
         }
     }
-    guest.net().tcp_connect((from, 80)).await
+    guest.net().tcp_connect(server).await
 }
 
 /// Reads one answer to its end: head, and as many bytes of body as the head says.

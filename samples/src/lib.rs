@@ -5,6 +5,7 @@ extern crate alloc;
 
 mod chatter;
 mod churn;
+mod echo;
 mod fetch;
 mod hello;
 mod http;
@@ -34,6 +35,11 @@ pub const SAMPLES: &[Sample] = &[
         main: |guest| Box::pin(hello::main(guest)),
     },
     Sample { name: "http", about: "an HTTP/1.1 server on port 80", main: |guest| Box::pin(http::main(guest)) },
+    Sample {
+        name: "echo",
+        about: "sends back whatever comes to port 7, over UDP and TCP",
+        main: |guest| Box::pin(echo::main(guest)),
+    },
     Sample { name: "iperf", about: "what iperf3 -c measures against", main: |guest| Box::pin(iperf::main(guest)) },
     Sample {
         name: "fetch",
@@ -76,7 +82,7 @@ mod tests {
     #[test]
     fn every_sample_but_the_servers_runs_to_its_end() {
         // The servers have none.
-        for sample in SAMPLES.iter().filter(|sample| !["http", "iperf"].contains(&sample.name)) {
+        for sample in SAMPLES.iter().filter(|sample| !["http", "echo", "iperf"].contains(&sample.name)) {
             fata_kernel::run(Boot { name: sample.name, args: "" }, sample.main);
         }
     }

@@ -4,10 +4,12 @@
 mod machine;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use fata_collector::alignment::{Alignment, Axis, How};
+use fata_model::objects::Verdict;
+use fata_model::stats::Stats;
 use fata_wire::shared::{Clock, State};
 use machine::Machine;
 
@@ -244,6 +246,119 @@ fn two_askings_of_a_machines_clock_agree_within_what_each_leaves_open() {
     let allowed = first_error + second_error + 1_000_000;
     assert!((first - second).abs() <= allowed, "{} ns apart, {allowed} ns allowed", first - second);
     assert!(first_error < 30_000_000, "{first_error} ns: an idle guest answers within a tick");
+}
+
+#[test]
+fn churn_goes_through_its_phases_on_a_machine_and_the_heap_says_what_that_cost() {
+    let Some(machine) = Machine::boot("microvm", "sample=churn mib=4 rest_micros=50", &[]) else { return };
+    let ended = machine.wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.console);
+    let stats = Stats::of(&ended.memory.trace());
+    for phase in ["churn.grow", "churn.replace", "churn.punch_holes", "churn.free"] {
+        let span = stats.callsites.iter().find(|callsite| callsite.name == phase);
+        assert!(span.is_some_and(|span| (span.count, span.open) == (1, 0) && span.total_ns > 0), "{phase}: {span:?}");
+    }
+    let counter = |name: &str| stats.counters.iter().find(|counter| counter.name.starts_with(name));
+    let held = counter("churn.held").unwrap();
+    const MIB: f64 = 1_048_576.0;
+    assert!(held.max > 3.0 * MIB && held.min < MIB, "{held:?}");
+    assert!(counter("heap.live").unwrap().max > 3.0 * MIB, "{:?}", stats.counters);
+    assert!(stats.callsites.iter().any(|callsite| callsite.name == "heap.refill"), "{:?}", stats.callsites);
+}
+
+#[test]
+fn the_wakeup_that_is_lost_on_a_machine_names_its_promise() {
+    let Some(machine) = Machine::boot("microvm", "sample=lost-wakeup", &[]) else { return };
+    let ended = machine.wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.console);
+    assert!(ended.console.contains("no address after 500 ms"), "{}", ended.console);
+    let unresolved: Vec<_> =
+        ended.memory.trace().unresolved().into_iter().map(|lost| (lost.name, lost.kind, lost.verdict)).collect();
+    let expected = [
+        ("arp.reply".to_owned(), "sync.condition".to_owned(), Verdict::SignalLost),
+        ("arp.address".to_owned(), "sync.promise".to_owned(), Verdict::NeverResolved),
+    ];
+    assert_eq!(unresolved, expected);
+}
+
+#[test]
+fn a_machine_asks_a_server_on_this_host_over_ipv6() {
+    const REQUESTS: usize = 20;
+    let Ok(server) = TcpListener::bind("[::1]:0") else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "this host has no IPv6");
+        return eprintln!("SKIPPED: this host has no IPv6");
+    };
+    let port = server.local_addr().unwrap().port();
+    // QEMU's user network stands for this host at fec0::2.
+    let append = format!("sample=fetch from=fec0::2 port={port} requests={REQUESTS}");
+    let more = ["-netdev", "user,id=net,ipv6=on", "-device", "virtio-net-device,netdev=net"];
+    let Some(machine) = Machine::boot("microvm", &append, &more) else { return };
+    server.set_nonblocking(true).unwrap();
+    let begun = Instant::now();
+    let mut client = loop {
+        if let Ok((client, _)) = server.accept() {
+            break client;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the guest does not come: {}", machine.console());
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    client.set_nonblocking(false).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    for request in 0..REQUESTS {
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            asked.push(byte[0]);
+        }
+        assert!(asked.starts_with(b"GET / HTTP/1.1\r\n"), "request {request}: {asked:?}");
+        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    }
+    let ended = machine.wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.console);
+    assert!(ended.console.contains(&format!("fetch: {REQUESTS} answers from fec0::2")), "{}", ended.console);
+    let stats = Stats::of(&ended.memory.trace());
+    let request = stats.callsites.iter().find(|callsite| callsite.name == "fetch.request").unwrap();
+    assert_eq!((request.count, request.open), (REQUESTS as u64, 0));
+    assert!(stats.callsites.iter().any(|callsite| callsite.name == "net.rx" && callsite.count >= REQUESTS as u64));
+}
+
+#[test]
+fn datagrams_are_echoed_through_virtio() {
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let netdev = format!("user,id=net,hostfwd=udp:127.0.0.1:{port}-:7,hostfwd=tcp:127.0.0.1:{port}-:7");
+    let more = ["-netdev", &netdev, "-device", "virtio-net-device,netdev=net"];
+    let Some(machine) = Machine::boot("microvm", "sample=echo", &more) else { return };
+    machine.wait_for("listening on port 7", PATIENCE);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    for (round, len) in (0_u8..12).zip([1, 100, 1400].into_iter().cycle()) {
+        let sent: Vec<u8> = (0..=u8::MAX).cycle().skip(round.into()).take(len).collect();
+        let mut received = [0; 2048];
+        // A datagram may be lost; what comes back of one that was given up is another round's.
+        let echoed = (0..20).any(|_| {
+            socket.send(&sent).unwrap();
+            (0..2).any(|_| socket.recv(&mut received).is_ok_and(|len| received[..len] == sent))
+        });
+        assert!(echoed, "{len} bytes do not come back");
+    }
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.write_all(b"the same port").unwrap();
+    connection.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut back = String::new();
+    connection.read_to_string(&mut back).unwrap();
+    assert_eq!(back, "the same port");
+    let events = machine.ring().events;
+    let count = |wanted: &str| events.iter().filter(|name| *name == wanted).count();
+    assert!(
+        count("echo.datagram") >= 2 * 12 && count("echo.bytes") >= 2,
+        "{} {}",
+        count("echo.datagram"),
+        count("echo.bytes")
+    );
+    assert!(count("net.rx") >= 12 && count("net.tx") >= 12, "{} {}", count("net.rx"), count("net.tx"));
 }
 
 #[test]

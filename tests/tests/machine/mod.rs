@@ -5,6 +5,7 @@
 //! let ended = machine.wait(Duration::from_secs(20));
 //! assert_eq!(ended.code, Some(0));
 //! ```
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ use std::time::{Duration, Instant};
 use fata_collector::sink::stream::StreamSink;
 use fata_collector::source::Guest;
 use fata_collector::{Collector, Options, request};
+use fata_model::ingest::{Ingest, Limits};
+use fata_model::source as trace_source;
+use fata_model::trace::Trace;
 use fata_tests::image;
 use fata_tests::skipped::{is_quick, skipped};
 use fata_wire::describe::{Record, Records};
@@ -170,6 +174,15 @@ impl Memory {
         Ring::read(&self.0)
     }
 
+    /// The ring as a trace.
+    pub(crate) fn trace(&self) -> Trace {
+        let stream = snapshot(&Guest::at(&self.0).unwrap());
+        let mut ingest = Ingest::new(Limits::default());
+        let mut reader = trace_source::from_read("ring", std::io::Cursor::new(stream)).unwrap();
+        trace_source::read_into(&mut reader, &mut ingest).unwrap();
+        ingest.finish()
+    }
+
     /// Whether the memory holds a trace ring.
     pub(crate) fn has_ring(&self) -> bool {
         Guest::at(&self.0).unwrap().open(false).is_ok()
@@ -214,10 +227,7 @@ impl Ring {
             })
             .collect();
 
-        let mut sink = StreamSink::new(Vec::new(), "ring");
-        let mut collector = Collector::attach(&guest, &Options { snapshot: true, ..Options::default() }, &[]).unwrap();
-        collector.run(&mut sink, &mut |_| false).unwrap();
-        let bytes = sink.into_inner();
+        let bytes = snapshot(&guest);
         let (mut rest, mut events, mut logs, mut unfinished) = (&bytes[..], Vec::new(), Vec::new(), 0);
         while !rest.is_empty() {
             if let Ok((_, len)) = metadata_packet::parse(rest) {
@@ -241,8 +251,16 @@ impl Ring {
     }
 }
 
+/// What the ring of `guest` holds now, as a trace stream.
+fn snapshot(guest: &Guest) -> Vec<u8> {
+    let mut sink = StreamSink::new(Vec::new(), "ring");
+    let mut collector = Collector::attach(guest, &Options { snapshot: true, ..Options::default() }, &[]).unwrap();
+    collector.run(&mut sink, &mut |_| false).unwrap();
+    sink.into_inner()
+}
+
 /// Whether a machine can be booted here. Says so aloud where it cannot, and fails if it must.
-fn is_possible() -> bool {
+pub(crate) fn is_possible() -> bool {
     if is_quick() {
         return false;
     }
