@@ -1,6 +1,6 @@
 //! The lanes' names: click selects or folds, the pin keeps a lane at the top.
 
-use egui::{Color32, CursorIcon, Rect, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
+use egui::{Color32, CursorIcon, FontId, Rect, Role, Sense, Shape, Stroke, Ui, WidgetInfo, pos2, vec2};
 
 use fata_model::objects::Verdict;
 
@@ -56,7 +56,10 @@ fn name(ui: &mut Ui, frame: &Frame<'_>, lane: &Lane, row: Rect, clip: Rect, acti
     } else {
         (pos2(x, y + 15.0), room)
     };
-    if let Some(galley) = elided(&painter, &lane.note, 10.5, palette.muted, width) {
+    // Half a number would be another number.
+    let whole = painter.layout_no_wrap(lane.note.to_string(), FontId::proportional(10.5), palette.muted);
+    let first = lane.note.split_once(", ").filter(|_| whole.size().x > width).map(|(first, _)| first);
+    if let Some(galley) = elided(&painter, first.unwrap_or(&lane.note), 10.5, palette.muted, width) {
         painter.galley(pos2(at.x, at.y - galley.size().y / 2.0), galley, palette.muted);
     }
     if !heading {

@@ -22,8 +22,11 @@ pub(super) fn ruler(ui: &Ui, frame: &Frame<'_>, rect: Rect, corner: Rect, marks:
         let x = mark.x.round() + 0.5;
         clipped.vline(x, rect.bottom() - height..=rect.bottom(), Stroke::new(1.0, palette.muted.gamma_multiply(0.7)));
         if mark.major {
-            let at = pos2(x + 4.0, rect.top() + 4.0);
-            clipped.text(at, Align2::LEFT_TOP, &mark.label, FontId::proportional(11.5), palette.text);
+            let label = clipped.layout_no_wrap(mark.label.clone(), FontId::proportional(11.5), palette.text);
+            // Half a label would be another time.
+            if x + 4.0 + label.size().x <= rect.right() {
+                clipped.galley(pos2(x + 4.0, rect.top() + 4.0), label, palette.text);
+            }
         }
     }
     painter.hline(corner.union(rect).x_range(), rect.bottom() - 0.5, Stroke::new(1.0, palette.separator));

@@ -1,11 +1,12 @@
 //! The line at the bottom: how many events, what is missing and why, how fast, and how it ended.
 
-use egui::{Align, Layout, RichText, Ui};
+use egui::{Align, Layout, Rect, RichText, Sense, Ui, pos2, vec2};
 use fata_model::live::Progress;
 use fata_model::objects::Verdict;
 
 use crate::app::{Action, Frame};
 use crate::commands::Command;
+use crate::paint::palette::Palette;
 use crate::view::display::Ink;
 use crate::view::format;
 
@@ -14,7 +15,7 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
     let palette = frame.palette;
     ui.horizontal(|ui| {
         let (text, colour) = state(frame);
-        let (dot, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), egui::Sense::hover());
+        let (dot, _) = ui.allocate_exact_size(vec2(10.0, 10.0), Sense::hover());
         ui.painter().circle_filled(dot.center(), 4.0, colour);
         ui.label(text);
         ui.separator();
@@ -62,8 +63,31 @@ pub(super) fn show(ui: &mut Ui, frame: &Frame<'_>, actions: &mut Vec<Action>) {
             #[expect(clippy::cast_possible_truncation, reason = "the cast saturates")]
             let visible = format::duration(window.span as i64);
             ui.label(RichText::new(format!("{visible} visible")).color(palette.muted));
+            if !frame.trace.tasks().is_empty() {
+                legend(ui, palette);
+            }
         });
     });
+}
+
+/// The states in which a task's row shows it: how high, in which colour.
+const STATES: [(&str, f32, Ink); 3] =
+    [("running", 10.0, Ink::Running), ("ready", 6.0, Ink::Ready), ("idle", 2.0, Ink::Idle)];
+
+/// What the colours of a task's row mean, from right to left, where there is room for it.
+fn legend(ui: &mut Ui, palette: &Palette) {
+    const WIDTH: f32 = 220.0;
+    if ui.available_width() < WIDTH {
+        return;
+    }
+    ui.separator();
+    for (text, height, ink) in STATES.into_iter().rev() {
+        ui.label(RichText::new(text).color(palette.muted).small());
+        let (place, _) = ui.allocate_exact_size(vec2(12.0, 10.0), Sense::hover());
+        let swatch = Rect::from_min_max(pos2(place.left(), place.bottom() - height), place.max);
+        ui.painter().rect_filled(swatch, 0.0, palette.ink(ink));
+        ui.add_space(4.0);
+    }
 }
 
 /// What the source does, and the colour of that.

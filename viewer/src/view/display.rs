@@ -76,7 +76,8 @@ pub fn ink_of_name(name: &str) -> Ink {
         "sync" => 214,
         "task" | "main" => 92,
         "time" | "timer" => 60,
-        _ => low_byte(hash(family)),
+        // Anywhere but where the colours of an alarm and of a task that is ready lie, as far as names spread.
+        _ => 86 + low_byte(hash(family) % 160),
     };
     let within = hash(rest);
     let spread = low_byte(within % 29);
@@ -324,7 +325,7 @@ mod tests {
 
     #[test]
     fn names_of_one_family_look_related_and_families_apart() {
-        let angle = |name| match ink_of_name(name) {
+        let angle = |name: &str| match ink_of_name(name) {
             Ink::Name(hue) => i32::from(hue.angle),
             other => panic!("{other:?}"),
         };
@@ -332,5 +333,10 @@ mod tests {
             assert!((angle("heap.refill") - angle(other)).abs() <= 28, "{other}");
         }
         assert!((angle("heap.refill") - angle("net.rx")).abs() > 60);
+        // An alarm's red lies at 17, the amber of a task that is ready at 59.
+        for family in 0..2000 {
+            let angle = angle(&format!("family{family}.{family}"));
+            assert!(!(4..=71).contains(&angle), "family{family}: {angle}");
+        }
     }
 }
