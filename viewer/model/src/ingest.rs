@@ -26,7 +26,7 @@ use crate::logs::Logs;
 use crate::objects::Objects;
 use crate::repeats::Held;
 use crate::spans::Pending;
-use crate::stats::{CallsiteTimes, Stats};
+use crate::stats::CallsiteTimes;
 use crate::streams::{Current, Stream, StreamGap};
 use crate::tasks::Tasks;
 use crate::time::{Nanos, TickScale};
@@ -297,8 +297,9 @@ impl Ingest {
         }
         self.trace.logs.settle(begin);
         let (events, refused) = self.events(stream, packet, repeated);
-        if let Some(log) = &mut stream.log {
-            log.end(&mut self.trace.logs, stream.cpu, stream.why, stream.last);
+        if let Some(log) = stream.log.as_mut().filter(|_| events > 0) {
+            let why = stream.why.take().unwrap_or_else(|| Why::of(&Discarded::default(), 0));
+            log.end(&mut self.trace.logs, stream.cpu, why, stream.last);
         }
         stream.packets += 1;
         stream.events += events;
@@ -390,10 +391,11 @@ impl Ingest {
             *new = now.saturating_sub(*before);
             *before = now.max(*before);
         }
-        stream.why = Why::of(&discarded, missing);
         if missing == 0 && discarded == Discarded::default() {
             return Ok(());
         }
+        let why = Why::of(&discarded, missing);
+        stream.why = Some(if stream.why.is_none_or(|known| known == why) { why } else { Why::Various });
         let from = stream.last;
         let gap = Gap { cpu: stream.cpu, from, to: begin.max(from), discarded, missing_packets: missing };
         let too_big = discarded.get(Cause::TooBig as usize).copied().unwrap_or(0);
@@ -435,14 +437,6 @@ impl Ingest {
         self.warn(format!("a packet of {} was read only in part: {error}", self.trace.cpu_label(cpu)));
         let to = stream.last.max(from);
         self.gap(stream, Gap { cpu, from, to, discarded: Discarded::default(), missing_packets: 0 }, false);
-    }
-}
-
-impl Trace {
-    /// The statistics of the trace as it stands.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats::of(self)
     }
 }
 

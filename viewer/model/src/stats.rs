@@ -264,6 +264,14 @@ impl Stats {
     }
 }
 
+impl Trace {
+    /// The statistics of the trace as it stands.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(self)
+    }
+}
+
 fn discarded(trace: &Trace) -> DiscardedStats {
     let sum = |cause| trace.streams.iter().map(|stream| stream.discarded_by(cause)).fold(0, u64::saturating_add);
     DiscardedStats {

@@ -67,8 +67,8 @@ pub struct Stream {
     wakes: Wakes,
     /// Whether its first event is in the trace.
     pub(crate) from_start: bool,
-    /// Why events are missing before the packet that is read.
-    pub(crate) why: Why,
+    /// Why events are missing since the last packet with events; `None` where nobody has counted any.
+    pub(crate) why: Option<Why>,
     /// Of a log stream.
     pub(crate) log: Option<Box<Follow>>,
 }
@@ -97,7 +97,7 @@ impl Stream {
             closing: None,
             wakes: Wakes::new(),
             from_start: false,
-            why: Why::Various,
+            why: None,
             log: None,
         }
     }

@@ -13,7 +13,7 @@ use fata_wire::event::EventId;
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
 use fata_wire::log::{FIRST_FIELDS, MESSAGE, REPEATED, SUPPRESSED};
 use fata_wire::metadata;
-use fata_wire::packet::Cause;
+use fata_wire::packet::{Cause, HEADER_BYTES, PacketHeader};
 use fata_wire::shared::Clock;
 
 const LEVELS: [Level; 6] = [Level::App, Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
@@ -350,6 +350,27 @@ fn what_is_missing_stands_in_its_place_with_its_levels_its_time_and_its_cause() 
     assert_eq!(trace.logs().lost(), [0, 0, 0, 2, 7, 0]);
     let loss = trace.logs().get(2).unwrap();
     assert_eq!(trace.log_level(&loss), Level::Info);
+}
+
+#[test]
+fn the_cause_of_a_loss_is_kept_while_a_collector_publishes_packets_without_events() {
+    let mut guest = Logger::new();
+    guest.say(Level::Info, 0, 1000);
+    guest.discard(Cause::Full, 9);
+    guest.say(Level::Info, 5, 2000);
+    guest.seal();
+    // What was discarded is told at once, in a packet of its own.
+    let mut empty = guest.packets[1][..HEADER_BYTES].to_vec();
+    let mut header = PacketHeader::parse(&empty).unwrap();
+    let bits = HEADER_BYTES as u64 * 8;
+    (header.events, header.content_size, header.packet_size) = (0, bits, bits);
+    header.write(&mut empty);
+    let mut header = PacketHeader::parse(&guest.packets[1]).unwrap();
+    header.packet_seq_num += 1;
+    header.write(&mut guest.packets[1]);
+    guest.packets.insert(1, empty);
+    let (_, lines) = guest.read(|_| false);
+    assert_eq!(lines[1], "1000 LOST lost 4 records (4 INFO) since 0.000000000 s: the guest's log ring was full");
 }
 
 #[test]
