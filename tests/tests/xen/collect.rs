@@ -103,16 +103,27 @@ fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() 
     assert!(said.contains("the guest panicked: ") && said.contains("crash=panic was asked for"), "{said}");
 }
 
+/// Boot parameters of a domain that has lists of grants that lie.
+const LIAR: &str = "rounds=1000000 mib=4 rest_micros=20000 lies=yes";
+
 #[test]
 fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_event() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let (_honest, _liar) = (busy(dom0, "honest", ""), busy(dom0, "liar", ""));
+    let (_honest, liar) = (busy(dom0, "honest", ""), Guest::create(dom0, "churn", "liar", LIAR, ""));
     ctl(dom0, "liar ping");
     ctl(dom0, "honest ping");
-    let collecting = collecting(dom0, "honest", "honest-trace", 200_000);
-    let place = dom0.sh("echo -n /local/domain/$(xl domid liar)/data/fata");
+    let (domid, place) = (liar.domid(), dom0.sh("echo -n /local/domain/$(xl domid liar)/data/fata"));
+    let read = |key: &str| dom0.sh(&format!("xenstore-read {place}/{key}")).trim().to_owned();
+    let [version, count, cycle, refs, header] =
+        ["version", "count", "cycle", "refs", "header"].map(|kind| read(&format!("lies/{kind}")));
     let index: u32 = dom0.sh(&format!("xenstore-read {place}/ring-ref")).trim().parse().unwrap();
-    let pages = dom0.sh(&format!("xenstore-read {place}/pages")).trim().to_owned();
+    let pages = read("pages");
+    // One program for both, to which the one lies from the begin.
+    dom0.sh(&format!("xenstore-write {place}/ring-ref {count}"));
+    let collecting = collecting(dom0, "honest liar", "honest-trace", 200_000);
+    let said = || collecting.text();
+    wait_until("nothing is said of the lie", || said().contains(&format!("fata: liar.{domid}: ")));
+    assert!(said().contains("its list of grants claims 4294967295 in one page"), "{}", said());
     let (data_page, no_grant) = ((index - 100).to_string(), "4000000000".to_owned());
     for (key, lie, sentence) in [
         ("version", "2", "use a later `fata`"),
@@ -125,6 +136,11 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
         ("ring-ref", &data_page, "does not"),
         ("ring-ref", &no_grant, "cannot be mapped"),
         ("ring-ref", "", "is no number"),
+        ("ring-ref", &version, "use a later `fata`"),
+        ("ring-ref", &count, "claims 4294967295 in one page"),
+        ("ring-ref", &cycle, "and more"),
+        ("ring-ref", &refs, "its pages cannot be mapped"),
+        ("ring-ref", &header, "no trace ring here"),
     ] {
         let said = dom0.sh(&format!(
             "xenstore-write {place}/{key} '{lie}'; fata collect liar -o liar-trace; echo ended with $?; fata list

@@ -13,6 +13,7 @@
 //! | `store` | XenStore, the tree through which domains find one another |
 //! | `services` | what the toolstack asks of the guest: to shut down, to reboot |
 //! | `trace` | the ring that dom0 reads: granted, and advertised in XenStore |
+//! | `lies` | what a hostile guest may say of it, for trying out |
 //! | `vchan` | the control channel: requests in text |
 //! | `power` | the end |
 //!
@@ -25,6 +26,7 @@ mod events;
 mod grants;
 mod hypercall;
 pub(super) mod idle;
+mod lies;
 pub(super) mod net;
 pub(super) mod power;
 pub(super) mod services;

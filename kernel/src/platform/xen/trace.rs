@@ -22,16 +22,16 @@ use fata_probe::{instant, span};
 use fata_wire::grants::{FOLDER, MAX_REFS, VERSION, index_page};
 use fata_wire::shared::{PAGE_BYTES, at, control};
 
-use super::clock;
 use super::events::Port;
 use super::grants::{self, Access, GrantError, GrantRef};
 use super::hypercall::Refused;
 use super::machine::{boot, kicked, trace};
 use super::store::{self, StoreError};
+use super::{clock, lies};
 use crate::ring::Page;
 
 /// Whoever collects runs there.
-const DOM0: u16 = 0;
+pub(super) const DOM0: u16 = 0;
 /// dom0 is told when so much of a ring is ready to be read: an eighth.
 const HIGH_WATER: u64 = 8;
 
@@ -72,7 +72,8 @@ pub(super) fn advertise() -> Result<(), AdvertiseError> {
     let access = |page| if page == control { Access::ReadWrite } else { Access::ReadOnly };
     let granted: Result<Vec<u32>, _> =
         (0..pages).map(|page| grants::grant(DOM0, first + page, access(page)).map(|grant| grant.0)).collect();
-    let index = index_pages(&granted.map_err(AdvertiseError::Grant)?)?;
+    let granted = granted.map_err(AdvertiseError::Grant)?;
+    let index = index_pages(&granted)?;
     let port = Port::allocate(DOM0).map_err(AdvertiseError::Port)?;
     // "Please look": the scheduler does when it wakes.
     port.connect(kicked::kick);
@@ -93,12 +94,15 @@ pub(super) fn advertise() -> Result<(), AdvertiseError> {
     for (key, value) in &entries {
         store::write(&place(key), value).map_err(AdvertiseError::Store)?;
     }
+    if boot::value(boot::args(), "lies").is_some() {
+        lies::advertise(&granted)?;
+    }
     instant!("boot.granted", pages = pages, port = port.number());
     Ok(())
 }
 
 /// Writes the list of grants, from its last page to its first, whose grant is returned.
-fn index_pages(granted: &[u32]) -> Result<GrantRef, AdvertiseError> {
+pub(super) fn index_pages(granted: &[u32]) -> Result<GrantRef, AdvertiseError> {
     let mut next = GrantRef(0);
     for part in granted.chunks(MAX_REFS).rev() {
         let page = Page::new().ok_or(AdvertiseError::NoMemory)?;
