@@ -13,6 +13,10 @@ fn requests_go_over_the_channel_and_past_it_while_another_client_has_it() {
     let collecting = collecting(dom0, "asked", "asked-trace", 1000);
     assert!(ctl(dom0, "asked ping").starts_with("ok: up "));
     assert!(ctl(dom0, "asked level churn=debug").starts_with("ok"));
+    // What is not recorded in between is counted by neither side.
+    for request in ["flush", "disable heap", "freeze", "start", "enable heap", "mode overwrite", "mode discard"] {
+        assert!(ctl(dom0, &format!("asked {request}")).starts_with("ok"), "{request}");
+    }
     assert_eq!(ctl(dom0, "asked mark over the channel"), "ok: marked\n");
     assert!(refused(dom0, "ctl asked nonsense").contains("there is no request \"nonsense\""));
 
@@ -49,6 +53,8 @@ fn requests_go_over_the_channel_and_past_it_while_another_client_has_it() {
     let over = |text: &str| dump.lines().any(|line| line.contains("xen.request") && line.contains(text));
     for (text, by_channel) in [
         ("level churn=debug", true),
+        ("enable heap", true),
+        ("mode discard", true),
         ("mark over the channel", true),
         ("mark past the channel", false),
         ("mark over it again", true),

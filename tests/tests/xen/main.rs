@@ -69,6 +69,32 @@ fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {
 }
 
 #[test]
+fn a_bare_dom0_needs_no_library_of_xens_and_none_of_a_desktops() {
+    const ANY_LINUX: [&str; 4] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"];
+    if std::env::var("FATA_TEST_QUICK").is_ok_and(|quick| !quick.is_empty()) {
+        return;
+    }
+    let needed = image::needed(fata_tests::image::slim_fata());
+    assert!(!needed.is_empty() && needed.iter().all(|name| ANY_LINUX.contains(&name.as_str())), "{needed:?}");
+}
+
+#[test]
+fn the_trace_of_a_ring_that_has_seized_up_names_the_ring_who_waits_and_for_how_many_slots() {
+    let Some((dom0, _turn)) = command::with_fata() else { return };
+    let guest = Guest::paused(dom0, "ring-deadlock", "stuck", "", "");
+    dom0.sh("fata collect stuck -o stuck-trace & sleep 0.3; xl unpause stuck; wait $!");
+    guest.wait_until_gone();
+    let dump = command::outside(dom0, &["dump", "stuck-trace"]);
+    let lines: Vec<&str> = dump.lines().collect();
+    let waits: Vec<_> = lines.iter().enumerate().filter(|(_, line)| line.contains("  wire.wait  ")).collect();
+    assert_eq!(waits.len(), 3, "{dump}");
+    for (at, line) in waits {
+        assert!(line.contains("holds=") && line.contains("waits_for="), "{line}");
+        assert!(lines[at + 1].contains("  sync.try  ") && lines[at + 1].contains("wire.slots"), "{}", lines[at + 1]);
+    }
+}
+
+#[test]
 fn the_guest_is_reached_over_netback_also_when_every_frame_is_in_many_pieces() {
     let Some(dom0) = dom0() else { return };
     for (name, address, args) in [("http-2", "10.0.2.22", ""), ("http-3", "10.0.2.23", "tx_fragment=85")] {
