@@ -66,6 +66,16 @@ fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {
     let channels = dom0.sh(&format!("lsevtchn {owner}"));
     let line = channels.lines().find(|line| line.trim_start().starts_with(&format!("{}:", port.trim())));
     assert!(line.is_some_and(|line| line.contains("Waiting connection) - Remote Domain 0")), "{port}{channels}");
+    // It looks around 20 times a second, and sleeps in between.
+    let seconds = || -> f64 {
+        let list = dom0.sh("xl list http-1 | tail -n 1");
+        list.split_ascii_whitespace().last().unwrap().parse().unwrap()
+    };
+    let before = seconds();
+    dom0.sh("sleep 4");
+    let used = seconds() - before;
+    println!("measured: an idle domain used {used:.1} s of its processor in 4 s");
+    assert!(used < 1.0, "an idle domain used {used} s of its processor in 4 s");
 }
 
 #[test]

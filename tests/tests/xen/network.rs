@@ -82,7 +82,7 @@ fn requests_take_as_long_in_the_trace_as_curl_says() {
 #[test]
 fn iperf3_and_the_guest_and_netback_and_the_trace_count_the_same() {
     let Some((dom0, _turn)) = with_fata_alone() else { return };
-    let guest = Guest::create(dom0, "iperf", "loaded", "ip=10.0.2.27/24", VIF);
+    let guest = Guest::create(dom0, "iperf", "loaded", "ip=10.0.2.27/24 tx_fragment=85", VIF);
     guest.wait_for("listening on port 5201");
     let collecting = collecting(dom0, "loaded", "loaded-trace", 1000);
     for (direction, sender) in [("", true), ("-R", false)] {
@@ -113,5 +113,7 @@ fn iperf3_and_the_guest_and_netback_and_the_trace_count_the_same() {
         stats["discarded"]
     );
     assert!(stats["discarded"].as_object().unwrap().values().all(|count| count == 0), "{}", stats["discarded"]);
+    // A frame of the longest takes 18 of the ring's 256 slots, so that it has been full, and has become free again.
+    assert!(count(&stats, "netfront.tx_full") > 0, "{}", stats["callsites"]);
     assert!((before.0..=from_guest).contains(&sent) && (before.1..=to_guest).contains(&received), "{before:?}");
 }
