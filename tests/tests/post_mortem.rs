@@ -2,7 +2,6 @@
 //! what a collector had read while the guest ran.
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
-#[allow(dead_code, reason = "each test file uses its part")]
 mod machine;
 
 use std::collections::BTreeMap;
