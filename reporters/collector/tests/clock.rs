@@ -51,6 +51,7 @@ fn what_a_guest_recorded_before_and_after_its_clock_was_changed_are_two_recordin
     let read = read_dir(&dir.join("first"));
     assert_eq!((read.values, read.discarded), ((0..400).collect(), Default::default()));
     assert_eq!(frequency(&dir.join("first")), "freq = 2600000000;");
+    drop(sink);
     // The same recording does not go on by another clock.
     let sink = DirectorySink::open(&dir.join("first"), DirOptions::default()).unwrap();
     let refused = Collector::attach(&guest(&path), &Options::default(), std::slice::from_ref(sink.earlier().unwrap()));
