@@ -3,8 +3,9 @@
 //!
 //! Records come in several streams, whose packets overlap. Packets are handed in by their begin, so what is older than the
 //! begin of the newest can be followed by nothing older: it is *settled*, and packed. The few others are kept sorted behind
-//! it. What is missing has a place among them ([`log_losses`](crate::log_losses)). Invariant: records lie in time order; a settled one never changes its index. Never full: the tracks' budget counts
-//! records, and the oldest are given up in pieces of 512, as intervals are.
+//! it. What is missing has a place among them ([`log_losses`](crate::log_losses)). Invariant: records lie in time order; a
+//! settled one never changes its index. Never full: the tracks' budget counts records, and the oldest are given up in pieces of
+//! 512, as intervals are.
 
 use std::borrow::Cow;
 
