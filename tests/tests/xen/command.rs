@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Condvar, Mutex, Once, PoisonError};
+use std::sync::{Condvar, Mutex, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use fata_tests::image;
@@ -26,23 +26,37 @@ const AT_ONCE: usize = 2;
 static FREE: Mutex<usize> = Mutex::new(AT_ONCE);
 static FREED: Condvar = Condvar::new();
 
+/// Held by tests that need no turn, and all of it by one that is to be alone.
+static QUIET: RwLock<()> = RwLock::new(());
+
 /// The right to let guests work, until it is dropped.
-pub(crate) struct Turn(usize);
+pub(crate) struct Turn {
+    wanted: usize,
+    _alone: Option<RwLockWriteGuard<'static, ()>>,
+}
 
 impl Turn {
     fn take(wanted: usize) -> Self {
         let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         let free = FREED.wait_while(free, |free| *free < wanted);
         *free.unwrap_or_else(PoisonError::into_inner) -= wanted;
-        Turn(wanted)
+        // Who holds a part of it waits for no turn.
+        let alone = (wanted == AT_ONCE).then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
+        Turn { wanted, _alone: alone }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
+        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.wanted;
         FREED.notify_all();
     }
+}
+
+/// dom0, for a test whose guests do little: it may run beside all others but one that measures.
+pub(crate) fn with_dom0() -> Option<(&'static Dom0, RwLockReadGuard<'static, ()>)> {
+    let beside = QUIET.read().unwrap_or_else(PoisonError::into_inner);
+    Some((dom0()?, beside))
 }
 
 /// dom0, with the command `fata`, in memory since the share is slow to run from; and the right to let guests work, which few

@@ -22,13 +22,13 @@ mod packages;
 use std::fs;
 use std::time::Duration;
 
-use dom0::dom0;
+use command::with_dom0;
 use guest::Guest;
 use network::VIF;
 
 #[test]
 fn xen_and_dom0_boot_and_dom0_has_what_the_tests_need() {
-    let Some(dom0) = dom0() else { return };
+    let Some((dom0, _beside)) = with_dom0() else { return };
     fs::write(dom0.share().join("from-the-test"), "shared").unwrap();
     let list = dom0.sh("xl list; ls -d /dev/xen/* /sys/class/net/*; cat from-the-test; curl -V; iperf3 -v");
     for word in ["Domain-0", "xen/gntdev", "xen/evtchn", "xen/privcmd", "net/xenbr0", "shared", "curl 7", "iperf 3"] {
@@ -39,7 +39,7 @@ fn xen_and_dom0_boot_and_dom0_has_what_the_tests_need() {
 
 #[test]
 fn the_image_that_boots_in_qemu_boots_as_a_domain_and_ends_on_its_own() {
-    let Some(dom0) = dom0() else { return };
+    let Some((dom0, _beside)) = with_dom0() else { return };
     let guest = Guest::create(dom0, "hello", "hello-1", "", "");
     let console = guest.wait_for("hello from task 1");
     assert!(console.contains("hello from a unikernel"), "{console}");
@@ -48,7 +48,7 @@ fn the_image_that_boots_in_qemu_boots_as_a_domain_and_ends_on_its_own() {
 
 #[test]
 fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {
-    let Some(dom0) = dom0() else { return };
+    let Some((dom0, _beside)) = with_dom0() else { return };
     let guest = Guest::create(dom0, "http", "http-1", "", VIF);
     guest.wait_for("listening on port 80");
     let owner = guest.domid();
@@ -106,7 +106,7 @@ fn the_trace_of_a_ring_that_has_seized_up_names_the_ring_who_waits_and_for_how_m
 
 #[test]
 fn the_guest_is_reached_over_netback_also_when_every_frame_is_in_many_pieces() {
-    let Some(dom0) = dom0() else { return };
+    let Some((dom0, _beside)) = with_dom0() else { return };
     for (name, address, args) in [("http-2", "10.0.2.22", ""), ("http-3", "10.0.2.23", "tx_fragment=85")] {
         let guest = Guest::create(dom0, "http", name, &format!("ip={address}/24 {args}"), VIF);
         guest.wait_for("listening on port 80");
@@ -125,7 +125,7 @@ fn the_guest_is_reached_over_netback_also_when_every_frame_is_in_many_pieces() {
 
 #[test]
 fn the_toolstack_ends_a_guest_and_starts_it_anew() {
-    let Some(dom0) = dom0() else { return };
+    let Some((dom0, _beside)) = with_dom0() else { return };
     let guest = Guest::create(dom0, "http", "http-4", "ip=10.0.2.24/24", VIF);
     guest.wait_for("listening on port 80");
     let first = guest.domid();
@@ -143,7 +143,7 @@ fn the_toolstack_ends_a_guest_and_starts_it_anew() {
 
 #[test]
 fn a_guest_that_dies_says_why_and_is_kept() {
-    let Some(dom0) = dom0() else { return };
+    let Some((dom0, _beside)) = with_dom0() else { return };
     for (crash, words) in [("panic", "crash=panic was asked for"), ("null", "the page at 0: a null pointer")] {
         let guest = Guest::create(dom0, "hello", &format!("dying-{crash}"), &format!("crash={crash}"), "");
         guest.wait_for(words);
@@ -154,7 +154,7 @@ fn a_guest_that_dies_says_why_and_is_kept() {
 
 #[test]
 fn debians_own_vchan_tool_talks_to_the_guest_again_and_again() {
-    let Some(dom0) = dom0() else { return };
+    let Some((dom0, _beside)) = with_dom0() else { return };
     let guest = Guest::create(dom0, "http", "http-5", "ip=10.0.2.25/24", VIF);
     guest.wait_for("listening on port 80");
     let domid = guest.domid();
