@@ -389,14 +389,18 @@ impl Region {
     /// A reader of the page that finds a frequency, between two looks at that number which agree, knows which of the two clocks it
     /// has found.
     pub fn change_clock(&self, clock: &Clock) {
+        self.forget_clock();
+        crate::current::get().change_clock();
+        crate::log::slot::get().change_clock();
+        // Publishes the numbers before the frequency, too.
+        self.set_running(clock);
+    }
+
+    /// What a tick is worth is not known from here on.
+    pub(crate) fn forget_clock(&self) {
         self.word(at::CLOCK_HZ).store(0, Ordering::Relaxed);
         // Pairs with the reader's Acquire loads: whoever finds a new number no longer finds the old frequency.
         fence_publish();
-        crate::current::get().change_clock();
-        crate::log::slot::get().change_clock();
-        // The same: whoever finds the new frequency finds the new numbers.
-        fence_publish();
-        self.set_running(clock);
     }
 
     /// Seals the calling thread's stream for good and leaves the guest's last state and words. For the end of a guest, also
@@ -577,10 +581,9 @@ impl Region {
         self.word(entry + at::STREAM_LOCK).store(lock, Ordering::Release);
     }
 
+    /// Between [`forget_clock`](Region::forget_clock) and [`set_running`](Region::set_running), which order it.
     pub(crate) fn note_clock_since(&self, stream: u32, packet: u64) {
-        let word = self.word(Geometry::stream_entry(stream) + at::STREAM_CLOCK_SINCE);
-        // Release: pairs with the collector's Acquire load: whoever finds the new number no longer finds the old frequency.
-        word.store(packet, Ordering::Release);
+        self.word(Geometry::stream_entry(stream) + at::STREAM_CLOCK_SINCE).store(packet, Ordering::Relaxed);
     }
 
     /// Counts a callsite that found no room in the program's own table.

@@ -1,5 +1,5 @@
 //! Each ordering between guest and host is needed: left out, a model fails. And each that is in the source is in a model, or among
-//! those that no host sees.
+//! those that no host sees, or a reader's.
 
 use std::string::String;
 use std::vec::Vec;
@@ -16,9 +16,10 @@ const SOURCES: [(&str, &str); 4] = [
 ];
 
 /// Where the guest orders what a host sees, once for each place in the source.
-const ORDERED: [&str; 13] = [
+const ORDERED: [&str; 14] = [
     "region.rs, append",
     "region.rs, control_word",
+    "region.rs, forget_clock",
     "region.rs, publish_stream",
     "region.rs, put_reply",
     "region.rs, set_running",
@@ -42,6 +43,9 @@ const PRIVATE: [&str; 6] = [
     "ring/switch.rs, open",
     "ring/word.rs, compare_exchange_local",
 ];
+
+/// Where a reader within the guest's own program orders its copies, as the models' reader does.
+const WITHIN: [&str; 1] = ["ring/word.rs, copy_word"];
 
 /// The function that a line of a source is in.
 fn place((file, text): (&str, &str), line: usize) -> String {
@@ -94,7 +98,7 @@ fn no_ordering_in_the_source_is_without_a_model() {
         }
     }
     found.sort_unstable();
-    let mut listed: Vec<_> = ORDERED.into_iter().chain(PRIVATE).collect();
+    let mut listed: Vec<_> = ORDERED.into_iter().chain(PRIVATE).chain(WITHIN).collect();
     listed.sort_unstable();
     assert_eq!(found, listed);
 }

@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use fata_wire::describe::{MAX_RECORD_BYTES, Record, Records};
 use fata_wire::request::{Slip, TEXT};
-use fata_wire::shared::{Clock, STORED_MAGIC, State, at};
+use fata_wire::shared::{Clock, Geometry, STORED_MAGIC, State, at};
 
 use super::explore;
 use super::guest::{CONFIG, Guest};
@@ -84,6 +84,33 @@ fn a_clock_is_known_as_a_whole() {
     );
 }
 
+/// Who finds a frequency between two looks that find the same packet knows which clock it has found. The packet is told without an
+/// ordering of its own: those around it are enough.
+fn a_clock_that_was_changed_is_told_from_the_one_before() {
+    const LATER: Clock = Clock { hz: 2_000, ..CLOCK };
+    explore(2, || {
+        let guest = Guest::new();
+        guest.region().set_running(&CLOCK);
+        let view = guest.view();
+        let since = (Geometry::stream_entry(0) + at::STREAM_CLOCK_SINCE) as u64;
+        for field in [since, at::CLOCK_HZ as u64] {
+            model::watch(view.at(field));
+        }
+        let reader = loom::thread::spawn(move || {
+            let load = |field| view.word(field).load(Ordering::Acquire);
+            let (before, hz, after) = (load(since), load(at::CLOCK_HZ as u64), load(since));
+            if before == after && hz != 0 {
+                assert_eq!(hz, if before == 0 { CLOCK.hz } else { LATER.hz }, "the other clock's frequency");
+            }
+        });
+        guest.region().forget_clock();
+        guest.region().note_clock_since(0, 5);
+        guest.region().set_running(&LATER);
+        reader.join().unwrap();
+        guest.free();
+    });
+}
+
 /// Who sees how a guest ended sees its last words.
 fn a_state_comes_after_the_words_that_explain_it() {
     explore(
@@ -153,6 +180,7 @@ fn what_is_used_of_the_description_area_is_described() {
 pub(super) fn all() {
     the_signature_is_followed_by_a_header_page();
     a_clock_is_known_as_a_whole();
+    a_clock_that_was_changed_is_told_from_the_one_before();
     a_state_comes_after_the_words_that_explain_it();
     a_reply_is_there_before_its_slip();
     what_is_used_of_the_description_area_is_described();
