@@ -220,12 +220,11 @@ macro_rules! callsites {
 
 callsites!(APP App, ERROR Error, WARN Warn, INFO Info, DEBUG Debug, TRACE Trace);
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(not(loom))]
     fn a_record_of_an_interrupt_of_a_description_is_made_or_counted() {
         use crate::region::{Config, Region};
         let config = Config { name: "facade", log_streams: 2, ..Config::default() };
