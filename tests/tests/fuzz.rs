@@ -1,7 +1,7 @@
 //! The fuzz targets on the stable compiler: a small deterministic driver mutates the committed corpora for a bounded time.
 //!
-//! `FATA_FUZZ_SECONDS` is how long each target runs, half a second where it is not set; twice as many run at a time as there are
-//! processors, so that each has half of one. libFuzzer, which also knows what it has covered, runs the same functions: see
+//! `FATA_FUZZ_SECONDS` is how long each target runs, half a second where it is not set; four times as many run at a time as there
+//! are processors, so that each has a quarter of one. libFuzzer, which also knows what it has covered, runs the same functions: see
 //! `tests/fuzz/src/lib.rs`, and `tests/run fuzz SECONDS`, which takes whichever there is. `FATA_FUZZ_SEEDS=1` writes the seeds
 //! anew.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
@@ -280,7 +280,7 @@ fn no_mutation_of_the_corpora_breaks_a_decoder() {
         }
     }
     let seconds = std::env::var("FATA_FUZZ_SECONDS").map_or(0.5, |text| text.parse().unwrap());
-    let at_once = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+    let at_once = 4 * std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..at_once {
