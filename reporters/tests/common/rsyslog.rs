@@ -91,7 +91,9 @@ impl Rsyslog {
 
     /// What it has written: a line for each message.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let text = std::fs::read(self.path("out")).unwrap_or_default();
+        let mut text = std::fs::read(self.path("out")).unwrap_or_default();
+        // The last may be under way.
+        text.truncate(text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1));
         String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
     }
 
