@@ -47,9 +47,9 @@ fn a_guest_rings_for_an_eighth_of_its_ring_and_never_for_less() {
     for pair in rings.windows(2) {
         assert!(pair[1].0 >= pair[0].0 + pair[0].1, "{pair:?}: packets from bell to bell");
     }
-    // Not only the first one. (An event channel does not count: dom0 may hear two as one. And a bell that is rung while the guest
-    // stops to record leaves no event.)
-    assert!((2..=rings.len() as u64 + 1).contains(&heard), "{interrupts}");
+    // Not only the first one. (An event channel does not count: dom0 may hear two as one. And a bell that is rung before its event
+    // is collected, or while the guest stops to record, leaves none.)
+    assert!((2..=2 * rings.len() as u64).contains(&heard), "{interrupts}");
     assert!(events > 1000 * rings.len() as u64, "{said}");
 }
 
