@@ -2,7 +2,7 @@
 //!
 //! Invariant: outside of `idle::wait`, either a task is being polled or the scheduler is looking for one; whenever both
 //! the run queues and the timers have nothing due, the CPU sleeps. A background task is polled only where no other is ready, or
-//! where that has not been so for [`BACKGROUND_PATIENCE_NANOS`]: a guest that never rests still shows its log.
+//! where that has not been so for a quarter of a second: a guest that never rests still shows its log.
 //!
 //! ```text
 //! ┌─► pop a ready task ──► poll it ──┐
