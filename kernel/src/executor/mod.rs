@@ -121,7 +121,7 @@ impl Executor {
         self.spawn_in(&self.foreground, name, future)
     }
 
-    /// Starts a task that is polled only where no other is ready.
+    /// Starts a task that is polled where no other is ready, or where that has not been so for long.
     pub(crate) fn spawn_background<T: 'static>(
         &self,
         name: Name,
@@ -167,29 +167,36 @@ impl Executor {
         let mut unsaid_pending = None;
         let mut polls = 0;
         while !main.is_done() {
-            let may_go_on = polls < POLLS_PER_ROUND;
-            if may_go_on && let Some(slot) = self.next_ready(&mut unsaid_pending) {
+            let (slot, lane) = if polls < POLLS_PER_ROUND
+                && let Some(slot) = self.next_ready(&mut unsaid_pending)
+            {
                 polls += 1;
-                self.poll(slot, &self.foreground, &mut unsaid_pending);
-                continue;
-            }
-            polls = 0;
-            say_pending(&mut unsaid_pending);
-            let now = clock::now();
-            idle::look(now);
-            self.run_errands(now);
-            self.timers.fire(now);
-            self.foreground.take_over(&mut unsaid_pending);
-            let is_quiet = self.foreground.ready.is_empty();
-            if is_quiet || now >= self.next_background.get() {
+                (slot, &self.foreground)
+            } else {
+                polls = 0;
+                say_pending(&mut unsaid_pending);
+                let now = clock::now();
+                idle::look(now);
+                self.run_errands(now);
+                self.timers.fire(now);
+                self.foreground.take_over(&mut unsaid_pending);
+                let is_quiet = self.foreground.ready.is_empty();
+                if !is_quiet && now < self.next_background.get() {
+                    continue;
+                }
                 self.next_background.set(now.saturating_add(BACKGROUND_PATIENCE_NANOS));
                 self.background.take_over(&mut unsaid_pending);
                 match self.background.ready.pop() {
-                    Some(slot) => self.poll(slot, &self.background, &mut unsaid_pending),
-                    None if is_quiet => self.sleep(),
-                    None => {}
+                    Some(slot) => (slot, &self.background),
+                    None if is_quiet => {
+                        self.sleep();
+                        continue;
+                    }
+                    None => continue,
                 }
-            }
+            };
+            // The one place that polls, so that it is compiled into the loop.
+            self.poll(slot, lane, &mut unsaid_pending);
         }
         say_pending(&mut unsaid_pending);
     }

@@ -81,7 +81,7 @@ fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {
 #[test]
 fn a_bare_dom0_needs_no_library_of_xens_and_none_of_a_desktops() {
     const ANY_LINUX: [&str; 4] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"];
-    if std::env::var("FATA_TEST_QUICK").is_ok_and(|quick| !quick.is_empty()) {
+    if fata_tests::skipped::is_quick() {
         return;
     }
     let needed = image::needed(fata_tests::image::slim_fata());
