@@ -7,32 +7,39 @@
 #![expect(unsafe_code, reason = "the guest's side of shared memory, and an allocator that counts")]
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test's helpers fail by panicking")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod allocator;
+mod attacks;
+mod memory;
+mod reading;
+
 use std::fs::OpenOptions;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fata_collector::collector::Poll;
 use fata_collector::serve::{MAX_VIEWERS, QUEUE_BYTES, Server};
+use fata_collector::sink::Sink;
 use fata_collector::sink::directory::{self, DirectorySink};
 use fata_collector::sink::stream::StreamSink;
 use fata_collector::sink::tee::Tee;
 use fata_collector::sink::together::Together;
-use fata_collector::sink::{Sink, SinkError};
 use fata_collector::source::Guest;
 use fata_collector::{Collector, Options, Seat, peek};
 use fata_probe::instant;
 use fata_probe::region::{Config, Region};
-use fata_wire::describe::{Callsite, MAX_RECORD_BYTES, Record};
-use fata_wire::event::{EventId, FIRST_CALLSITE, Header, MAX_CALLSITES};
-use fata_wire::field::{Field, FieldType, Fields, Kind, Level, MAX_FIELDS, Unit};
-use fata_wire::packet::{Cause, Discarded, HEADER_BYTES, MAX_PACKET_BYTES, Packet, at as packet_at};
-use fata_wire::shared::{Clock, Geometry, MAX_DESCRIPTION_BYTES, MAX_STREAMS, PAGE_BYTES, State, at};
+use fata_wire::describe::Record;
+use fata_wire::event::{EventId, FIRST_CALLSITE, Header};
+use fata_wire::packet::{Cause, HEADER_BYTES, MAX_PACKET_BYTES, at as packet_at};
+use fata_wire::shared::{Clock, MAX_DESCRIPTION_BYTES, MAX_STREAMS, PAGE_BYTES, State, at};
+
+use allocator::LIVE;
+use attacks::{ATTACKS, Attack, committed, encoded};
 use memmap2::MmapRaw;
+use memory::{Memory, Random};
+use reading::Reading;
 
 /// What a collector may allocate for one guest, whatever the guest does, and whatever it records into: copies of packets, and
 /// of the description what is not handed over yet.
@@ -42,392 +49,6 @@ const MAX_GUEST_BYTES: usize = 16 << 20;
 const MAX_SERVED_BYTES: usize = 56 << 20;
 /// No look at the ring may take longer, on a machine that does other things too.
 const MAX_POLL: Duration = Duration::from_secs(2);
-
-/// Counts what the current thread has allocated, and the most it ever had.
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-}
-
-fn count(grown: usize, shrunk: usize) {
-    // A thread that is ending has no counter any more.
-    let _ = LIVE.try_with(|live| {
-        let now = live.get().0.wrapping_add(grown).wrapping_sub(shrunk);
-        // Memory of another thread that is freed here makes the number negative; it is no peak.
-        let peak = if now > usize::MAX / 2 { live.get().1 } else { live.get().1.max(now) };
-        live.set((now, peak));
-    });
-}
-
-// SAFETY: every call is passed on to the system's allocator; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        // SAFETY: the caller's contract is ours.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, layout.size());
-        // SAFETY: as in `alloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // Old and new may exist at once.
-        count(new_size, 0);
-        count(0, layout.size());
-        // SAFETY: as in `alloc`.
-        unsafe { System.realloc(pointer, layout, new_size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// A small xorshift: attacks are repeatable up to the timing of threads.
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    /// A number at an edge, more often than not.
-    fn edge(&mut self) -> u64 {
-        match self.below(12) {
-            0 => 0,
-            1 => 1,
-            2 => u64::MAX,
-            3 => u64::MAX - 1,
-            4 => i64::MAX.cast_unsigned(),
-            5 => 1 << 63,
-            6 => 1 << 32,
-            7 => self.below(1 << 20) * 8,
-            8 => self.below(64),
-            9 => u64::MAX / 2,
-            _ => self.next(),
-        }
-    }
-}
-
-/// The guest's side of a ring, in the hands of whoever wants to do harm.
-struct Memory {
-    map: MmapRaw,
-    geometry: Geometry,
-}
-
-impl Memory {
-    /// Lays out an honest ring with a few events in a file, and takes it over.
-    fn new(path: &Path, config: &Config<'_>) -> Self {
-        let region = Region::in_memory(config).unwrap();
-        region.set_running(&Clock { hz: 1_000_000_000, ..Clock::default() });
-        let attached = region.attach(0).unwrap();
-        for i in 0..1000u64 {
-            instant!("hostile.before", i = i, text = "some text");
-        }
-        attached.forever();
-        let bytes = region.copy();
-        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path).unwrap();
-        file.set_len(bytes.len() as u64).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
-        Memory { map: MmapRaw::map_raw(&file).unwrap(), geometry: *region.geometry() }
-    }
-
-    fn word(&self, offset: u64) -> &AtomicU64 {
-        let offset = (offset & !7) % self.geometry.total_bytes;
-        // SAFETY: the offset is a multiple of 8 inside the mapping, which lives as long as `self`; all accesses are atomic.
-        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().add(offset as usize).cast()) }
-    }
-
-    fn put(&self, offset: u64, value: u64) {
-        // The control page is the host's: on Xen a guest could not write it.
-        let control = self.geometry.control_offset..self.geometry.control_offset + PAGE_BYTES as u64;
-        if !control.contains(&(offset % self.geometry.total_bytes)) {
-            self.word(offset).store(value, Ordering::Release);
-        }
-    }
-
-    fn get(&self, offset: u64) -> u64 {
-        self.word(offset).load(Ordering::Acquire)
-    }
-
-    fn entry(&self, field: usize) -> u64 {
-        (Geometry::stream_entry(0) + field) as u64
-    }
-
-    /// Publishes packet `number`, full of `content`, as an honest guest would, but for what the caller changes afterwards.
-    fn publish(&self, number: u64, events_before: u64, content: &[u64]) {
-        self.publish_in(0, number, events_before, content);
-    }
-
-    fn publish_in(&self, stream: u32, number: u64, events_before: u64, content: &[u64]) {
-        let packet = self.geometry.packet_offset(stream, number);
-        self.put(packet + packet_at::LOCK as u64, 0);
-        let words = (HEADER_BYTES / 8 + content.len()) as u64;
-        for (i, word) in content.iter().enumerate() {
-            self.put(packet + HEADER_BYTES as u64 + i as u64 * 8, *word);
-        }
-        self.put(packet, u64::from(fata_wire::packet::MAGIC));
-        self.put(packet + packet_at::CONTENT_SIZE as u64, words * 64);
-        self.put(packet + packet_at::PACKET_SIZE as u64, u64::from(self.geometry.packet_bytes) * 8);
-        self.put(packet + packet_at::TIMESTAMP_BEGIN as u64, number);
-        self.put(packet + packet_at::EVENTS_BEFORE as u64, events_before);
-        self.put(packet + packet_at::EVENTS as u64, content.len() as u64);
-        self.put(packet + packet_at::LOCK as u64, 2 * number + 2);
-        self.put((Geometry::stream_entry(stream) + at::STREAM_LOCK) as u64, 2 * number + 2);
-    }
-
-    fn youngest(&self) -> u64 {
-        (self.get(self.entry(at::STREAM_LOCK)) / 2) % (1 << 40)
-    }
-
-    /// Overwrites the description area with these records and claims that all of it is used.
-    fn describe(&self, records: impl Iterator<Item = Vec<u8>>) {
-        let (mut used, start) = (0, self.geometry.description_offset);
-        for record in records {
-            if used + record.len() as u64 > self.geometry.description_capacity {
-                break;
-            }
-            for word in record.as_chunks::<8>().0 {
-                self.put(start + used, u64::from_le_bytes(*word));
-                used += 8;
-            }
-        }
-        self.put(at::DESCRIPTION_USED as u64, used);
-    }
-}
-
-/// One step of an attack.
-type Attack = fn(&Memory, &mut Random);
-
-fn committed(random: &mut Random) -> u64 {
-    let id = EventId(random.next() as u16 & 0x1fff);
-    Header { ticks_low: random.next() as u32, id, busy: false, words: random.next() as u8 & 7, arg: 0 }.pack()
-}
-
-fn encoded(record: &Record<'_>) -> Vec<u8> {
-    let mut buffer = [0; MAX_RECORD_BYTES];
-    let len = record.encode(&mut buffer);
-    buffer[..len].to_vec()
-}
-
-/// Each has a name that a failure shows.
-const ATTACKS: &[(&str, Attack)] = &[
-    ("noise anywhere", |memory, random| {
-        for _ in 0..64 {
-            memory.put(random.below(memory.geometry.total_bytes), random.edge());
-        }
-    }),
-    ("noise in headers", |memory, random| {
-        let packet = memory.geometry.packet_offset(0, random.next());
-        memory.put(packet + random.below(HEADER_BYTES as u64), random.edge());
-        memory.put(random.below(at::STREAMS as u64 + 64), random.edge());
-    }),
-    ("packets of noise", |memory, random| {
-        let number = memory.youngest() + 1;
-        let words = random.below(u64::from(memory.geometry.packet_bytes) / 8 - HEADER_BYTES as u64 / 8);
-        let content: Vec<_> =
-            (0..words).map(|_| if random.below(3) == 0 { random.edge() } else { committed(random) }).collect();
-        memory.publish(number, number * 10, &content);
-    }),
-    ("lengths that grow after they were checked", |memory, random| {
-        let number = memory.youngest() + 1;
-        memory.publish(number, number * 10, &[committed(random); 10]);
-        let packet = memory.geometry.packet_offset(0, number);
-        for _ in 0..200 {
-            memory.put(packet + packet_at::CONTENT_SIZE as u64, random.edge());
-            memory.put(packet + packet_at::PACKET_SIZE as u64, random.edge());
-            memory.put(packet + packet_at::CONTENT_SIZE as u64, (HEADER_BYTES as u64 + 80) * 8);
-            memory.put(packet + packet_at::PACKET_SIZE as u64, u64::from(memory.geometry.packet_bytes) * 8);
-        }
-    }),
-    ("event lengths that grow after they were checked", |memory, random| {
-        let number = memory.youngest() + 1;
-        let long = Header { ticks_low: 0, id: EventId::begin(FIRST_CALLSITE), busy: false, words: 7, arg: 0 }.pack();
-        memory.publish(number, number * 10, &[long, 2, 0, long, 2, 0]);
-        let length = memory.geometry.packet_offset(0, number) + HEADER_BYTES as u64 + 8;
-        for _ in 0..200 {
-            memory.put(length, random.edge());
-            memory.put(length, 2);
-        }
-    }),
-    ("indices that run backwards", |memory, random| {
-        for _ in 0..32 {
-            memory.put(
-                memory.entry(at::STREAM_LOCK),
-                memory.get(memory.entry(at::STREAM_LOCK)).wrapping_sub(random.below(9)),
-            );
-            memory.put(memory.entry(at::STREAM_EVENTS_BEFORE), random.edge());
-        }
-        if random.below(4) == 0 {
-            memory.put(memory.entry(at::STREAM_LOCK), random.edge());
-        }
-    }),
-    ("sequence numbers that jump", |memory, random| {
-        let number = match random.below(4) {
-            0 => memory.youngest() + random.below(1 << 30),
-            1 => random.edge() / 2,
-            _ => memory.youngest() + random.below(3),
-        };
-        memory.publish(number.min(u64::MAX / 2 - 1), random.edge(), &[committed(random); 4]);
-    }),
-    ("a busy bit for ever", |memory, random| {
-        let number = memory.youngest() + 1;
-        let busy =
-            Header { ticks_low: 0, id: EventId::begin(9), busy: true, words: 0, arg: random.next() as u16 & 0x7fff };
-        memory.publish(number, number * 3, &[busy.pack(), 0, 0, committed(random)]);
-        memory.put(memory.geometry.packet_offset(0, number) + packet_at::LOCK as u64, 2 * number + 1);
-        memory.put(memory.entry(at::STREAM_LOCK), 2 * number + 1);
-    }),
-    ("callsite tables that change", |memory, random| {
-        let start = memory.geometry.description_offset;
-        for _ in 0..32 {
-            memory.put(start + random.below(memory.geometry.description_capacity), random.edge());
-        }
-        memory.put(at::DESCRIPTION_USED as u64, random.edge());
-    }),
-    ("names without end", |memory, random| {
-        let first = random.next() as u16;
-        let text = "*".repeat(random.below(120) as usize);
-        memory.describe((0..u16::MAX).map(|i| encoded(&Record::Name { id: first.wrapping_add(i), text: &text })));
-    }),
-    ("the longest callsites", |memory, _| {
-        let text = "*".repeat(120);
-        let fields = Fields::new(&[Field { name: &text[..38], ty: FieldType::Str, unit: Unit::Percent }; MAX_FIELDS]);
-        let (line, kind, level) = (u32::MAX, Kind::Span, Level::App);
-        memory.describe((0..MAX_CALLSITES).map(|id| {
-            encoded(&Record::Callsite(Callsite {
-                id,
-                kind,
-                level,
-                line,
-                category: &text,
-                name: &text,
-                file: &text,
-                fields,
-            }))
-        }));
-    }),
-    ("the shortest names", |memory, _| {
-        memory.describe((0..u16::MAX).map(|id| encoded(&Record::Name { id, text: "" })));
-    }),
-    ("facts without end", |memory, random| {
-        let value = random.next().to_string();
-        memory.describe((0..u16::MAX).map(|_| encoded(&Record::Env { key: "k", value: &value })));
-    }),
-    ("counters that run backwards", |memory, random| {
-        for i in 0..5 {
-            memory.put(memory.entry(at::STREAM_DISCARDED) + i * 8, random.edge());
-        }
-        let number = memory.youngest() + 1;
-        memory.publish(number, random.edge(), &[committed(random)]);
-        let packet = memory.geometry.packet_offset(0, number);
-        memory.put(packet + packet_at::EVENTS as u64, random.edge());
-        memory.put(packet + packet_at::DISCARDED as u64, random.edge());
-    }),
-    ("clocks that lie", |memory, random| {
-        memory.put(at::CLOCK_HZ as u64, random.edge());
-        memory.put(at::ANCHOR_TICKS as u64, random.edge());
-        memory.put(at::ANCHOR_UNIX_NANOS as u64, random.edge());
-        let number = memory.youngest() + 1;
-        let clock = Header { ticks_low: 0, id: EventId::begin(2), busy: false, words: 1, arg: 0 }.pack();
-        memory.publish(number, number * 3, &[clock, random.edge(), clock, random.edge()]);
-        let packet = memory.geometry.packet_offset(0, number);
-        memory.put(packet + packet_at::TIMESTAMP_BEGIN as u64, random.edge());
-        memory.put(packet + packet_at::TIMESTAMP_END as u64, random.edge());
-    }),
-    ("a geometry that changes after it was checked", |memory, random| {
-        for field in [at::TOTAL_BYTES, at::DESCRIPTION_OFFSET, at::DESCRIPTION_CAPACITY, at::CONTROL_OFFSET] {
-            memory.put(field as u64, random.edge());
-        }
-        memory.put(at::STREAMS_OFFSET as u64, random.edge());
-        memory.put(at::STREAM_COUNT as u64, random.edge());
-        memory.put(at::PACKET_BYTES as u64, random.edge());
-    }),
-    ("a guest that ends and does not", |memory, random| {
-        let state = [State::Running, State::Exited, State::Panicked, State::Absent][random.below(4) as usize];
-        memory.put(at::PLATFORM as u64, 1 | u64::from(state as u32) << 32);
-        memory.put(at::MESSAGE as u64 + random.below(512), random.next());
-        let number = memory.youngest() + 1;
-        memory.publish(number, number * 3, &[committed(random); 3]);
-    }),
-];
-
-/// Reads what a collector publishes as any receiver would, and holds it to the format. With `between`, the guest gets a turn
-/// at every packet that is published, which is in the middle of a poll.
-struct Reading<'a> {
-    between: Option<&'a dyn Fn()>,
-    packets: u64,
-    events: u64,
-    values: u64,
-    last: Option<(u64, u64, Discarded)>,
-    text_bytes: usize,
-    lost: u64,
-    out_of_order: u64,
-}
-
-impl<'a> Reading<'a> {
-    fn new(between: Option<&'a dyn Fn()>) -> Self {
-        Reading { between, packets: 0, events: 0, values: 0, last: None, text_bytes: 0, lost: 0, out_of_order: 0 }
-    }
-}
-
-impl Sink for Reading<'_> {
-    fn metadata(&mut self, _uuid: [u8; 16], text: &str) -> Result<(), SinkError> {
-        assert!(text.ends_with('\n'), "a piece of metadata ends with a whole line");
-        self.text_bytes += text.len();
-        if let Some(between) = self.between {
-            between();
-        }
-        Ok(())
-    }
-
-    fn packet(&mut self, _stream: u32, bytes: &[u8]) -> Result<(), SinkError> {
-        assert!(self.text_bytes > 0, "metadata comes first");
-        let packet = Packet::parse(bytes).unwrap();
-        let header = packet.header;
-        assert_eq!(packet.bytes.len(), bytes.len());
-        let (mut events, mut ticks) = (0, header.timestamp_begin);
-        for event in packet.events() {
-            let event = event.unwrap();
-            assert!(event.ticks >= ticks, "a clock that runs backwards was published");
-            ticks = event.ticks;
-            events += 1;
-            if event.payload.len() == 8 {
-                let value = u64::from_le_bytes(*event.payload.first_chunk().unwrap());
-                self.out_of_order += u64::from(value != self.values);
-                self.values = value + 1;
-            }
-        }
-        assert_eq!(header.events, events, "a packet says how many events it holds");
-        assert!(ticks <= header.timestamp_end && header.timestamp_end <= i64::MAX.cast_unsigned());
-        if let Some((seq, end, discarded)) = self.last {
-            assert_eq!(header.packet_seq_num, seq + 1);
-            assert!(header.timestamp_begin >= end);
-            for (now, before) in header.discarded.iter().zip(discarded) {
-                assert!(*now >= before, "what was discarded stays so");
-                self.lost = self.lost.saturating_add(now - before);
-            }
-        }
-        self.last = Some((header.packet_seq_num, header.timestamp_end, header.discarded));
-        self.packets += 1;
-        self.events += events;
-        if let Some(between) = self.between {
-            between();
-        }
-        Ok(())
-    }
-}
 
 fn seconds() -> Duration {
     Duration::from_secs_f64(std::env::var("FATA_HOSTILE_SECONDS").map_or(0.3, |text| text.parse().unwrap()))
