@@ -285,8 +285,7 @@ fn the_wakeup_that_is_lost_on_a_machine_names_its_promise() {
 fn a_machine_asks_a_server_on_this_host_over_ipv6() {
     const REQUESTS: usize = 20;
     let Ok(server) = TcpListener::bind("[::1]:0") else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "this host has no IPv6");
-        return eprintln!("SKIPPED: this host has no IPv6");
+        return fata_tests::skipped::skipped("this host has no IPv6");
     };
     let port = server.local_addr().unwrap().port();
     // QEMU's user network stands for this host at fec0::2.
