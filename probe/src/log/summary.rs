@@ -10,7 +10,7 @@ use crate::callsite::Callsite;
 use crate::value::{Cons, FieldSet, Nil, TaskId};
 
 /// The target of these records; no rule turns them off.
-pub(crate) const TARGET: &str = "fata.log";
+pub(crate) use fata_wire::log::summary::OWN_TARGET as TARGET;
 
 macro_rules! own {
     ($name:ident, $level:ident, $text:expr, $($field:literal),+) => {

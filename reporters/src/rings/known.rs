@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use fata_wire::describe::{self, Callsite, MAX_RECORD_BYTES, Records};
 use fata_wire::event::Event;
 use fata_wire::field;
+use fata_wire::log::summary::Summary;
 use fata_wire::log::{FILE, LINE, MORE_SPANS, SEQ, SPANS, TARGET, TASK, span_ids};
 
 use super::Memory;
@@ -69,35 +70,22 @@ impl Known<'_> {
     }
 
     /// Gives what the log says of a callsite that made too many records as the loss that it tells.
-    pub(super) fn give_suppressed<T>(
-        &self,
-        callsite: &Callsite<'_>,
-        event: &Event<'_>,
-        time: Time,
-        with: impl FnOnce(&Item<'_>) -> T,
-    ) -> T {
-        let number = |name: &str| {
-            callsite.fields.values(event.arg, event.payload).find_map(|(field, value)| match value {
-                field::Value::U64(number) if field.name == name => Some(number),
-                _ => None,
-            })
-        };
+    pub(super) fn give_suppressed<T>(&self, said: &Summary, time: Time, with: impl FnOnce(&Item<'_>) -> T) -> T {
         let mut description = [0; MAX_RECORD_BYTES];
-        let of = number("callsite").and_then(|id| self.callsites.get(&u16::try_from(id).ok()?));
+        let of = self.callsites.get(&said.callsite);
         let of = of.and_then(|at| read_callsite(self.memory, *at, &mut description));
         let mut counts = Counts::default();
-        let suppressed = number("count").unwrap_or(0);
         let place = match of {
             Some(of) => {
-                counts.by_level[of.level as usize] = suppressed;
+                counts.by_level[of.level as usize] = said.count;
                 format!("{} of {}", of.name, of.category)
             }
             None => {
-                counts.unknown = suppressed;
+                counts.unknown = said.count;
                 "a callsite".to_string()
             }
         };
-        let nanos = self.memory.nanos_from_ticks(number("within_ticks").unwrap_or(0));
+        let nanos = self.memory.nanos_from_ticks(said.within_ticks);
         let first = Time { nanos: time.nanos.saturating_sub(nanos), ..time };
         with(&Item::Loss(Loss::of_unknown_length(Cause::Limited, &place, counts, first, time)))
     }

@@ -23,7 +23,8 @@ use core::fmt;
 
 use fata_wire::describe::{self, MAX_RECORD_BYTES};
 use fata_wire::field::{self, Kind};
-use fata_wire::log::{SEQ, SUPPRESSED};
+use fata_wire::log::SEQ;
+use fata_wire::log::summary::{Summarised, Summary};
 use fata_wire::shared::{self, Geometry};
 
 use crate::loss::{Counts, Loss};
@@ -169,10 +170,12 @@ impl Reader {
             stream.discarded = stream.discarded_since;
             note_task(tasks, event.arg, task_name);
             let known = Known { memory, callsites, names, tasks, stream: u32::try_from(index / 2).unwrap_or(0) };
-            let given = if callsite.category == "fata.log" && callsite.name == SUPPRESSED {
-                known.give_suppressed(&callsite, &event, time, |item| with(event.arg, item))
-            } else {
-                known.give(&callsite, &event, time, |item| with(event.arg, item))
+            let values = callsite.fields.values(event.arg, event.payload).map(|(field, value)| (field.name, value));
+            let given = match Summary::of(callsite.category, callsite.name, values) {
+                Some(said) if said.what == Summarised::Suppressed => {
+                    known.give_suppressed(&said, time, |item| with(event.arg, item))
+                }
+                _ => known.give(&callsite, &event, time, |item| with(event.arg, item)),
             };
             stream.pass();
             return Some(given);
