@@ -15,6 +15,9 @@
 
 use crate::field::Level;
 
+/// Records by level, in the order of [`Level::ALL`].
+pub type ByLevel = [u64; LEVELS];
+
 /// What was seen of one log stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
@@ -64,6 +67,25 @@ impl Numbers {
         missing
     }
 
+    /// The records of a packet were seen, each with its level, its number, and anything that has an order, as a time: how many of
+    /// each level are missing before and among them, and the least of those records that tell so. `None` where none is missing.
+    ///
+    /// Interrupts number their records within another's: the records are sorted, and then what is missing is missing.
+    #[must_use = "what is missing is told once"]
+    pub fn take_packet<T: Ord + Copy>(&mut self, records: &mut [(Level, u64, T)]) -> Option<(ByLevel, T)> {
+        records.sort_unstable_by_key(|&(_, number, _)| number);
+        let (mut by_level, mut told) = (ByLevel::default(), None);
+        for &(level, number, time) in &*records {
+            let missing = self.take(level, number);
+            if missing > 0 {
+                let sum = &mut by_level[level as usize];
+                *sum = sum.saturating_add(missing);
+                told = Some(told.map_or(time, |told: T| told.min(time)));
+            }
+        }
+        Some((by_level, told?))
+    }
+
     /// How many records of `level` are missing at the end, where `offered` were numbered in all.
     #[must_use = "what is missing is told once"]
     pub fn missing_at_end(&mut self, level: Level, offered: u64) -> u64 {
@@ -108,6 +130,19 @@ mod tests {
             assert_eq!(count + missing, 10, "{kept:b}");
             assert_eq!(numbers.missing_at_end(Level::Warn, 10), 0, "told once");
         }
+    }
+
+    #[test]
+    fn in_whatever_order_a_packets_records_lie_what_is_missing_among_them_is_told_with_the_first_that_tells_it() {
+        let (info, warn) = (Level::Info, Level::Warn);
+        let mut numbers = Numbers::from_zero();
+        // Of INFO 2 is missing, of WARN 0 and 1; the number, the time.
+        let told =
+            numbers.take_packet(&mut [(info, 1, 11), (info, 0, 10), (info, 4, 14), (warn, 2, 12), (info, 3, 13)]);
+        let mut by_level = ByLevel::default();
+        (by_level[info as usize], by_level[warn as usize]) = (1, 2);
+        assert_eq!(told, Some((by_level, 12)));
+        assert_eq!(numbers.take_packet(&mut [(info, 6, 16), (warn, 3, 17), (info, 5, 15)]), None);
     }
 
     #[test]

@@ -8,8 +8,7 @@
 //! When it is full: [`MAX_LOSSES`] are told apart; what a stream lacks beyond that is added to its last one.
 
 use fata_wire::field::Level;
-use fata_wire::log::summary::ByLevel;
-use fata_wire::numbers::Numbers;
+use fata_wire::numbers::{ByLevel, Numbers};
 use fata_wire::packet::{Cause, Discarded};
 
 use crate::guests::GuestId;
@@ -129,21 +128,10 @@ impl Follow {
 
     /// The packet has ended, with its last record at `end`: what it lacks goes into the log.
     pub(crate) fn end(&mut self, logs: &mut Logs, cpu: u32, why: Why, end: Nanos) {
-        // Interrupts number their records within another's: sorted, what is missing is missing.
-        self.packet.sort_unstable_by_key(|&(_, number, _)| number);
-        let mut by_level = ByLevel::default();
-        // When the first record was made that told that others are missing.
-        let mut told: Option<Nanos> = None;
-        for (level, number, time) in self.packet.drain(..) {
-            let missing = self.numbers.take(level, number);
-            if missing > 0 {
-                let sum = &mut by_level[level as usize];
-                *sum = sum.saturating_add(missing);
-                told = Some(told.map_or(time, |told| told.min(time)));
-            }
-        }
+        let missing = self.numbers.take_packet(&mut self.packet);
+        self.packet.clear();
         let first = std::mem::replace(&mut self.before, end);
-        if let Some(last) = told {
+        if let Some((by_level, last)) = missing {
             let loss = LogLoss { by_level, first: first.min(last), last, cpu, why };
             self.last = logs.lose(loss, self.last);
         }

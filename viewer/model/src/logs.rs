@@ -10,8 +10,9 @@
 use std::borrow::Cow;
 
 use fata_wire::field::{FieldType, Level, Value};
-use fata_wire::log::summary::{ByLevel, Summarised, Summary};
+use fata_wire::log::summary::{Summarised, Summary};
 use fata_wire::log::{FILE, FIRST_FIELDS, LINE, MESSAGE, SPANS, TARGET};
+use fata_wire::numbers::ByLevel;
 
 use crate::columns::FAN_OUT;
 use crate::columns::packed::Packed;

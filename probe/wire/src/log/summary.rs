@@ -1,13 +1,10 @@
 //! What the log says of itself: how many records the rate limit kept out, or were the same as the one before.
 
 use super::{REPEATED, SUPPRESSED};
-use crate::field::{Level, Value};
+use crate::field::Value;
 
 /// The target of what the log says of itself.
 pub const OWN_TARGET: &str = "fata.log";
-
-/// Records by level, in the order of [`Level::ALL`].
-pub type ByLevel = [u64; Level::ALL.len()];
 
 /// What the log says of itself in a record of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -242,35 +242,26 @@ impl Decoder {
         let cause = Cause::of_ring(&known.discarded, &header.discarded);
         known.discarded = header.discarded;
         let before = known.last.unwrap_or(begin);
-        // Interrupts number their records within another's: sorted, what is missing is missing.
-        let mut numbers: Vec<_> =
-            records.iter().filter_map(|record| Some((record.number?, record.entry.time, record.level))).collect();
-        numbers.sort_by_key(|&(number, ..)| number);
-        let mut lost: Option<(Counts, Time)> = None;
-        for (number, time, level) in numbers {
-            let missing = known.numbers.take(level, number);
-            self.read += 1;
-            self.lost += missing;
-            if missing > 0 {
-                let (counts, last) = lost.get_or_insert((Counts::default(), time));
-                counts.by_level[level as usize] += missing;
-                *last = (*last).min(time);
-            }
-        }
+        let number = |record: &Numbered| Some((record.level, record.number?, record.entry.time));
+        let mut numbers: Vec<_> = records.iter().filter_map(number).collect();
+        let missing = known.numbers.take_packet(&mut numbers);
+        self.read += numbers.len() as u64;
         known.last = records.iter().map(|record| record.entry.time).max().or(known.last);
-        if let Some((counts, last)) = lost {
+        if let Some((by_level, last)) = missing {
+            let counts = Counts { by_level, unknown: 0 };
+            self.lost += counts.total();
             let what = What::Loss { cause, place: "the guest's log ring".to_owned(), counts, first: before.min(last) };
             take(Entry { counted: None, time: last, guest: Rc::clone(&self.guest), what });
         }
     }
 
     /// What was lost after the last record that was seen, by what the guest itself counted; and how much it made.
-    pub(super) fn end(&mut self, accounts: &[(u32, Account)], take: &mut impl FnMut(Entry)) {
-        for (i, (stream, account)) in accounts.iter().enumerate() {
+    pub(super) fn end(&mut self, accounts: &[(u32, u32, Account)], take: &mut impl FnMut(Entry)) {
+        for (stream, class, account) in accounts {
             let whole = self.whole;
             let known = self.streams.entry(*stream).or_insert_with(|| Stream::new(whole));
             let mut counts = Counts::default();
-            for (place, level) in log::levels_of(u32::from(i % 2 == 1)).into_iter().enumerate() {
+            for (place, level) in log::levels_of(*class).into_iter().enumerate() {
                 counts.by_level[level as usize] = known.numbers.missing_at_end(level, account.offered[place]);
             }
             self.lost += counts.total();

@@ -247,10 +247,10 @@ impl Input {
     }
 }
 
-/// What became of the records of a guest with these accounts of log streams, two of each vCPU.
-fn fates(accounts: &[(u32, Account)]) -> Fates {
+/// What became of the records of a guest with these accounts of log streams.
+fn fates(accounts: &[(u32, u32, Account)]) -> Fates {
     let mut fates = Fates::default();
-    accounts.iter().zip([0, 1].iter().cycle()).for_each(|((_, account), class)| fates.add(*class, account));
+    accounts.iter().for_each(|(_, class, account)| fates.add(*class, account));
     fates
 }
 

@@ -86,11 +86,10 @@ impl Collector {
         self.memory.remark()
     }
 
-    /// The accounts of the guest's log streams, by stream: what was made, and what was lost of it.
+    /// The accounts of the guest's log streams: stream, class, and what was made and what was lost of it.
     #[must_use]
-    pub fn log_accounts(&self) -> Vec<(u32, Account)> {
-        let accounts = self.accounts_in(&self.memory.header_page());
-        accounts.into_iter().map(|(stream, _, account)| (stream, account)).collect()
+    pub fn log_accounts(&self) -> Vec<(u32, u32, Account)> {
+        self.accounts_in(&self.memory.header_page())
     }
 
     /// The accounts of the guest's log streams in a copy of its header page: stream, class, account.

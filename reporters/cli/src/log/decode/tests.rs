@@ -107,7 +107,7 @@ fn what_is_missing_has_the_cause_that_the_ring_counted_in_the_middle_and_at_the_
         for bytes in [&first, &second, &last] {
             decoder.packet(bytes, &mut |entry| take(entry));
         }
-        decoder.end(&[(1, account), (2, Account::default())], &mut |entry| take(entry));
+        decoder.end(&[(1, 0, account), (2, 1, Account::default())], &mut |entry| take(entry));
     });
     assert_eq!(records, 2);
     assert_eq!(losses, [(Cause::Overwritten, info(3)), (Cause::TooBig, info(2)), (Cause::Full, info(4))]);
