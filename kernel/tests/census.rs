@@ -31,7 +31,7 @@ fn who_joins_late_is_told_what_the_living_tasks_and_objects_are_called() {
                spawn 2 "short" 1; ready 2; join "join" 2; switch 2; ready 1; done 2
                poll 1
                create condition plugged; create promise forgotten; fail forgotten; drop forgotten
-               spawn 3 "child" 1; ready 3; switch 3 "sleep"; pending 3
+               spawn 3 "child" 1; ready 3; switch/sleep 3; pending 3
                exists timer timer; exists condition plugged; alive 1 "main" 0; alive 3 "child" 1
                signal timer 1; ready 1; poll 1; drop plugged; done 1"#,
     );

@@ -167,7 +167,7 @@ fn a_sleeper_waits_for_the_timer_and_the_timer_wakes_it() {
                 assert!(guest.now() >= before + 50_000_000);
             })
         },
-        r#"pending 1 "sleep"; signal timer 1; ready 1; poll 1"#,
+        r#"pending/sleep 1; signal timer 1; ready 1; poll 1"#,
     );
 }
 
@@ -185,7 +185,7 @@ fn sleepers_of_one_deadline_are_woken_by_one_signal_in_the_order_in_which_they_c
             })
         },
         r#"spawn 2 "first" 1; ready 2; spawn 3 "second" 1; ready 3; join "join" 2
-           switch 2; switch 3 "sleep"; pending 3 "sleep"
+           switch 2; switch/sleep 3; pending/sleep 3
            signal timer 2; ready 2; ready 3
            poll 2; ready 1; done 2; poll 3; done 3; poll 1"#,
     );
@@ -200,8 +200,8 @@ fn a_timeout_takes_its_timer_with_it_when_the_future_is_first() {
                 assert!(guest.timeout(LONG, std::future::pending::<()>()).await.is_err());
             })
         },
-        r#"ready 1; switch 1 "sleep"
-           pending 1 "sleep"; signal timer 1; ready 1; poll 1"#,
+        r#"ready 1; switch/sleep 1
+           pending/sleep 1; signal timer 1; ready 1; poll 1"#,
     );
 }
 

@@ -87,6 +87,13 @@ pub fn record<F: FieldSet>(callsite: &'static Callsite, template: u32, fields: F
     record_in(get(), callsite, template, fields)
 }
 
+/// Does what is seldom done, by code that lies elsewhere.
+#[cold]
+#[inline(never)]
+pub fn seldom<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 /// As [`record`], into a ring of its own.
 #[inline(always)]
 pub(crate) fn record_in<F: FieldSet>(writer: &Writer, callsite: &'static Callsite, template: u32, fields: F) -> bool {

@@ -49,6 +49,7 @@ mod sync;
 #[cfg(all(feature = "std", feature = "profiling"))]
 pub mod threads;
 mod value;
+mod wait;
 
 pub use callsite::Callsite;
 pub use clock::ticks;
@@ -56,6 +57,7 @@ pub use fata_wire::field::{Kind, Level};
 pub use name::Name;
 pub use span::{Span, SpanGuard};
 pub use value::{Bytes, FlowId, Nanos, ObjectId, Packet, Small, TaskId};
+pub use wait::Wait;
 
 /// Whether this program was built with its probes: guards set-up work that only they need.
 pub const ENABLED: bool = cfg!(feature = "profiling");
@@ -64,7 +66,7 @@ pub const ENABLED: bool = cfg!(feature = "profiling");
 #[doc(hidden)]
 pub mod __private {
     pub use crate::callsite::{Callsite, category_of};
-    pub use crate::current::record;
+    pub use crate::current::{record, seldom};
     pub use crate::span::{Span, SpanGuard, begin};
     pub use crate::value::{Cons, Nil};
 }

@@ -48,6 +48,51 @@ macro_rules! name {
     }};
 }
 
+/// What a task may wait for, as a `&'static` [`Wait`](crate::Wait): `wait!("tcp.read")`, or `wait!()` for what has no name.
+#[cfg(feature = "profiling")]
+#[macro_export]
+macro_rules! wait {
+    () => {
+        $crate::__wait!("task.pending", "task.switch")
+    };
+    ($text:literal) => {
+        $crate::__wait!(::core::concat!("task.pending/", $text), ::core::concat!("task.switch/", $text))
+    };
+}
+
+/// Not for use by hand: the names of the two callsites.
+#[cfg(feature = "profiling")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __wait {
+    ($pending:expr, $switch:expr) => {{
+        #[used]
+        #[unsafe(link_section = "fata_callsites")]
+        static PENDING: $crate::__private::Callsite = $crate::__private::Callsite::new(
+            $crate::Kind::Pending,
+            $crate::Level::Info,
+            "task",
+            $pending,
+            ::core::file!(),
+            ::core::line!(),
+            &["task"],
+        );
+        #[used]
+        #[unsafe(link_section = "fata_callsites")]
+        static SWITCH: $crate::__private::Callsite = $crate::__private::Callsite::new(
+            $crate::Kind::Switch,
+            $crate::Level::Info,
+            "task",
+            $switch,
+            ::core::file!(),
+            ::core::line!(),
+            &["task"],
+        );
+        static WAIT: $crate::Wait = $crate::Wait::of_callsites(&PENDING, &SWITCH);
+        &WAIT
+    }};
+}
+
 /// Not for use by hand: `[kind] [level] [category?] [function] [value when off] options… name fields…`.
 #[cfg(feature = "profiling")]
 #[doc(hidden)]
@@ -71,9 +116,29 @@ macro_rules! __probe {
         );
         match $crate::__template!(CALLSITE) {
             0 => $off,
-            template => $function(&CALLSITE, template, $crate::__fields!($($value,)*)),
+            template => {
+                let fields = $crate::__fields!($($value,)*);
+                $crate::__when_on!($level, $function(&CALLSITE, template, fields))
+            }
         }
     }};
+}
+
+/// Not for use by hand: records, out of the way where the level says that this is seldom wanted. What is off by default then
+/// takes no room between the instructions of what is not.
+#[cfg(feature = "profiling")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __when_on {
+    (Debug, $record:expr) => {
+        $crate::__private::seldom(move || $record)
+    };
+    (Trace, $record:expr) => {
+        $crate::__private::seldom(move || $record)
+    };
+    ($level:ident, $record:expr) => {
+        $record
+    };
 }
 
 /// Not for use by hand: the word of a static [`Callsite`](crate::Callsite) that says whether it is on, by one load.
@@ -200,6 +265,15 @@ macro_rules! name {
         const _: &str = $text;
         $crate::Name::UNNAMED
     }};
+}
+
+/// What a task may wait for; compiled out.
+#[cfg(not(feature = "profiling"))]
+#[macro_export]
+macro_rules! wait {
+    ($($text:literal)?) => {
+        &$crate::Wait::OFF
+    };
 }
 
 /// Not for use by hand: checks the types of the values without evaluating them.

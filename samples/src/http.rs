@@ -215,7 +215,10 @@ impl Connection {
             _ => ("Bad Request", b"this is not HTTP\n"),
         };
         let keep_alive = request.keep_alive;
-        instant!("http.respond", path = request.route.path(), status = request.status);
+        instant!("http.respond", path = request.route.path());
+        if request.status != 200 {
+            instant!("http.refuse", status = request.status);
+        }
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let head = format!(
             "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",

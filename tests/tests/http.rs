@@ -201,7 +201,8 @@ fn what_is_no_request_is_refused_and_the_connection_ends() {
         assert_eq!(answer(&mut stream).0, status, "{input:.30}");
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
-    assert_eq!(count(&server.trace(), "http.respond"), 3);
+    let stats = server.trace();
+    assert_eq!((count(&stats, "http.respond"), count(&stats, "http.refuse")), (3, 3));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! What each kind means is told in [`fata_probe::Kind`]. An event that causes another comes directly before it: a signal,
 //! then the wakes that it caused.
 
-use fata_probe::{Kind, Name, ObjectId, TaskId, event};
+use fata_probe::{Kind, Name, ObjectId, TaskId, Wait, event, wait};
 
 use crate::platform::cpu;
 use crate::sync::What;
@@ -29,11 +29,8 @@ pub(super) fn poll(task: u16) {
 }
 
 /// The poll of `task` ended; it waits for what `waits` names, or for what an event before this says.
-pub(super) fn pending(task: u16, waits: Wait) {
-    match waits.0 {
-        0 => event!(Kind::Pending, "task.pending", task = TaskId(task)),
-        name => event!(Kind::Pending, "task.pending", task = TaskId(task), waits = Name::of_id(name)),
-    };
+pub(super) fn pending(task: u16, waits: &Wait) {
+    waits.pending(TaskId(task));
 }
 
 pub(super) fn done(task: u16) {
@@ -41,30 +38,24 @@ pub(super) fn done(task: u16) {
 }
 
 /// What `pending` says of the task that was polled, and that `task` is polled now.
-pub(super) fn switch(task: u16, waits: Wait) {
-    match waits.0 {
-        0 => event!(Kind::Switch, "task.switch", task = TaskId(task)),
-        name => event!(Kind::Switch, "task.switch", task = TaskId(task), last_waits = Name::of_id(name)),
-    };
+pub(super) fn switch(task: u16, waits: &Wait) {
+    waits.switch(TaskId(task));
 }
-
-/// What a task that is not an object's waiter waits for: the number of a name, 0 where nothing was said.
-#[derive(Clone, Copy)]
-pub(super) struct Wait(u16);
 
 /// The current task is about to wait for something that is no object of its own. It costs no event: the end of the poll
 /// says it along.
 #[inline]
-pub(crate) fn wait_for(name: Name) {
+pub(crate) fn wait_for(wait: &'static Wait) {
     if ON {
-        cpu::replace_wait(name.id());
+        cpu::replace_wait(Some(wait));
     }
 }
 
 /// What [`wait_for`] was last told since it was asked last.
 #[inline]
-pub(super) fn take_wait() -> Wait {
-    Wait(if ON { cpu::replace_wait(0) } else { 0 })
+pub(super) fn take_wait() -> &'static Wait {
+    let told = if ON { cpu::replace_wait(None) } else { None };
+    told.unwrap_or(wait!())
 }
 
 /// The current task waits for the end of `task`.

@@ -35,7 +35,7 @@ use core::cell::{Cell, RefCell};
 use core::future::Future;
 use core::task::Poll;
 
-use fata_probe::{Name, span};
+use fata_probe::{Name, Wait, span};
 
 use crate::numbers::Numbers;
 use crate::platform::{clock, idle};
@@ -204,9 +204,14 @@ impl Executor {
     /// Sees to what is no task's business, at most every [`ERRANDS_NANOS`]: what the host asks, levels that changed, names
     /// for who joins late.
     fn run_errands(&self, now: u64) {
-        if !events::ON || now < self.next_errands.get() && !fata_probe::control::is_asked() {
-            return;
+        if events::ON && (now >= self.next_errands.get() || fata_probe::control::is_asked()) {
+            self.run_errands_now(now);
         }
+    }
+
+    /// Apart, as [`sleep`](Self::sleep) is: the loop that polls is short.
+    #[inline(never)]
+    fn run_errands_now(&self, now: u64) {
         self.next_errands.set(now.saturating_add(ERRANDS_NANOS));
         control::poll();
         fata_probe::log::tick();
@@ -301,6 +306,7 @@ impl Executor {
         }
     }
 
+    #[inline(never)]
     fn sleep(&self) {
         let deadline = self.timers.next_deadline();
         // Both before either is believed: a wake kicks only a lane that is said to sleep.
@@ -321,7 +327,7 @@ impl Executor {
 /// A task whose poll ended as pending, while that has not been said yet: the next poll may say it along.
 struct Pending {
     task: u16,
-    waits: events::Wait,
+    waits: &'static Wait,
 }
 
 fn say_pending(unsaid: &mut Option<Pending>) {

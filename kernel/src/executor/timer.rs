@@ -19,7 +19,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
-use fata_probe::name;
+use fata_probe::{name, wait};
 
 use super::events;
 use crate::list::{List, Node};
@@ -207,7 +207,7 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         *timer.waker.borrow_mut() = Some(cx.waker().clone());
-        events::wait_for(name!("sleep"));
+        events::wait_for(wait!("sleep"));
         if !this.node.is_linked() {
             // SAFETY: the node lies in a pinned future, whose destructor takes it out of this same wheel.
             unsafe { this.timers.insert(&this.node) };

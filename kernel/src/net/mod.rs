@@ -41,7 +41,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use fata_probe::instant;
+use fata_probe::{instant, wait};
 
 pub use config::{BadAddress, Config};
 pub use device::Nic;
@@ -146,7 +146,7 @@ async fn serve(guest: Guest, stack: Rc<RefCell<Stack>>) {
             if !core::mem::take(&mut first) || stack.borrow().is_touched() || timer.is_due(deadline, cx) {
                 return Poll::Ready(());
             }
-            events::wait_for(name!("net.work"));
+            events::wait_for(wait!("net.work"));
             Poll::Pending
         })
         .await;

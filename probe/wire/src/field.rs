@@ -77,13 +77,12 @@ byte_enum! {
         Ready = 17 "ready",
         /// The scheduler begins to poll task `arg`.
         Poll = 18 "poll",
-        /// The poll of task `arg` ended and the task is idle; a second field, where there is one, names what it waits for
-        /// ([`FieldType::Name`]).
+        /// The poll of task `arg` ended and the task is idle; the callsite's name says what it waits for ([`Kind::waits_for`]).
         Pending = 19 "pending",
         /// The poll of task `arg` ended and the task is done.
         Done = 20 "done",
-        /// The current poll ended with its task idle, and the poll of task `arg` begins at the same instant. A second field,
-        /// where there is one, names what the task that is idle now waits for.
+        /// The current poll ended with its task idle, and the poll of task `arg` begins at the same instant. The callsite's
+        /// name says what the task that is idle now waits for ([`Kind::waits_for`]).
         Switch = 21 "switch",
         /// The current task is about to wait for what the name `arg` says.
         WaitFor = 22 "wait_for",
@@ -113,6 +112,22 @@ byte_enum! {
         Clock = 61 "clock",
         /// Not an event: a text known at link time, to which [`FieldType::Name`] fields refer by the callsite's id.
         Name = 62 "name",
+    }
+}
+
+impl Kind {
+    /// What a task waits for whose poll ended with an event of this kind: the part of the callsite's name behind its first `/`.
+    /// `None` where nothing is said, or where no poll ends with the event.
+    ///
+    /// ```
+    /// # use fata_wire::field::Kind;
+    /// assert_eq!(Kind::Switch.waits_for("task.switch/tcp.read"), Some("tcp.read"));
+    /// assert_eq!(Kind::Instant.waits_for("http.get/index"), None);
+    /// ```
+    #[must_use]
+    pub fn waits_for(self, name: &str) -> Option<&str> {
+        let (_, wait) = name.split_once('/')?;
+        matches!(self, Kind::Pending | Kind::Switch).then_some(wait)
     }
 }
 

@@ -246,11 +246,15 @@ impl Description {
         self.callsites.iter().flatten()
     }
 
-    /// The text that a [`FieldType::Name`] value stands for, by its [`GuestId::name`].
+    /// The text that a [`FieldType::Name`] value stands for, by its [`GuestId::name`]; what is waited for, where that is the
+    /// number of a callsite that says so.
     #[must_use]
     pub fn name(&self, id: u32) -> Option<&str> {
         match GuestId::of_name(id) {
-            (guest, own) if own < MAX_CALLSITES => Some(&self.callsite(guest.callsite(own))?.name),
+            (guest, own) if own < MAX_CALLSITES => {
+                let callsite = self.callsite(guest.callsite(own))?;
+                callsite.kind.waits_for(&callsite.name).or(Some(&callsite.name))
+            }
             _ => self.names.get(&id).map(|name| &**name),
         }
     }

@@ -147,8 +147,8 @@ fn the_end_of_a_poll_may_say_what_its_task_waits_for_and_the_next_poll_may_say_i
         .spawn(1, SERVER, 0)
         .spawn(2, CLIENT, 0)
         .event(POLL, 1) // 20
-        .with(SWITCH_FOR, 2, &[u64::from(REPLY)]) // 30: task 1 waits
-        .with(PENDING_FOR, 2, &[u64::from(SERVER)]) // 40: task 2 waits
+        .event(SWITCH_FOR, 2) // 30: task 1 waits
+        .event(PENDING_FOR, 2) // 40: task 2 waits
         .event(READY, 2)
         .event(POLL, 2)
         .event(PENDING, 2) // 70: for nothing that is said

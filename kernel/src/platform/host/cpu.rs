@@ -3,9 +3,11 @@
 use core::cell::Cell;
 use std::thread_local;
 
+use fata_probe::Wait;
+
 thread_local! {
     /// See [`replace_wait`].
-    static WAIT: Cell<u16> = const { Cell::new(0) };
+    static WAIT: Cell<Option<&'static Wait>> = const { Cell::new(None) };
     // Its address is the answer. No destructor and a constant start, so that an allocator may ask.
     static MARK: u8 = const { 0 };
 }
@@ -17,7 +19,7 @@ pub fn current() -> usize {
     MARK.try_with(|mark| core::ptr::from_ref(mark).addr()).unwrap_or(usize::MAX)
 }
 
-/// Keeps a number for the execution context: the name of what its task is about to wait for. Gives the one before.
-pub(crate) fn replace_wait(name: u16) -> u16 {
-    WAIT.replace(name)
+/// Keeps for the execution context what its task is about to wait for. Gives what was kept before.
+pub(crate) fn replace_wait(wait: Option<&'static Wait>) -> Option<&'static Wait> {
+    WAIT.replace(wait)
 }

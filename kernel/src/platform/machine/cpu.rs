@@ -11,7 +11,10 @@
 #![expect(unsafe_code, reason = "each function is one privileged instruction")]
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use fata_probe::Wait;
 
 /// An I/O port. The devices behind the ports that this platform names are driven by programmed I/O: none of them is told an
 /// address, so that no access through a port can touch memory.
@@ -147,10 +150,12 @@ pub fn current() -> usize {
     1
 }
 
-/// Keeps a number for the execution context: the name of what its task is about to wait for. Gives the one before.
-pub(crate) fn replace_wait(name: u16) -> u16 {
-    static WAIT: AtomicU16 = AtomicU16::new(0);
+/// Keeps for the execution context what its task is about to wait for. Gives what was kept before.
+pub(crate) fn replace_wait(wait: Option<&'static Wait>) -> Option<&'static Wait> {
+    static WAIT: AtomicPtr<Wait> = AtomicPtr::new(ptr::null_mut());
+    // Relaxed twice: there is one vCPU, and no interrupt handler is a task.
     let before = WAIT.load(Ordering::Relaxed);
-    WAIT.store(name, Ordering::Relaxed);
-    before
+    WAIT.store(wait.map_or(ptr::null_mut(), |wait| ptr::from_ref(wait).cast_mut()), Ordering::Relaxed);
+    // SAFETY: what is stored, here alone, is null or comes from a reference that is good for ever and only ever read through.
+    unsafe { before.as_ref() }
 }

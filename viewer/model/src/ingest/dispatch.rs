@@ -80,11 +80,11 @@ impl Trace {
             }
             Kind::Poll => self.on_poll(stream, time, event.arg),
             Kind::Switch => {
-                self.on_waits(stream, event);
+                self.on_waits(stream, plan, event);
                 self.on_poll(stream, time, event.arg);
             }
             Kind::Pending => {
-                self.on_waits(stream, event);
+                self.on_waits(stream, plan, event);
                 self.on_pending(stream, time, event.arg);
             }
             Kind::Done => self.on_done(stream, time, event.arg),
@@ -153,11 +153,9 @@ impl Trace {
 
     /// What the end of a poll says that its task waits for.
     #[inline]
-    fn on_waits(&mut self, stream: &mut Stream, event: &Event<'_>) {
-        if !event.payload.is_empty()
-            && let Ok(name) = u16::try_from(u64_at(event.payload, 0))
-        {
-            self.on_wait_for(stream, stream.guest.name(name), false);
+    fn on_waits(&mut self, stream: &mut Stream, plan: &Plan, event: &Event<'_>) {
+        if plan.waits {
+            self.on_wait_for(stream, stream.guest.name(event.id.callsite()), false);
         }
     }
 

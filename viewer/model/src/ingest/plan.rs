@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) first: Option<FieldType>,
     /// Whether it is a flow between guests.
     pub(super) is_wire: bool,
+    /// Whether the callsite's name says what a task waits for.
+    pub(super) waits: bool,
     /// The category's number, for flows: above it the guest's, since one id is one flow within a category of one guest.
     pub(super) flow_category: u16,
 }
@@ -55,6 +57,7 @@ impl Plan {
         numbered: None,
         first: None,
         is_wire: false,
+        waits: false,
         flow_category: 0,
     };
 
@@ -91,6 +94,7 @@ impl Plan {
                 .map(|field| field.ty)
                 .filter(|&ty| ty.is_narrow() || (words.is_some() && ty != FieldType::Str)),
             is_wire: *callsite.category == *WIRE_CATEGORY,
+            waits: callsite.kind.waits_for(&callsite.name).is_some(),
             flow_category,
         }
     }

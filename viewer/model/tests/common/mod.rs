@@ -64,7 +64,6 @@ pub(crate) fn metadata(clock: &Clock) -> String {
     let bytes = Field { name: "bytes", ty: FieldType::U64, unit: Unit::Bytes };
     let text = Field { name: "text", ty: FieldType::Str, unit: Unit::None };
     let parent = Field { name: "parent", ..task };
-    let waits = Field { name: "waits", ..name };
     let list: &[(u16, Kind, &str, &str, &[Field<'_>])] = &[
         (A, Kind::Span, "app", "app.a", &[bytes]),
         (B, Kind::Span, "app", "app.b", &[]),
@@ -81,8 +80,8 @@ pub(crate) fn metadata(clock: &Clock) -> String {
         (DONE, Kind::Done, "task", "task.done", &[task]),
         (SWITCH, Kind::Switch, "task", "task.switch", &[task]),
         (WAIT_FOR, Kind::WaitFor, "task", "task.wait", &[name]),
-        (PENDING_FOR, Kind::Pending, "task", "task.pending", &[task, waits]),
-        (SWITCH_FOR, Kind::Switch, "task", "task.switch", &[task, waits]),
+        (PENDING_FOR, Kind::Pending, "task", "task.pending/server", &[task]),
+        (SWITCH_FOR, Kind::Switch, "task", "task.switch/arp.reply", &[task]),
         (CREATE, Kind::Create, "sync", "sync.promise", &[object, name]),
         (EXISTS, Kind::Exists, "sync", "sync.condition", &[object, name]),
         (TRY, Kind::Try, "sync", "sync.try", &[object]),
