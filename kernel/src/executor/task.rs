@@ -159,7 +159,9 @@ impl Slot {
         (unsafe { (*self.body.get()).take() }, state & QUEUED == 0)
     }
 
-    /// Makes the task ready, unless it is already or is of another generation.
+    /// Makes the task ready, unless it is already or is of another generation. (Several wakes find it so for one that does not:
+    /// compiled into the waker's function, they are over with that.)
+    #[inline(always)]
     pub(super) fn wake(&'static self, generation: u32) {
         let here = self.incoming.is_here();
         let queue = if here { QUEUED } else { QUEUED | UNSAID };

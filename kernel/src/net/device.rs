@@ -18,7 +18,7 @@ use smoltcp::iface::{Interface, PollIngressSingleResult, PollResult, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
-use super::flows::Flows;
+use super::flows::{Arrival, Flows};
 
 /// An Ethernet frame without its checksum, at most.
 pub(crate) const FRAME_BYTES: usize = 1514;
@@ -119,8 +119,11 @@ pub(super) struct TracedRx<'a, T> {
 impl<T: phy::RxToken> phy::RxToken for TracedRx<'_, T> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         self.token.consume(|frame| {
-            // The stack takes an empty frame for none.
-            if self.flows.overflows(frame) { f(&[]) } else { self.flows.received(frame, f) }
+            let arrival = self.flows.receive(frame);
+            // The stack takes an empty frame for none. (One call, so that the stack is compiled into it.)
+            let result = f(if matches!(arrival, Arrival::Refused) { &[] } else { frame });
+            self.flows.received(frame, arrival);
+            result
         })
     }
 }

@@ -21,7 +21,7 @@
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, Ref, RefCell};
 
 use fata_probe::{FlowId, Packet, counter, flow_begin, flow_end, flow_step, instant};
 use fata_wire::shared::WIRE_CATEGORY;
@@ -34,7 +34,7 @@ use super::unread::Unread;
 /// Packet numbers are 1 to this.
 const LAST_PACKET: u16 = 0x7fff;
 /// Every segment is looked up, and a search in a tree would cost more than all the events of its packet.
-const RECENT: usize = 256;
+const RECENT: usize = 512;
 
 /// What the tracer knows; shared by the device's wrapper and the sockets.
 pub(super) struct Flows {
@@ -122,13 +122,10 @@ impl Flows {
         recent.borrow().as_ref().map(|known| use_it(&known.traced))
     }
 
-    /// The short way to what [`with`](Self::with) finds; `None` says nothing.
+    /// Where the short way to what [`with`](Self::with) finds begins: see [`known_as`].
     #[inline(always)]
-    fn with_recent<R>(&self, key: u64, use_it: impl FnOnce(&Traced) -> Option<R>) -> Option<R> {
-        match &*self.recent[recent_index_of_key(key)].borrow() {
-            Some(known) if known.key == key => use_it(&known.traced),
-            _ => None,
-        }
+    fn recent(&self, key: u64) -> Ref<'_, Option<Known>> {
+        self.recent[recent_index_of_key(key)].borrow()
     }
 
     /// A socket is bound to this UDP port from now on.
@@ -176,27 +173,44 @@ impl Flows {
         self.overflows.get()
     }
 
-    /// The device has handed over `frame`, which `deliver` passes to the stack.
-    #[inline]
-    pub(super) fn received<R>(&self, frame: &[u8], deliver: impl FnOnce(&[u8]) -> R) -> R {
+    /// The device has handed over `frame`, which is to be passed to the stack next, unless it is refused.
+    #[inline(always)]
+    pub(super) fn receive<'a>(&self, frame: &'a [u8]) -> Arrival<'a> {
+        if self.overflows(frame) {
+            return Arrival::Refused;
+        }
         if !fata_probe::ENABLED {
-            return deliver(frame);
+            return Arrival::Untraced;
         }
         let packet = self.next();
         flow_begin!("net.rx", id = packet, bytes = frame.len());
         flow_end!(category: WIRE_CATEGORY, "wire.rx", id = FlowId(identity(frame)));
-        let Some(plain) = Plain::of(frame) else { return self.other_received(packet, frame, deliver) };
+        let Some(plain) = Plain::of(frame) else { return other_arrival(packet, frame) };
         let (local_port, remote_port) = plain.ports(Direction::In);
         flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
-        let result = deliver(frame);
-        let in_order = |traced: &Traced| {
-            let ordinary = plain.is_ordinary() && !traced.peer_full.get();
-            ordinary.then(|| traced.data_in(packet, plain.payload_bytes, Some(plain.ack())))
-        };
-        if self.with_recent(plain.key(Direction::In), in_order).is_none() {
-            self.unusual_received(packet, frame);
+        Arrival::Plain(packet, plain)
+    }
+
+    /// The stack has had `frame`.
+    #[inline(always)]
+    pub(super) fn received(&self, frame: &[u8], arrival: Arrival<'_>) {
+        match arrival {
+            Arrival::Plain(packet, plain) => {
+                let key = plain.key(Direction::In);
+                let recent = self.recent(key);
+                match known_as(&recent, key) {
+                    Some(traced) if plain.is_ordinary() && !traced.peer_full.get() => {
+                        traced.data_in(packet, plain.payload_bytes, Some(plain.ack()));
+                    }
+                    _ => {
+                        drop(recent);
+                        self.unusual_received(packet, frame);
+                    }
+                }
+            }
+            Arrival::Other(packet, header) => self.other_received(packet, &header),
+            Arrival::Refused | Arrival::Untraced => {}
         }
-        result
     }
 
     /// A segment was delivered that is not as most are.
@@ -208,27 +222,16 @@ impl Flows {
         }
     }
 
+    /// A frame was delivered that is no plain segment.
     #[inline(never)]
-    fn other_received<R>(&self, packet: Packet, frame: &[u8], deliver: impl FnOnce(&[u8]) -> R) -> R {
-        match Header::parse(frame, Direction::In) {
+    fn other_received(&self, packet: Packet, header: &Header<'_>) {
+        match header {
             Header::Tcp(segment) => {
-                let Connection { local_port, remote_port, .. } = segment.connection;
-                flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
-                let result = deliver(frame);
-                self.with(&segment.connection, |traced| traced.segment_in(packet, &segment));
-                return result;
+                self.with(&segment.connection, |traced| traced.segment_in(packet, segment));
             }
-            Header::Udp { local_port, remote_port } => {
-                flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
-                let result = deliver(frame);
-                self.datagram_received(packet, local_port);
-                return result;
-            }
-            Header::Icmp => flow_end!("net.rx.icmp", id = packet),
-            Header::Arp => flow_end!("net.rx.arp", id = packet),
-            Header::Other => flow_end!("net.rx.other", id = packet),
+            Header::Udp { local_port, .. } => self.datagram_received(packet, *local_port),
+            Header::Icmp | Header::Arp | Header::Other => {}
         }
-        deliver(frame)
     }
 
     fn datagram_received(&self, packet: Packet, local_port: u16) {
@@ -262,19 +265,27 @@ impl Flows {
     }
 
     /// The stack has made `frame` and hands it to the device.
-    #[inline]
+    #[inline(always)]
     pub(super) fn sent(&self, frame: &[u8]) {
         if !fata_probe::ENABLED {
             return;
         }
-        let in_order = |plain: Plain<'_>| self.with_recent(plain.key(Direction::Out), |traced| traced.data_out(&plain));
-        match Plain::of(frame).and_then(|plain| Some((plain, in_order(plain)?))) {
+        match self.sent_in_order(frame) {
             Some((plain, Carried(packet))) => {
                 self.say_sent(packet, || Some(plain.ports(Direction::Out)), plain.payload_bytes, frame.len());
             }
             None => self.unusual_sent(frame),
         }
         flow_begin!(category: WIRE_CATEGORY, "wire.tx", id = FlowId(identity(frame)));
+    }
+
+    /// `frame` as a segment like most, and the packet that it carries; `None` says nothing.
+    #[inline(always)]
+    fn sent_in_order<'a>(&self, frame: &'a [u8]) -> Option<(Plain<'a>, Carried)> {
+        let plain = Plain::of(frame)?;
+        let key = plain.key(Direction::Out);
+        let carried = known_as(&self.recent(key), key)?.data_out(&plain)?;
+        Some((plain, carried))
     }
 
     /// Whoever has a number first begins a flow, so that no arrow comes from the last packet of that number.
@@ -400,8 +411,42 @@ impl Traced {
     }
 }
 
+/// What a frame is, on its way to the stack.
+pub(super) enum Arrival<'a> {
+    /// It asks for a connection that nobody has room for.
+    Refused,
+    /// There are no probes.
+    Untraced,
+    /// A segment like most.
+    Plain(Packet, Plain<'a>),
+    /// Anything else.
+    Other(Packet, Header<'a>),
+}
+
+/// Says what `frame` is before the stack has it, which is no plain segment.
+#[inline(never)]
+fn other_arrival(packet: Packet, frame: &[u8]) -> Arrival<'_> {
+    let header = Header::parse(frame, Direction::In);
+    match header {
+        Header::Icmp => flow_end!("net.rx.icmp", id = packet),
+        Header::Arp => flow_end!("net.rx.arp", id = packet),
+        Header::Other => flow_end!("net.rx.other", id = packet),
+        Header::Tcp(_) | Header::Udp { .. } => {}
+    }
+    if let Some((local_port, remote_port)) = header.ports() {
+        flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
+    }
+    Arrival::Other(packet, header)
+}
+
 /// The packet of which a segment carries the first, where it does.
 struct Carried(Option<Packet>);
+
+/// What is known of the connection with this key, if that is the one looked for lately; `None` says nothing.
+#[inline(always)]
+fn known_as(recent: &Option<Known>, key: u64) -> Option<&Traced> {
+    recent.as_ref().filter(|known| known.key == key).map(|known| &*known.traced)
+}
 
 /// Clients count their ports up, so that neighbours in time are neighbours here.
 #[inline(always)]
@@ -409,9 +454,9 @@ fn recent_index(connection: &Connection) -> usize {
     usize::from(connection.remote_port ^ connection.local_port) % RECENT
 }
 
-/// The same of a connection's key, in which the ports' low bytes are the second and the fourth.
+/// The same of a connection's key, in which the ports lie as in a segment: the more significant byte first.
 #[inline(always)]
 fn recent_index_of_key(key: u64) -> usize {
-    const { assert!(RECENT == 256, "a byte is an index") };
-    usize::from((key >> 8 ^ key >> 24).to_le_bytes()[0])
+    let [a, b, c, d, ..] = key.to_le_bytes();
+    usize::from(u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d])) % RECENT
 }

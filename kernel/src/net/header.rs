@@ -242,10 +242,10 @@ fn sequence_at<const N: usize>(bytes: &[u8; N], at: usize) -> TcpSeqNumber {
     TcpSeqNumber(i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
 }
 
-/// Four bytes as they lie, the first lowest.
+/// Four bytes as they lie, the first lowest. (By one load: the compiler puts four bytes together only where all are wanted.)
 #[inline(always)]
 fn word_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    bytes[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 #[cfg(test)]
