@@ -3,9 +3,10 @@
 
 use std::process::Command;
 
-use super::command::{PATIENCE, ctl, outside, stats, wait_until, with_fata_alone};
+use super::command::{PATIENCE, ctl, outside, stats, wait_until};
 use super::guest::Guest;
 use super::network::VIF;
+use super::turns::with_fata_alone;
 
 #[test]
 fn packets_between_two_domains_are_joined_none_arrives_before_it_was_sent_and_dom0_lies_on_the_same_axis() {
@@ -13,8 +14,8 @@ fn packets_between_two_domains_are_joined_none_arrives_before_it_was_sent_and_do
     let server = Guest::create(dom0, "http", "server", "ip=10.0.2.31/24", VIF);
     server.wait_for("listening on port 80");
     let _client =
-        Guest::create(dom0, "fetch", "client", "ip=10.0.2.32/24 from=10.0.2.31 requests=1000000 pause_ms=20", VIF);
-    let here = dom0.start("echo $$ >here.pid; exec fata run chatter --name here rounds=1000000 pause_ms=200");
+        Guest::create(dom0, "fetch", "client", "ip=10.0.2.32/24 from=10.0.2.31 requests=1000000 pause_ms=5", VIF);
+    let here = dom0.start("echo $$ >here.pid; exec fata run chatter --name here rounds=1000000 pause_ms=50");
     dom0.sh("until fata list | grep here; do sleep 0.2; done");
     let collecting = dom0.start("echo $$ >pair.pid; exec fata collect server client here -o pair");
     let pair = dom0.share().join("pair");

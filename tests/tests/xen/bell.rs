@@ -2,8 +2,9 @@
 //!
 //! Both ends are counted: the guest records each time that it rings, and dom0's kernel counts what it hears.
 
-use super::command::{PATIENCE, bytes_in, ctl, number_before, outside, stats, wait_until, with_fata};
+use super::command::{PATIENCE, bytes_in, ctl, number_before, outside, stats, wait_until};
 use super::guest::Guest;
+use super::turns::with_fata;
 
 /// So many bells at least, of which each stands for an eighth of the ring.
 const RINGS: u64 = 6;
@@ -13,7 +14,7 @@ const RING_BYTES: u64 = 1 << 20;
 #[test]
 fn a_guest_rings_for_an_eighth_of_its_ring_and_never_for_less() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let _guest = Guest::create(dom0, "churn", "ringer", "rounds=1000000 mib=4 rest_micros=200 ring_mib=1", "");
+    let _guest = Guest::create(dom0, "churn", "ringer", "rounds=1000000 mib=4 rest_micros=20 ring_mib=1", "");
     // dom0's kernel counts a channel's events under the name of the program that listens, which other tests have too.
     dom0.sh("ln -sf fata /bin/listener");
     let collecting = dom0.start("echo $$ >ringer.pid; exec listener collect ringer -o ringer-trace");

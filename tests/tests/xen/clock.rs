@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
-use super::command::{collecting, ctl, outside, stats, stop_and_compare, wait_until, with_fata};
+use super::command::{collecting, ctl, outside, stats, stop_and_compare, wait_until};
 use super::guest::Guest;
+use super::turns::with_fata;
 
 /// How far the time between two marks in the trace may be from that by the clock of this machine, beside what the marking takes.
 const ERROR_SECONDS: f64 = 0.5;

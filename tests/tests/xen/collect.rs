@@ -2,19 +2,19 @@
 //! are not there.
 
 use std::fs;
-use std::sync::Once;
 
 use super::command::{
-    PATIENCE, busy, bytes_in, collecting, ctl, fata, number_before, outside, read_and_lost, refused, stats,
-    stop_and_compare, wait_until, with_fata,
+    BRISK, BUSY, PATIENCE, brisk, busy, bytes_in, collecting, ctl, fata, number_before, outside, read_and_lost,
+    refused, stats, stop_and_compare, wait_until,
 };
 use super::dom0::Dom0;
 use super::guest::Guest;
+use super::turns::with_fata;
 
 #[test]
 fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let _guest = busy(dom0, "exact", "");
+    let _guest = brisk(dom0, "exact");
     assert!(ctl(dom0, "exact ping").starts_with("ok: up "));
     let list: serde_json::Value = serde_json::from_str(&fata(dom0, "list --json")).unwrap();
     let row = list.as_array().unwrap().iter().find(|row| row["name"] == "exact").unwrap();
@@ -32,7 +32,7 @@ fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
 #[test]
 fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_nothing_that_it_committed() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let guest = busy(dom0, "victim", "");
+    let guest = brisk(dom0, "victim");
     let collecting = collecting(dom0, "victim", "victim-trace", 200_000);
     dom0.sh("xl pause victim");
     assert!(fata(dom0, "list").lines().any(|line| line.contains("victim.") && line.contains("paused")));
@@ -53,12 +53,8 @@ fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_not
 
 /// Crashes a domain from without: not one instruction of it runs any more, and nothing is sealed.
 pub(crate) fn crash(dom0: &Dom0, name: &str) {
-    static SHARED: Once = Once::new();
-    SHARED.call_once(|| {
-        fs::copy(std::env::current_exe().unwrap(), dom0.share().join("these-tests")).unwrap();
-    });
-    let test = "collect::crashes_the_domain_of_this_number";
-    dom0.sh(&format!("DOMID=$(xl domid {name}) ./these-tests --exact --ignored {test}"));
+    let crash = dom0.these_tests("collect::crashes_the_domain_of_this_number");
+    dom0.sh(&format!("DOMID=$(xl domid {name}) {crash}"));
 }
 
 #[test]
@@ -81,7 +77,7 @@ fn crashes_the_domain_of_this_number() {
 #[test]
 fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let _guest = busy(dom0, "crashes", "on_crash=\"preserve\"");
+    let _guest = Guest::attended(dom0, "churn", "crashes", BRISK, "on_crash=\"preserve\"");
     let collecting = collecting(dom0, "crashes", "crashes-trace", 200_000);
     crash(dom0, "crashes");
     let said = collecting.wait(PATIENCE).text;
@@ -95,7 +91,7 @@ fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() 
     assert!(number_before(&late, " events, ") > 1000, "{late}");
     assert!(read_and_lost(dom0, "late-trace").0 > 1000);
     // One that had the time to say why has said so.
-    let _last = Guest::create(dom0, "hello", "last-words", "crash=panic", "on_crash=\"preserve\"");
+    let _last = Guest::attended(dom0, "hello", "last-words", "crash=panic", "on_crash=\"preserve\"");
     wait_until("it does not die", || {
         fata(dom0, "list").lines().any(|line| line.contains("last-words.") && line.contains("panicked"))
     });
@@ -109,7 +105,7 @@ const LIAR: &str = "rounds=1000000 mib=4 rest_micros=20000 lies=yes";
 #[test]
 fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_event() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let (_honest, liar) = (busy(dom0, "honest", ""), Guest::create(dom0, "churn", "liar", LIAR, ""));
+    let (_honest, liar) = (brisk(dom0, "honest"), Guest::create(dom0, "churn", "liar", LIAR, ""));
     ctl(dom0, "liar ping");
     ctl(dom0, "honest ping");
     let (domid, place) = (liar.domid(), dom0.sh("echo -n /local/domain/$(xl domid liar)/data/fata"));
@@ -217,7 +213,7 @@ fn what_a_domain_logs_is_read_in_dom0_and_its_level_is_changed_there() {
 #[test]
 fn a_domain_that_is_renamed_reboots_and_shuts_down_beside_another_is_collected_on_and_costs_it_nothing() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let (mut guest, bystander) = (busy(dom0, "phoenix", ""), busy(dom0, "sparrow", ""));
+    let (mut guest, bystander) = (Guest::attended(dom0, "churn", "phoenix", BUSY, ""), busy(dom0, "sparrow", ""));
     let collecting = collecting(dom0, "phoenix sparrow", "phoenix-trace", 1000);
     let (first, beside) = (guest.domid(), bystander.domid());
     // It is started anew by the name that it has then.

@@ -1,7 +1,7 @@
 //! `fata` as a bare dom0 runs it, and what tests do with it again and again.
 //!
 //! ```ignore
-//! let Some((dom0, _turn)) = with_fata() else { return };
+//! let Some((dom0, _turn)) = with_fata() else { return };    // `turns`
 //! let guest = busy(dom0, "a-name", "");
 //! assert!(ctl(dom0, "a-name ping").starts_with("ok: up "));
 //! ```
@@ -9,82 +9,30 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Condvar, Mutex, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use fata_tests::image;
 
-use super::dom0::{Dom0, Running, dom0};
+use super::dom0::{Dom0, Running};
 use super::guest::Guest;
 
 /// Longer than any command here takes, with other tests beside it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How many tests let guests work at the same time. What they mostly wait for is the one processor that dom0 has, so that more
-/// would only make each of them slower.
-const AT_ONCE: usize = 2;
-static FREE: Mutex<usize> = Mutex::new(AT_ONCE);
-static FREED: Condvar = Condvar::new();
+/// Boot parameters of a `churn` that works until it is ended, and rests enough that dom0 and another one get on beside it.
+pub(crate) const BUSY: &str = "rounds=1000000 mib=4 rest_micros=20000";
 
-/// Held by tests that need no turn, and all of it by one that is to be alone.
-static QUIET: RwLock<()> = RwLock::new(());
+/// The same of one that has soon recorded several packets, and is not meant to run for long: dom0 has the time that it rests.
+pub(crate) const BRISK: &str = "rounds=1000000 mib=4 rest_micros=2000";
 
-/// The right to let guests work, until it is dropped.
-pub(crate) struct Turn {
-    wanted: usize,
-    _alone: Option<RwLockWriteGuard<'static, ()>>,
-}
-
-impl Turn {
-    fn take(wanted: usize) -> Self {
-        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = FREED.wait_while(free, |free| *free < wanted);
-        *free.unwrap_or_else(PoisonError::into_inner) -= wanted;
-        // Who holds a part of it waits for no turn.
-        let alone = (wanted == AT_ONCE).then(|| QUIET.write().unwrap_or_else(PoisonError::into_inner));
-        Turn { wanted, _alone: alone }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.wanted;
-        FREED.notify_all();
-    }
-}
-
-/// dom0, for a test whose guests do little: it may run beside all others but one that measures.
-pub(crate) fn with_dom0() -> Option<(&'static Dom0, RwLockReadGuard<'static, ()>)> {
-    let beside = QUIET.read().unwrap_or_else(PoisonError::into_inner);
-    Some((dom0()?, beside))
-}
-
-/// dom0, with the command `fata`, in memory since the share is slow to run from; and the right to let guests work, which few
-/// tests have at a time.
-pub(crate) fn with_fata() -> Option<(&'static Dom0, Turn)> {
-    with_turn(1)
-}
-
-/// The same for a test that measures: no other lets guests work meanwhile.
-pub(crate) fn with_fata_alone() -> Option<(&'static Dom0, Turn)> {
-    with_turn(AT_ONCE)
-}
-
-fn with_turn(wanted: usize) -> Option<(&'static Dom0, Turn)> {
-    static SHARED: Once = Once::new();
-    let dom0 = dom0()?;
-    SHARED.call_once(|| {
-        let new = dom0.share().join("fata.new");
-        fs::copy(image::slim_fata(), &new).unwrap();
-        fs::rename(new, dom0.share().join("fata")).unwrap();
-        dom0.sh("cp fata /bin/fata");
-    });
-    Some((dom0, Turn::take(wanted)))
-}
-
-/// A guest that works until it is ended, and rests enough that dom0 and another one get on beside it.
+/// A busy guest.
 pub(crate) fn busy(dom0: &'static Dom0, name: &str, settings: &str) -> Guest {
-    Guest::create(dom0, "churn", name, "rounds=1000000 mib=4 rest_micros=20000", settings)
+    Guest::create(dom0, "churn", name, BUSY, settings)
+}
+
+/// A brisk guest.
+pub(crate) fn brisk(dom0: &'static Dom0, name: &str) -> Guest {
+    Guest::create(dom0, "churn", name, BRISK, "")
 }
 
 /// What a command says that must succeed.

@@ -1,6 +1,7 @@
 //! `fata ctl` over the control channel of a domain: beside Debian's own client, after one that died, and with one that lies.
 
-use super::command::{busy, collecting, ctl, fata, outside, refused, stop_and_compare, with_fata};
+use super::command::{busy, collecting, ctl, fata, outside, refused, stop_and_compare};
+use super::turns::with_fata;
 
 /// What stands in XenStore where the domain has its channel.
 const PLACE: &str = "/local/domain/$(xl domid asked)/data/fata/ctl";

@@ -2,11 +2,12 @@
 //! attached, and then read through their grants or from their memory.
 
 use super::collect::crash;
-use super::command::{fata, number_before, outside, read_and_lost, refused, wait_until, with_fata};
+use super::command::{fata, number_before, outside, read_and_lost, refused, wait_until};
 use super::guest::Guest;
+use super::turns::with_fata;
 
 /// Boot parameters of a domain that works for a while, and then crashes with a record reserved and not written.
-const CRASHES: &str = "rounds=5 mib=4 rest_micros=5000 crash=unfinished";
+const CRASHES: &str = "rounds=5 mib=4 rest_micros=1000 crash=unfinished";
 /// How its recording ends, and what the dump of it says of that record.
 const END: &str = "; the guest crashed; 1 of its records are unfinished: the last shows what it was at";
 const RECORD: &str = "fata.unfinished  meant=crash.unfinished  at=";
@@ -28,7 +29,7 @@ fn a_domain_that_crashes_and_is_destroyed_at_once_is_said_to_have_crashed_and_wh
 #[test]
 fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_grants_and_from_its_memory() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let guest = Guest::create(dom0, "churn", "kept", CRASHES, "on_crash=\"preserve\"");
+    let guest = Guest::attended(dom0, "churn", "kept", CRASHES, "on_crash=\"preserve\"");
     wait_until("it does not crash", || guest.state().is_some_and(|state| state.contains('c')));
     let place = dom0.sh("echo -n /local/domain/$(xl domid kept)/data/fata");
     let by_grants = fata(dom0, "collect kept -o by-grants --snapshot");
@@ -54,7 +55,7 @@ fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_gra
     assert!(dead.contains("is gone without a word"), "{dead}");
 
     // One that has not run one instruction.
-    dom0.sh("xl create -q -p kept.cfg 'kernel=\"/share/fata-image\"; name=\"unborn\"; on_crash=\"preserve\"'");
+    dom0.sh("xl create -q -p kept.cfg 'kernel=\"/bin/fata-image\"; name=\"unborn\"; on_crash=\"preserve\"'");
     let alive = refused(dom0, "collect unborn -o unborn-trace");
     assert!(alive.contains("advertises no trace ring in XenStore"), "{alive}");
     crash(dom0, "unborn");

@@ -1,7 +1,8 @@
-//! A real Xen with a real Linux as dom0, in QEMU, booted once for all tests of a run.
+//! A real Xen with a real Linux as dom0, in QEMU, booted once for all tests of a run; and that twice, since a dom0 has one
+//! processor, and so each of two tests has one (`turns` says which may use which).
 //!
 //! ```ignore
-//! let Some(dom0) = dom0() else { return };              // boots at the first call
+//! let Some((dom0, _turn)) = with_dom0() else { return };  // boots at the first call
 //! assert!(dom0.sh("xl list").contains("Domain-0"));     // any script, run by busybox's shell in dom0; must end with 0
 //! let ended = dom0.start("sleep 2; exit 3").wait(Duration::from_secs(10));
 //! assert_eq!(ended.code, 3);
@@ -9,10 +10,11 @@
 //! ```
 //! Scripts run beside one another, each with `/share` as its working directory. A channel tells an agent in dom0 (the end of
 //! `init.sh`) which to run; what they print and their ends come back as files in the shared folder. When the test program
-//! ends, however it does, QEMU is killed.
+//! ends, however it does, QEMU is killed. `FATA_XEN_TIMES=FILE` says what takes how long.
 
 #![expect(unsafe_code, reason = "asking that QEMU ends with the tests")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,16 +22,22 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::image::{self, Image};
 
+/// How many machines there are. One machine whose dom0 had two processors took twice as much of the host's for all it did.
+pub(super) const MACHINES: usize = 2;
 const QEMU: &str = "qemu-system-x86_64";
-/// Until dom0 is ready. It takes 8 s on a machine that does nothing else.
-const BOOT: Duration = Duration::from_secs(150);
+/// dom0's parameters. At an address where it has been run before QEMU need not translate a program anew, so they are the same in each
+/// process (`norandmaps`): half of what a process takes. Nobody attacks this machine (`mitigations`), and its kernel does not write over
+/// itself (`rodata`, a second of its start).
+const LINUX: &str = "console=hvc0 quiet panic=-1 norandmaps mitigations=off rodata=off";
+/// Until dom0 is ready. It takes 8 s on a machine that does nothing else, and was seen to take 160 beside twenty compilers.
+const BOOT: Duration = Duration::from_secs(400);
 /// A script that takes longer has gone wrong.
-const SCRIPT: Duration = Duration::from_secs(120);
+const SCRIPT: Duration = Duration::from_secs(300);
 
 /// The machine. It lives as long as the test program.
 pub(crate) struct Dom0 {
@@ -37,10 +45,12 @@ pub(crate) struct Dom0 {
     agent: Mutex<UnixStream>,
     serial: Arc<Mutex<Vec<u8>>>,
     scripts: AtomicU32,
+    programs: Mutex<BTreeSet<String>>,
 }
 
 /// A script that has been started in dom0.
 pub(crate) struct Running<'a> {
+    begun: Instant,
     dom0: &'a Dom0,
     number: u32,
     script: String,
@@ -54,16 +64,18 @@ pub(crate) struct Ended {
     pub(crate) text: String,
 }
 
-/// The one dom0 of this test program, booted at the first call; `None` in the quick tests, which boot no machine.
+/// The machine of this number, of which each has its own Xen and dom0, booted at the first call; `None` in the quick tests, which
+/// boot no machine.
 ///
 /// # Panics
 /// Says why where it cannot be booted: the tests fail then.
-pub(crate) fn dom0() -> Option<&'static Dom0> {
-    static DOM0: OnceLock<Result<Dom0, String>> = OnceLock::new();
+pub(super) fn machine(number: usize) -> Option<&'static Dom0> {
+    static BOOTED: [OnceLock<Result<Dom0, String>>; MACHINES] = [const { OnceLock::new() }; MACHINES];
     if fata_tests::skipped::is_quick() {
         return None;
     }
-    let booted = DOM0.get_or_init(|| std::panic::catch_unwind(Dom0::boot).map_err(|reason| said(&*reason)));
+    let boot = || std::panic::catch_unwind(|| Dom0::boot(number)).map_err(|reason| said(&*reason));
+    let booted = BOOTED[number].get_or_init(boot);
     Some(booted.as_ref().unwrap_or_else(|reason| panic!("there is no dom0: {reason}")))
 }
 
@@ -73,19 +85,25 @@ fn said(reason: &(dyn std::any::Any + Send)) -> String {
 }
 
 impl Dom0 {
-    fn boot() -> Self {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
-        let cache = target.join("xen");
-        fs::create_dir_all(&cache).unwrap();
-        let cache = cache.canonicalize().unwrap();
-        let start = Instant::now();
-        let image = image::build(&cache);
-        println!("measured: packages and dom0's image took {:.1} s", start.elapsed().as_secs_f64());
+    fn boot(number: usize) -> Self {
+        static IMAGE: OnceLock<(PathBuf, Image)> = OnceLock::new();
+        let (cache, image) = IMAGE.get_or_init(|| {
+            let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+            let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
+            let cache = target.join("xen");
+            fs::create_dir_all(&cache).unwrap();
+            let cache = cache.canonicalize().unwrap();
+            let start = Instant::now();
+            let image = image::build(&cache);
+            println!("measured: packages and dom0's image took {:.1} s", start.elapsed().as_secs_f64());
+            remove_shares_of_the_dead(&cache);
+            (cache, image)
+        });
         // Two test programs may run at the same time.
-        remove_shares_of_the_dead(&cache);
-        let share = cache.join(format!("share-{}", std::process::id()));
-        fs::create_dir_all(share.join("run")).unwrap();
+        let share = cache.join(format!("share-{}-{number}", std::process::id()));
+        for folder in ["run", "console"] {
+            fs::create_dir_all(share.join(folder)).unwrap();
+        }
         let socket = share.join("agent");
         let listener = UnixListener::bind(&socket).unwrap();
         let serial = Arc::new(Mutex::new(Vec::new()));
@@ -93,7 +111,7 @@ impl Dom0 {
         {
             let (share, socket) = (share.clone(), socket.clone());
             // QEMU dies with the thread that started it, and this one lives as long as the program.
-            std::thread::spawn(move || serve(&image, &share, &socket, &sink));
+            std::thread::spawn(move || serve(image, &share, &socket, &sink));
         }
         listener.set_nonblocking(true).unwrap();
         let agent = loop {
@@ -101,10 +119,11 @@ impl Dom0 {
                 break stream;
             }
             let elapsed = start.elapsed();
-            assert!(elapsed < Duration::from_secs(20), "QEMU does not start: {}", text_of(&serial));
+            assert!(elapsed < Duration::from_secs(60), "QEMU does not start: {}", text_of(&serial));
             std::thread::sleep(Duration::from_millis(10));
         };
-        let dom0 = Dom0 { share, agent: Mutex::new(agent), serial, scripts: AtomicU32::new(0) };
+        let dom0 =
+            Dom0 { share, agent: Mutex::new(agent), serial, scripts: AtomicU32::new(0), programs: Mutex::default() };
         while !dom0.serial().contains("dom0 is ready") {
             assert!(start.elapsed() < BOOT, "dom0 does not boot; the serial line: {}", dom0.serial());
             std::thread::sleep(Duration::from_millis(20));
@@ -118,6 +137,26 @@ impl Dom0 {
         &self.share
     }
 
+    /// Puts a file into dom0's memory as `/bin/NAME`, once, since the share is slow to run from; programs come without what only
+    /// a debugger reads.
+    pub(crate) fn install(&self, name: &str, file: &Path) {
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if programs.contains(name) {
+            return;
+        }
+        let new = self.share.join(format!("{name}.new"));
+        let stripped = Command::new("strip").arg("-o").arg(&new).arg(file).status();
+        assert!(stripped.is_ok_and(|status| status.success()), "strip (package binutils) makes nothing of {file:?}");
+        self.sh(&format!("cp {name}.new /bin/{name}.new && mv /bin/{name}.new /bin/{name} && rm {name}.new"));
+        programs.insert(name.to_owned());
+    }
+
+    /// The command line that runs one of these tests, which is otherwise left out, in dom0.
+    pub(crate) fn these_tests(&self, test: &str) -> String {
+        self.install("these-tests", &std::env::current_exe().unwrap());
+        format!("these-tests --exact --ignored {test}")
+    }
+
     /// All that Xen, dom0's kernel and guests with the debug port have written.
     pub(crate) fn serial(&self) -> String {
         text_of(&self.serial)
@@ -128,7 +167,7 @@ impl Dom0 {
         let number = self.scripts.fetch_add(1, Ordering::Relaxed);
         fs::write(self.share.join(format!("run/{number}.sh")), script).unwrap();
         writeln!(self.agent.lock().unwrap(), "{number}").unwrap();
-        Running { dom0: self, number, script: script.to_owned() }
+        Running { begun: Instant::now(), dom0: self, number, script: script.to_owned() }
     }
 
     /// Runs a script and returns what it printed.
@@ -165,6 +204,7 @@ impl Running<'_> {
             );
             std::thread::sleep(Duration::from_millis(5));
         };
+        keep_time(&self.script, self.begun);
         Ended { code, text: self.text() }
     }
 
@@ -173,11 +213,22 @@ impl Running<'_> {
     }
 }
 
+/// Adds a line to the file that `FATA_XEN_TIMES` names: when a script began, how long it took, of which test, and what it was.
+fn keep_time(script: &str, begun: Instant) {
+    static ZERO: OnceLock<Instant> = OnceLock::new();
+    let Some(path) = std::env::var_os("FATA_XEN_TIMES") else { return };
+    let since = begun.duration_since(*ZERO.get_or_init(|| begun)).as_secs_f64();
+    let (thread, took) = (std::thread::current(), begun.elapsed().as_secs_f64());
+    let (test, script) = (thread.name().unwrap_or("?"), script.replace('\n', "; "));
+    let mut file = fs::File::options().append(true).create(true).open(path).unwrap();
+    file.write_all(format!("{since:.3} {took:.3} {test} {script}\n").as_bytes()).unwrap();
+}
+
 fn remove_shares_of_the_dead(cache: &Path) {
     for entry in fs::read_dir(cache).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let owner = name.strip_prefix("share-");
+        let owner = name.strip_prefix("share-").and_then(|owner| owner.split('-').next());
         if owner.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
             // Another test program may be about to do the same.
             let _ = fs::remove_dir_all(path);
@@ -227,7 +278,7 @@ fn keep(mut from: impl Read, serial: &Mutex<Vec<u8>>) {
 /// watchpoint on `hflags2`. With four busy guests on both processors it takes a minute or two.)
 fn start(image: &Image, share: &Path, socket: &Path) -> std::io::Result<Child> {
     let Image { xen, kernel, initramfs } = image;
-    let modules = format!("{} console=hvc0 quiet panic=-1,{}", kernel.display(), initramfs.display());
+    let modules = format!("{} {LINUX},{}", kernel.display(), initramfs.display());
     let mut qemu = Command::new(QEMU);
     qemu.args(["-M", "q35", "-accel", "tcg", "-cpu", "qemu64,+svm,+npt,+rdrand", "-m", "1024", "-smp", "2"])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"])

@@ -4,9 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::command::{
     PATIENCE, busy, bytes_in, collecting, fata, number_before, read_and_lost, refused, stats, stop_and_compare,
-    wait_until, with_fata,
+    wait_until,
 };
 use super::dom0::Dom0;
+use super::turns::with_fata;
 
 /// How many domains are destroyed, unless `FATA_XEN_KILLS` says otherwise.
 const KILLS: u64 = 3;

@@ -43,8 +43,10 @@ pub(crate) struct Image {
     pub(crate) initramfs: PathBuf,
 }
 
-/// Makes the files in `cache`, or finds them there.
+/// Makes the files in `cache`, or finds them there. Two test programs may do so at the same time.
 pub(crate) fn build(cache: &Path) -> Image {
+    let alone = fs::File::create(cache.join("lock")).unwrap();
+    alone.lock().unwrap();
     let root = packages::unpacked(cache);
     let image = Image { xen: cache.join("xen"), kernel: cache.join("vmlinux"), initramfs: cache.join("initramfs") };
     if !image.xen.exists() || !image.kernel.exists() {
@@ -52,8 +54,10 @@ pub(crate) fn build(cache: &Path) -> Image {
         let bz_image = fs::read(only(&root.join("boot"), "vmlinuz-")).unwrap();
         unpack(&["--single-stream"], payload(&bz_image), "xz", &image.kernel);
     }
-    // Cheap, and the only part that depends on what stands here.
-    fs::write(&image.initramfs, initramfs(&root)).unwrap();
+    // Cheap, and the only part that depends on what stands here. Another name, then a rename: a machine may be reading it.
+    let new = cache.join("initramfs.new");
+    fs::write(&new, initramfs(&root)).unwrap();
+    fs::rename(new, &image.initramfs).unwrap();
     image
 }
 

@@ -17,7 +17,7 @@ mount -t 9p -o trans=virtio,version=9p2000.L,msize=131072 share /share || echo "
 ulimit -c 0
 xenstored --pid-file /var/run/xenstored.pid || echo "dom0: no xenstored"
 xen-init-dom0 >/var/log/xen/init-dom0.log 2>&1 || cat /var/log/xen/init-dom0.log
-xenconsoled --log=all --pid-file=/var/run/xenconsoled.pid || echo "dom0: no xenconsoled"
+xenconsoled --log=all --log-dir=/share/console --pid-file=/var/run/xenconsoled.pid || echo "dom0: no xenconsoled"
 ip link set lo up
 brctl addbr xenbr0
 echo 0 >/sys/class/net/xenbr0/bridge/forward_delay

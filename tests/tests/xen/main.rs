@@ -1,7 +1,7 @@
 //! Guests on a real Xen, and what a real dom0 sees of them. `tests/run xen` runs these tests alone.
 //!
-//! Xen and dom0 boot once, in QEMU, from Debian's packages (see [`dom0`]); every test uses that machine, with guests of its
-//! own name. Nothing is skipped: where the machine cannot be made, all of them fail and say why.
+//! Xen and dom0 boot in QEMU, from Debian's packages (see [`dom0`]), twice; every test uses one of these machines, with guests of
+//! its own name. Nothing is skipped: where the machine cannot be made, all of them fail and say why.
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
 mod axis;
@@ -18,17 +18,18 @@ mod hard;
 mod image;
 mod network;
 mod packages;
+mod turns;
 
 use std::fs;
 use std::time::Duration;
 
-use command::with_dom0;
 use guest::Guest;
 use network::VIF;
+use turns::{with_dom0, with_fata};
 
 #[test]
 fn xen_and_dom0_boot_and_dom0_has_what_the_tests_need() {
-    let Some((dom0, _beside)) = with_dom0() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     fs::write(dom0.share().join("from-the-test"), "shared").unwrap();
     let list = dom0.sh("xl list; ls -d /dev/xen/* /sys/class/net/*; cat from-the-test; curl -V; iperf3 -v");
     for word in ["Domain-0", "xen/gntdev", "xen/evtchn", "xen/privcmd", "net/xenbr0", "shared", "curl 7", "iperf 3"] {
@@ -39,8 +40,8 @@ fn xen_and_dom0_boot_and_dom0_has_what_the_tests_need() {
 
 #[test]
 fn the_image_that_boots_in_qemu_boots_as_a_domain_and_ends_on_its_own() {
-    let Some((dom0, _beside)) = with_dom0() else { return };
-    let guest = Guest::create(dom0, "hello", "hello-1", "", "");
+    let Some((dom0, _turn)) = with_dom0() else { return };
+    let guest = Guest::attended(dom0, "hello", "hello-1", "", "");
     let console = guest.wait_for("hello from task 1");
     assert!(console.contains("hello from a unikernel"), "{console}");
     guest.wait_until_gone();
@@ -48,7 +49,7 @@ fn the_image_that_boots_in_qemu_boots_as_a_domain_and_ends_on_its_own() {
 
 #[test]
 fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {
-    let Some((dom0, _beside)) = with_dom0() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let guest = Guest::create(dom0, "http", "http-1", "", VIF);
     guest.wait_for("listening on port 80");
     let owner = guest.domid();
@@ -72,10 +73,10 @@ fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {
         list.split_ascii_whitespace().last().unwrap().parse().unwrap()
     };
     let before = seconds();
-    dom0.sh("sleep 4");
+    dom0.sh("sleep 2");
     let used = seconds() - before;
-    println!("measured: an idle domain used {used:.1} s of its processor in 4 s");
-    assert!(used < 1.0, "an idle domain used {used} s of its processor in 4 s");
+    println!("measured: an idle domain used {used:.1} s of its processor in 2 s");
+    assert!(used < 0.5, "an idle domain used {used} s of its processor in 2 s");
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn a_bare_dom0_needs_no_library_of_xens_and_none_of_a_desktops() {
 
 #[test]
 fn the_trace_of_a_ring_that_has_seized_up_names_the_ring_who_waits_and_for_how_many_slots() {
-    let Some((dom0, _turn)) = command::with_fata() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let guest = Guest::paused(dom0, "ring-deadlock", "stuck", "", "");
     dom0.sh("fata collect stuck -o stuck-trace & sleep 0.3; xl unpause stuck; wait $!");
     guest.wait_until_gone();
@@ -106,7 +107,7 @@ fn the_trace_of_a_ring_that_has_seized_up_names_the_ring_who_waits_and_for_how_m
 
 #[test]
 fn the_guest_is_reached_over_netback_also_when_every_frame_is_in_many_pieces() {
-    let Some((dom0, _beside)) = with_dom0() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     for (name, address, args) in [("http-2", "10.0.2.22", ""), ("http-3", "10.0.2.23", "tx_fragment=85")] {
         let guest = Guest::create(dom0, "http", name, &format!("ip={address}/24 {args}"), VIF);
         guest.wait_for("listening on port 80");
@@ -125,8 +126,8 @@ fn the_guest_is_reached_over_netback_also_when_every_frame_is_in_many_pieces() {
 
 #[test]
 fn the_toolstack_ends_a_guest_and_starts_it_anew() {
-    let Some((dom0, _beside)) = with_dom0() else { return };
-    let guest = Guest::create(dom0, "http", "http-4", "ip=10.0.2.24/24", VIF);
+    let Some((dom0, _turn)) = with_dom0() else { return };
+    let guest = Guest::attended(dom0, "http", "http-4", "ip=10.0.2.24/24", VIF);
     guest.wait_for("listening on port 80");
     let first = guest.domid();
     dom0.sh("xl reboot http-4");
@@ -143,9 +144,9 @@ fn the_toolstack_ends_a_guest_and_starts_it_anew() {
 
 #[test]
 fn a_guest_that_dies_says_why_and_is_kept() {
-    let Some((dom0, _beside)) = with_dom0() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     for (crash, words) in [("panic", "crash=panic was asked for"), ("null", "the page at 0: a null pointer")] {
-        let guest = Guest::create(dom0, "hello", &format!("dying-{crash}"), &format!("crash={crash}"), "");
+        let guest = Guest::attended(dom0, "hello", &format!("dying-{crash}"), &format!("crash={crash}"), "");
         guest.wait_for(words);
         let state = guest.state();
         assert!(state.as_ref().is_some_and(|state| state.contains('c')), "{crash}: {state:?}");
@@ -154,19 +155,22 @@ fn a_guest_that_dies_says_why_and_is_kept() {
 
 #[test]
 fn debians_own_vchan_tool_talks_to_the_guest_again_and_again() {
-    let Some((dom0, _beside)) = with_dom0() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let guest = Guest::create(dom0, "http", "http-5", "ip=10.0.2.25/24", VIF);
     guest.wait_for("listening on port 80");
     let domid = guest.domid();
     dom0.sh(&format!("until xenstore-exists /local/domain/{domid}/data/fata/ctl/event-channel; do sleep 0.1; done"));
+    // `answered N` waits for the Nth answer.
     let talk = |requests: &str| {
         dom0.sh(&format!(
-            "({requests}; sleep 2) | timeout 20 vchan-socket-proxy {domid} /local/domain/{domid}/data/fata/ctl -"
+            "answered() {{ until [ $(grep -c '^ok\\|^error' /tmp/answers) -ge $1 ]; do sleep 0.1; done; }}; : >/tmp/answers
+             ({requests}) | timeout 100 vchan-socket-proxy {domid} /local/domain/{domid}/data/fata/ctl - >/tmp/answers
+             cat /tmp/answers"
         ))
     };
     // Each is a client of its own; the second one finds nothing of the first.
     for _ in 0..2 {
-        let answers = talk("echo ping; sleep 0.5; echo mark from a test; sleep 0.5; echo nonsense");
+        let answers = talk("echo ping; answered 1; echo mark from a test; answered 2; echo nonsense; answered 3");
         let lines: Vec<&str> = answers.lines().filter(|line| !line.is_empty()).collect();
         assert_eq!(lines.len(), 3, "{answers}");
         assert!(lines[0].starts_with("ok: up "), "{answers}");
@@ -174,7 +178,8 @@ fn debians_own_vchan_tool_talks_to_the_guest_again_and_again() {
         assert!(lines[2].starts_with("error: there is no request \"nonsense\""), "{answers}");
     }
     // Longer than the ring, and more answers than it holds.
-    let answers = talk("head -c 3000 /dev/zero | tr '\\0' x; echo; for i in 1 2 3 4 5 6 7 8; do echo dump; done");
+    let answers =
+        talk("head -c 3000 /dev/zero | tr '\\0' x; echo; for i in 1 2 3 4 5 6 7 8; do echo dump; done; answered 9");
     assert!(answers.starts_with("error: a request has at most 1000 bytes"), "{answers}");
     assert_eq!(answers.matches("ok: recording").count(), 8, "{answers}");
 }

@@ -1,8 +1,9 @@
 //! The network of a domain against netback, with Debian's own clients in dom0: what they measure, and what the trace says.
 
-use super::command::{collecting, ctl, number_before, outside, stats, stop_and_compare, with_fata_alone};
+use super::command::{collecting, ctl, number_before, outside, stats, stop_and_compare};
 use super::dom0::Dom0;
 use super::guest::Guest;
+use super::turns::with_fata_alone;
 
 /// The network device, with a hotplug script that dom0's small image can run.
 pub(crate) const VIF: &str = r#"vif=["bridge=xenbr0,script=vif-fata"]"#;
@@ -86,7 +87,7 @@ fn iperf3_and_the_guest_and_netback_and_the_trace_count_the_same() {
     guest.wait_for("listening on port 5201");
     let collecting = collecting(dom0, "loaded", "loaded-trace", 1000);
     for (direction, sender) in [("", true), ("-R", false)] {
-        let said = dom0.sh(&format!("iperf3 -c 10.0.2.27 -t 3 -J {direction}"));
+        let said = dom0.sh(&format!("iperf3 -c 10.0.2.27 -t 1 -J {direction}"));
         let report: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}"));
         let bytes = |end: &str| report["end"][end]["bytes"].as_u64().unwrap();
         let (sent, received) = (bytes("sum_sent"), bytes("sum_received"));
