@@ -1,8 +1,10 @@
 //! What Xen says of the time of a vCPU, as numbers: what the system time was at some tick, and what a tick is worth from there on.
 //!
-//! Xen says so anew all the time, and each time a little differently, since it corrects its clock. As long as that stays near to
-//! what an earlier word foretold it is the same clock ([`Sample::goes_on`]). What is far from it is another one: the counter was
-//! set, or runs at another rate, as after a move to another machine.
+//! Xen says so anew all the time, and each time a little differently, since it corrects its clock: it gives a tick another worth
+//! from there on. As long as that stays near to what an earlier word foretold it is the same clock. What is far from it is another
+//! one: the counter runs at another rate, as after a move to another machine ([`Sample::goes_on`]). That the counter was set shows
+//! sooner: a word then does not begin where the word before it had come to ([`Sample::follows`]). Mostly it is the same word of Xen's, of
+//! the same moment, at another value of the counter; and then there is no doubt.
 //!
 //! Source: Xen, `xen/include/public/xen.h`, `struct vcpu_time_info`.
 
@@ -11,6 +13,33 @@
 const TOLERANCE_NANOS: u64 = 2_000_000_000;
 /// And by which part of the time between the two.
 const TOLERANCE_PART: u64 = 8;
+
+/// How far two words of the same moment may be apart: processors' counters differ by less.
+const SAME_NANOS: u64 = 1_000_000;
+/// How far a word of a later moment may begin from where the latest had come to: a quarter of a second was seen in an emulated machine
+/// that had a tenth of a processor. And by which part of the time between the two.
+const STEP_NANOS: u64 = 500_000_000;
+const STEP_PART: u64 = 4;
+
+/// What Xen said when the ring began to be recorded by its clock, and what it said last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Followed {
+    first: Sample,
+    latest: Sample,
+}
+
+impl Followed {
+    pub(crate) fn new(word: Sample) -> Self {
+        Followed { first: word, latest: word }
+    }
+
+    /// Takes the next word; whether it is of another clock, which is followed from now on.
+    pub(crate) fn is_changed_by(&mut self, word: Sample) -> bool {
+        let is_changed = !(word.goes_on(self.first) && word.follows(self.latest));
+        *self = Followed { first: if is_changed { word } else { self.first }, latest: word };
+        is_changed
+    }
+}
 
 /// What Xen says of the time, read in one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +71,17 @@ impl Sample {
         u64::try_from(hz).unwrap_or(u64::MAX)
     }
 
+    /// Whether this begins where the `latest` word had come to.
+    fn follows(self, latest: Sample) -> bool {
+        let tolerance = match self.nanos.abs_diff(latest.nanos) {
+            0 => SAME_NANOS,
+            between => STEP_NANOS + between / STEP_PART,
+        };
+        self.nanos.abs_diff(latest.nanos_at(self.tsc)) <= tolerance
+    }
+
     /// Whether this is what the `earlier` word foretold, so that ticks are worth what they were worth by that one.
-    pub(crate) fn goes_on(self, earlier: Sample) -> bool {
+    fn goes_on(self, earlier: Sample) -> bool {
         let between = self.nanos.saturating_sub(earlier.nanos);
         self.nanos.abs_diff(earlier.nanos_at(self.tsc)) <= TOLERANCE_NANOS + between / TOLERANCE_PART
     }
@@ -97,6 +135,34 @@ mod tests {
             ("another machine", sample(7, 9_000_000_000_000, HZ), false),
         ] {
             assert_eq!(later.goes_on(earlier), goes_on, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_counter_that_was_set_by_little_is_told_from_a_clock_that_is_corrected_by_much() {
+        const HZ: u64 = 2_000_000_000;
+        let first = sample(100 * HZ, 50_000_000_000, HZ);
+        // Xen has read its clocks badly, lets ticks be worth half and then twice as much, and has caught up.
+        let mut followed = Followed::new(first);
+        let corrected = [(101, 51_000_000_000, 2 * HZ), (102, 51_500_000_000, HZ / 2), (103, 53_500_000_000, HZ)];
+        for (seconds, nanos, hz) in corrected {
+            assert!(!followed.is_changed_by(sample(seconds * HZ, nanos, hz)), "{seconds}");
+        }
+        // Of the same moment a word differs by nothing, of a later one by what was seen.
+        for (between, set) in [(0, HZ / 500), (1, HZ)] {
+            let (ticks, nanos) = ((103 + between) * HZ, 53_500_000_000 + between * 1_000_000_000);
+            for set in [ticks + set, ticks - set] {
+                let mut followed = followed;
+                assert!(!followed.is_changed_by(sample(ticks, nanos, HZ)));
+                assert!(followed.is_changed_by(sample(set, nanos, HZ)), "{set}");
+                // By the new clock it goes on.
+                assert!(!followed.is_changed_by(sample(set + HZ, nanos + 1_000_000_000, HZ)));
+            }
+            let mut followed = followed;
+            assert!(
+                !followed.is_changed_by(sample(ticks + between * HZ / 4, nanos, HZ)),
+                "Xen has read its clocks late"
+            );
         }
     }
 }

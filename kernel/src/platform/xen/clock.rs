@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicU64, Ordering, fence};
 use super::events::shared_page;
 use super::machine::local::Local;
 use super::{cpu, hypercall};
-use crate::pvclock::Sample;
+use crate::pvclock::{Followed, Sample};
 use crate::ring::Page;
 
 /// In the shared page: what Xen says of this vCPU's time, and of the time of day.
@@ -39,8 +39,8 @@ static ENTRY_NANOS: AtomicU64 = AtomicU64::new(u64::MAX);
 /// The latest time that was given out.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 
-/// The word of Xen's by which the ring is recorded, and the version of the one that was looked at last.
-static SEEN: Local<Option<(u32, Sample)>> = Local::new(None);
+/// The version of the word of Xen's that was looked at last, and what the ring is recorded by.
+static SEEN: Local<Option<(u32, Followed)>> = Local::new(None);
 
 impl Sample {
     fn read(page: Page) -> Self {
@@ -71,25 +71,29 @@ impl Sample {
 pub(super) fn changed() -> Option<u64> {
     let page = shared_page()?;
     let mut seen = SEEN.get();
-    let (version, known) = seen.as_mut()?;
+    let (version, followed) = seen.as_mut()?;
     if page.word(VERSION).load(Ordering::Relaxed) == *version {
         return None;
     }
     let (now, sample) = Sample::read_with_version(page);
     *version = now;
-    if sample.goes_on(*known) {
-        return None;
-    }
-    *known = sample;
-    Some(sample.hz())
+    followed.is_changed_by(sample).then(|| sample.hz())
 }
 
-/// Sets the counter to 0: for trying out. Xen says what the time is by it when the vCPU comes back from a pause, at the latest
-/// after a second; until then time stands still.
-pub(super) fn reset_counter() {
+/// Sets the counter: for trying out. Xen says what the time is by it when the vCPU comes back from a pause, at the latest after a
+/// second; until then time stands still, or has jumped.
+pub(super) fn set_counter(ticks: u64) {
     const TIME_STAMP_COUNTER: u32 = 0x10;
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half and the upper")]
+    let (low, high) = (ticks as u32, (ticks >> 32) as u32);
     // SAFETY: every x86-64 has the register, this is ring 0, and no memory depends on it.
-    unsafe { asm!("wrmsr", in("ecx") TIME_STAMP_COUNTER, in("eax") 0, in("edx") 0, options(nomem, nostack)) }
+    unsafe { asm!("wrmsr", in("ecx") TIME_STAMP_COUNTER, in("eax") low, in("edx") high, options(nomem, nostack)) }
+}
+
+/// Sets the counter ahead by this part of a second.
+pub(super) fn advance_counter(millis: u64) {
+    let hz = shared_page().map_or(0, |page| Sample::read(page).hz());
+    set_counter(cpu::ticks().saturating_add(hz / 1000 * millis));
 }
 
 /// Remembers when the image was entered.
@@ -109,7 +113,7 @@ pub(super) fn start(page: Page) -> u64 {
         }
         hypercall::give_way();
     };
-    *SEEN.get() = Some((version, sample));
+    *SEEN.get() = Some((version, Followed::new(sample)));
     ENTRY_NANOS.store(sample.nanos_at(ENTRY_TICKS.load(Ordering::Relaxed)), Ordering::Relaxed);
     sample.hz()
 }
