@@ -12,9 +12,11 @@
 
 use super::header::{IPV4, TCP};
 
-/// The identity of a frame. Never 0.
+/// The identity of a frame, which begins with its Ethernet header: what `wire.tx` and `wire.rx` record, for whoever sees the frame in
+/// between. Its first 64 bytes are enough for TCP without options of IP. Never 0.
 #[inline(never)]
-pub(super) fn identity(frame: &[u8]) -> u64 {
+#[must_use]
+pub fn identity(frame: &[u8]) -> u64 {
     let ethertype = frame.get(12..14).map_or(0, |bytes| u16::from_be_bytes([bytes[0], bytes[1]]));
     let mut mix = Mix(ethertype.into());
     match (ethertype, frame.get(14..).unwrap_or(&[])) {

@@ -47,6 +47,7 @@ pub use config::{BadAddress, Config};
 pub use device::Nic;
 pub(crate) use device::ethernet;
 pub use error::NetError;
+pub use identity::identity;
 pub use listener::Listener;
 /// The stack's addresses, which are the standard library's with a port.
 pub use smoltcp::wire::{IpAddress, IpEndpoint};

@@ -18,6 +18,7 @@ mod hard;
 mod image;
 mod network;
 mod packages;
+mod stamps;
 mod turns;
 
 use std::fs;
