@@ -63,6 +63,23 @@ pub fn slim_fata() -> &'static Path {
     })
 }
 
+/// The whole command, with its viewer. Built once, by the features by which the workspace's tests have mostly built it.
+pub fn fata() -> &'static Path {
+    static FATA: OnceLock<PathBuf> = OnceLock::new();
+    FATA.get_or_init(|| {
+        let root = root().unwrap();
+        let target = target(&root);
+        let status = cargo()
+            .args(["test", "--locked", "--workspace", "--no-run", "--test", "pictures", "--manifest-path"])
+            .arg(root.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target)
+            .status();
+        assert!(status.unwrap().success(), "fata does not build");
+        target.join("debug/fata")
+    })
+}
+
 fn root() -> std::io::Result<PathBuf> {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).canonicalize()
 }

@@ -188,6 +188,11 @@ impl Running<'_> {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Whether it has come to its end.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.file("rc").exists()
+    }
+
     /// Waits for the script's end.
     pub(crate) fn wait(self, at_most: Duration) -> Ended {
         let start = Instant::now();

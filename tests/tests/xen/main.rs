@@ -18,6 +18,7 @@ mod hard;
 mod image;
 mod network;
 mod packages;
+mod picture;
 mod stamps;
 mod turns;
 
