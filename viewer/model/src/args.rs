@@ -1,6 +1,14 @@
 //! The fields of events that have some, packed: an interval keeps four bytes that say where.
 //!
 //! A small number takes a byte or two; text, signed numbers and doubles are kept as they came. Plain events keep nothing.
+//!
+//! ```text
+//! head │ narrow value: 0 to 2 bytes │ number of words, where that is 7 or more │ words
+//!
+//! a word alone     1 to 4 bytes, or 8
+//! several words    each in seven-bit bytes, the lowest first, or 8
+//! ```
+//!
 //! When the arena is full, which its limit says, the oldest fields are forgotten for the newest. After 4 GiB in all further
 //! events lose their fields, not their times, and are counted.
 
@@ -18,6 +26,8 @@ const MANY: usize = 7;
 const RAW: usize = 1 << 3;
 /// In the same byte, from this bit on: how many bytes the narrow value takes.
 const ARG: usize = 4;
+/// In the same byte, from this bit on: one less than the bytes of a number that is alone.
+const ALONE: usize = 6;
 
 /// How a callsite's fields are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -25,7 +35,7 @@ pub(crate) enum Packing {
     /// There are none.
     #[default]
     Nothing,
-    /// Each word as a number of seven-bit bytes, the lowest first.
+    /// Each word in as many bytes as it needs.
     Numbers,
     /// Each word as its eight bytes.
     Raw,
@@ -33,7 +43,10 @@ pub(crate) enum Packing {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Args {
-    segments: Vec<Vec<u8>>,
+    /// Each as long as all are.
+    segments: Vec<Box<[u8]>>,
+    /// Bytes of the last one that are in use.
+    used: usize,
     /// Segments whose fields were forgotten.
     pub(crate) forgotten: usize,
     max_segments: usize,
@@ -45,6 +58,7 @@ impl Args {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Args {
             segments: Vec::new(),
+            used: 0,
             forgotten: 0,
             max_segments: (max_bytes / SEGMENT_BYTES).clamp(1, MAX_SEGMENTS),
             refused: 0,
@@ -52,7 +66,7 @@ impl Args {
     }
 
     /// Keeps an event's fields and returns where, or [`NO_ARGS`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn keep(&mut self, packing: Packing, arg: u16, payload: &[u8]) -> u32 {
         if packing == Packing::Nothing {
             return NO_ARGS;
@@ -71,70 +85,80 @@ impl Args {
         let words = payload.len() / 8;
         // The head, the narrow value, the number of words, and no word takes more than ten.
         let room = 6 + words * 10;
-        if self.segments.last().is_none_or(|segment| segment.len() + room > SEGMENT_BYTES) {
+        if self.segments.is_empty() || self.used + room > SEGMENT_BYTES {
             if self.segments.len() >= MAX_SEGMENTS {
                 self.refused += 1;
                 return NO_ARGS;
             }
             if self.segments.len() - self.forgotten >= self.max_segments {
                 if let Some(oldest) = self.segments.get_mut(self.forgotten) {
-                    *oldest = Vec::new();
+                    *oldest = Box::default();
                 }
                 self.forgotten += 1;
             }
-            self.segments.push(Vec::with_capacity(SEGMENT_BYTES));
+            self.segments.push(vec![0; SEGMENT_BYTES].into());
+            self.used = 0;
         }
-        let before = (self.segments.len() - 1) * SEGMENT_BYTES;
-        let Some(segment) = self.segments.last_mut() else { return NO_ARGS };
-        let at = before + segment.len();
-        let raw = packing == Packing::Raw;
+        let at = (self.segments.len() - 1) * SEGMENT_BYTES + self.used;
+        let Some(mut place) = self.segments.last_mut().and_then(|segment| segment.get_mut(self.used..)) else {
+            return NO_ARGS;
+        };
+        let before = place.len();
+        // A word alone comes here if it is large.
+        let raw = packing == Packing::Raw || words == 1;
         let arg_bytes = arg_bytes(arg);
         let head = words.min(MANY) | if raw { RAW } else { 0 } | arg_bytes << ARG;
-        segment.push(head.to_le_bytes()[0]);
-        segment.extend(arg.to_le_bytes().into_iter().take(arg_bytes));
+        put(&mut place, &head.to_le_bytes()[..1]);
+        put(&mut place, arg.to_le_bytes().get(..arg_bytes).unwrap_or(&[]));
         if words >= MANY {
-            put_number(segment, words as u64);
+            put_number(&mut place, words as u64);
         }
         if raw {
-            segment.extend_from_slice(payload);
+            put(&mut place, payload);
         } else {
-            (0..words).for_each(|word| put_number(segment, u64_at(payload, word * 8)));
+            (0..words).for_each(|word| put_number(&mut place, u64_at(payload, word * 8)));
         }
+        self.used += before - place.len();
         u32::try_from(at).unwrap_or(NO_ARGS)
     }
 
-    /// At most one number, below 2^28, where the last segment has room: seven bytes at most, put together in a register.
-    #[inline(never)]
+    /// At most one number, below 2^32, where the last segment has room: seven bytes at most, put together in a register.
+    #[inline(always)]
     fn keep_small(&mut self, arg: u16, payload: &[u8]) -> Option<u32> {
-        let before = (self.segments.len().checked_sub(1)?) * SEGMENT_BYTES;
-        let segment = self.segments.last_mut()?;
-        let at = segment.len();
+        let before = self.segments.len().checked_sub(1)?;
+        let place = self.segments.last_mut()?.get_mut(self.used..)?.first_chunk_mut()?;
+        let at = self.used;
         let arg_bytes = arg_bytes(arg);
         let mut all = (arg_bytes as u64) << ARG | u64::from(arg) << 8;
         let mut bytes = 1 + arg_bytes;
         if let Some(number) = payload.first_chunk() {
             let number = u64::from_le_bytes(*number);
-            if number >> 28 != 0 {
+            if number >> 32 != 0 {
                 return None;
             }
-            let (number, number_bytes) = seven_bits(number);
-            all |= 1 | number << (8 * bytes);
-            bytes += number_bytes;
+            let more = (number | 1).ilog2() / 8;
+            all |= 1 | u64::from(more) << ALONE | number << (8 * bytes);
+            bytes += 1 + more as usize;
         }
-        if at + 8 > segment.capacity() {
-            return None;
-        }
-        segment.extend_from_slice(&all.to_le_bytes());
-        segment.truncate(at + bytes);
-        u32::try_from(before + at).ok()
+        *place = all.to_le_bytes();
+        self.used += bytes;
+        u32::try_from(before * SEGMENT_BYTES + at).ok()
     }
 
-    /// What was kept at `at`: its head, the narrow value, the number of words, and the bytes from there on.
-    fn find(&self, at: u32) -> Option<(bool, u16, usize, &[u8])> {
+    /// The bytes of what was kept at `at`, and what follows it.
+    fn from(&self, at: u32) -> Option<&[u8]> {
         let at = if at == NO_ARGS { return None } else { at as usize };
-        let rest = self.segments.get(at / SEGMENT_BYTES)?.get(at % SEGMENT_BYTES..)?;
-        let (&head, rest) = rest.split_first()?;
-        let head = usize::from(head);
+        self.segments.get(at / SEGMENT_BYTES)?.get(at % SEGMENT_BYTES..)
+    }
+
+    fn head(&self, at: u32) -> Option<usize> {
+        self.from(at)?.first().map(|&head| head.into())
+    }
+
+    /// What was kept at `at`: whether as it came, the narrow value, the number of words, and the bytes from there on.
+    fn find(&self, at: u32) -> Option<(bool, u16, usize, &[u8])> {
+        let head = self.head(at)?;
+        let rest = self.from(at)?.get(1..)?;
         let (arg, mut rest) = rest.split_at_checked(head >> ARG & 3)?;
         let arg = arg.iter().rev().fold(0, |arg, &byte| arg << 8 | u16::from(byte));
         let words = match head & MANY {
@@ -151,6 +175,11 @@ impl Args {
             return Some((arg, rest.get(..words * 8)?.to_vec()));
         }
         let mut payload = vec![0; words * 8];
+        if words == 1 {
+            let bytes = 1 + (self.head(at)? >> ALONE);
+            payload.get_mut(..bytes)?.copy_from_slice(rest.get(..bytes)?);
+            return Some((arg, payload));
+        }
         for word in 0..words {
             put_u64(&mut payload, word * 8, number(&mut rest)?);
         }
@@ -164,27 +193,25 @@ impl Args {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.segments.iter().map(Vec::capacity).sum()
+        self.segments.iter().map(|segment| segment.len()).sum()
+    }
+}
+
+/// Puts bytes at the begin of `place`, which becomes what is left of it.
+fn put(place: &mut &mut [u8], bytes: &[u8]) {
+    if let Some((begin, rest)) = std::mem::take(place).split_at_mut_checked(bytes.len()) {
+        begin.copy_from_slice(bytes);
+        *place = rest;
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
+fn put_number(place: &mut &mut [u8], mut number: u64) {
     while number >= 0x80 {
-        out.push(number as u8 | 0x80);
+        put(place, &[number as u8 | 0x80]);
         number >>= 7;
     }
-    out.push(number as u8);
-}
-
-/// What [`put_number`] writes for a number below 2^28, as a word, and its length in bytes.
-#[inline]
-fn seven_bits(number: u64) -> (u64, usize) {
-    let spread = number & 0x7f | (number & 0x3f80) << 1 | (number & 0x1f_c000) << 2 | (number & 0xfe0_0000) << 3;
-    let bytes = 1 + usize::from(number >> 7 != 0) + usize::from(number >> 14 != 0) + usize::from(number >> 21 != 0);
-    // All bytes but the last say that another one follows.
-    let more = 0x80_8080 & ((1 << (8 * (bytes - 1))) - 1);
-    (spread | more, bytes)
+    put(place, &[number as u8]);
 }
 
 /// How many bytes a narrow value takes.

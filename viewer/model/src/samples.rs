@@ -113,7 +113,7 @@ impl Samples {
         for &(time, value) in &self.tail {
             node = Node { start, end: time, min: node.min.min(value), max: node.max.max(value), last: value };
         }
-        let whole = self.tail.iter().all(|(_, value)| value.fract() == 0.0);
+        let whole = self.tail.iter().all(|&(_, value)| is_whole(value));
         let near = whole && node.min >= -EXACT && node.max <= EXACT && node.max - node.min <= f64::from(u32::MAX);
         let mut columns = [[0; FAN_OUT]; 2];
         for (i, &(time, value)) in self.tail.iter().enumerate() {
@@ -254,6 +254,12 @@ impl Group {
 
 /// Whole numbers up to this are exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Whether a number within what is exact has no fraction: `fract` is a call on processors that need not have the instruction.
+#[expect(clippy::cast_possible_truncation, reason = "a float's cast saturates")]
+fn is_whole(value: f64) -> bool {
+    value as i64 as f64 == value
+}
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number of at most 32 bits")]
 fn distance(least: f64, value: f64) -> u64 {
