@@ -25,11 +25,14 @@ mod bits;
 mod block;
 mod extras;
 pub(crate) mod packed;
+mod record;
 mod segment;
 
+use block::BLOCK;
 pub(crate) use block::Times;
-use block::{BLOCK, Far, Record, UNCERTAIN};
 pub(crate) use extras::{from_small, small};
+pub(crate) use record::What;
+use record::{Far, Record};
 use segment::{SEGMENT, Segment};
 
 /// Intervals per leaf. With 16 a walk costs up to twice as much where a pixel holds about as many.
@@ -86,6 +89,16 @@ impl Node {
         f32::from_bits(u32::from(self.longest) << 16)
     }
 
+    /// Sums up what follows, too.
+    #[inline]
+    fn add(&mut self, next: &Node) {
+        self.end = next.end;
+        self.busy += next.busy;
+        if next.longest > self.longest {
+            (self.longest, self.key) = (next.longest, next.key);
+        }
+    }
+
     /// No interval is longer than this.
     #[inline]
     pub(crate) fn longest_at_most(&self) -> f32 {
@@ -96,14 +109,7 @@ impl Node {
 impl Summary for Node {
     fn merge(children: &[Self]) -> Option<Self> {
         let mut node = *children.first()?;
-        for child in &children[1..] {
-            node.end = child.end;
-            node.busy += child.busy;
-            if child.longest > node.longest {
-                node.longest = child.longest;
-                node.key = child.key;
-            }
-        }
+        children[1..].iter().for_each(|child| node.add(child));
         Some(node)
     }
 
@@ -114,20 +120,21 @@ impl Summary for Node {
 
 /// See the module.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Row {
-    open: Option<Open>,
     /// The end of the last interval.
     last_end: Nanos,
-    /// The key whose intervals count as nothing in the sums.
-    quiet: u16,
-    /// How many intervals the tail holds.
-    len: u8,
     /// Room for the intervals that are not packed yet.
     tail: Box<[Record]>,
+    /// How many intervals the tail holds.
+    len: usize,
+    /// The key whose intervals count as nothing in the sums.
+    quiet: u16,
+    open: Option<(Nanos, What)>,
     /// When the tail's first interval began.
     tail_from: Nanos,
     /// The intervals of the tail that 32 bits do not hold, with their places.
-    far: Vec<(u8, Far)>,
+    far: Vec<(usize, Far)>,
     /// Complete groups.
     complete: u32,
     /// Segments of groups whose bytes were forgotten.
@@ -151,11 +158,11 @@ impl Row {
     #[must_use]
     pub fn new() -> Self {
         Row {
-            open: None,
             last_end: Nanos::MIN,
-            quiet: u16::MAX,
-            len: 0,
             tail: Box::default(),
+            len: 0,
+            quiet: u16::MAX,
+            open: None,
             tail_from: 0,
             far: Vec::new(),
             complete: 0,
@@ -201,7 +208,7 @@ impl Row {
     /// How many intervals have ended, the forgotten ones included; an open one is not among them.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.complete as usize * FAN_OUT + usize::from(self.len)
+        self.complete as usize * FAN_OUT + self.len
     }
 
     /// Whether nothing ever began here.
@@ -213,21 +220,31 @@ impl Row {
     /// The interval that has not ended.
     #[must_use]
     pub fn open(&self) -> Option<Open> {
-        self.open
+        let (start, what) = self.open?;
+        Some(Open { start, key: what.key(), extra: what.extra() })
     }
 
     /// Begins an interval, in place of one that may be open.
     #[inline]
     pub fn begin(&mut self, start: Nanos, key: u16, extra: u32) {
-        self.open = Some(Open { start: start.max(self.last_end), key, extra });
+        self.open = Some((start.max(self.last_end), What::new(key, extra)));
     }
 
     /// Ends the open interval; does nothing where none is open.
     #[inline]
     pub fn end(&mut self, end: Nanos, uncertain: bool) {
-        if let Some(open) = self.open.take() {
-            self.append(open.start, end, open.key, open.extra, uncertain);
+        if let Some((start, what)) = self.open.take() {
+            self.append(start, end, what.uncertain(uncertain));
         }
+    }
+
+    /// Ends the open interval, if there is one, and begins another.
+    #[inline]
+    pub(crate) fn turn(&mut self, time: Nanos, key: u16, extra: u32) {
+        if let Some((start, what)) = self.open {
+            self.append(start, time, what);
+        }
+        self.begin(time, key, extra);
     }
 
     /// Forgets the open interval.
@@ -238,40 +255,55 @@ impl Row {
     /// Appends a whole interval. Beyond 2^32 - 16 of them it is dropped.
     #[inline]
     pub fn push(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32) {
-        self.append(start, end, key, extra, false);
+        self.append(start, end, What::new(key, extra));
     }
 
-    /// Appends a whole interval, whose end may not be known.
-    #[inline]
-    pub(crate) fn append(&mut self, start: Nanos, end: Nanos, key: u16, extra: u32, uncertain: bool) {
+    /// Appends a whole interval.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, start: Nanos, end: Nanos, what: What) {
+        let gap = start.wrapping_sub(self.last_end).cast_unsigned();
+        let duration = end.wrapping_sub(start).cast_unsigned();
+        match self.tail.get_mut(self.len) {
+            // Also what begins before the one before has ended, or ends before it begins, has more than 32 bits of these.
+            Some(place) if (gap | duration) >> 32 == 0 => {
+                *place = Record::new(gap, duration, what);
+                self.last_end = end;
+                self.len += 1;
+            }
+            _ => self.append_any(start, end, what),
+        }
+    }
+
+    /// The same, whatever the times, and where there is no room in the tail.
+    #[inline(never)]
+    fn append_any(&mut self, start: Nanos, end: Nanos, what: What) {
         let start = start.max(self.last_end);
         let end = end.max(start);
-        if usize::from(self.len) == self.tail.len() {
+        if self.len == self.tail.len() {
             self.make_room(start);
         }
         let (gap, duration) = ((start - self.last_end).cast_unsigned(), (end - start).cast_unsigned());
-        let key = u32::from(key & 0x7fff) | if uncertain { UNCERTAIN } else { 0 };
         self.last_end = end;
-        if let Some(place) = self.tail.get_mut(usize::from(self.len)) {
-            *place = Record { gap: low_word(gap), duration: low_word(duration), extra, key };
-            if (gap | duration) >> 32 != 0 || gap == u64::from(Record::FAR) {
-                place.gap = Record::FAR;
-                self.far.push((self.len, Far { gap, duration, extra, key }));
+        if let Some(place) = self.tail.get_mut(self.len) {
+            if (gap | duration) >> 32 == 0 {
+                *place = Record::new(gap, duration, what);
+            } else {
+                *place = Record::FAR;
+                self.far.push((self.len, Far { gap, duration, what }));
             }
             self.len += 1;
         }
     }
 
     /// Makes room in the tail for an interval that begins at `start`: packs it where it is a block, else it grows.
-    #[inline(never)]
     fn make_room(&mut self, start: Nanos) {
-        if usize::from(self.len) == BLOCK {
+        if self.len == BLOCK {
             self.pack();
             self.far.clear();
             self.len = 0;
         } else {
             let mut records = std::mem::take(&mut self.tail).into_vec();
-            records.resize((4 * usize::from(self.len)).clamp(4, BLOCK), Record::NONE);
+            records.resize((4 * self.len).clamp(4, BLOCK), Record::NONE);
             self.tail = records.into_boxed_slice();
         }
         if self.len == 0 {
@@ -290,11 +322,9 @@ impl Row {
         } else {
             self.filling.push(&std::array::from_fn(|i| self.of_tail(i)), self.tail_from, self.quiet)
         };
-        for nodes in nodes.as_chunks::<LEAVES>().0 {
-            self.complete += u32::try_from(nodes.len()).unwrap_or(0);
-            if let Some(node) = Node::merge(nodes) {
-                self.pyramid.push(node);
-            }
+        for node in nodes {
+            self.complete += u32::try_from(LEAVES).unwrap_or(0);
+            self.pyramid.push(node);
         }
         if (self.complete as usize).is_multiple_of(SEGMENT) {
             let next = Segment::after(&mut self.filling);
@@ -304,9 +334,9 @@ impl Row {
 
     /// An interval of the tail.
     fn of_tail(&self, at: usize) -> Far {
-        let Record { gap, duration, extra, key } = self.tail.get(at).copied().unwrap_or(Record::NONE);
-        let far = self.far.iter().find(|(place, _)| gap == Record::FAR && usize::from(*place) == at);
-        far.map_or(Far { gap: gap.into(), duration: duration.into(), extra, key }, |(_, far)| *far)
+        let record = self.tail.get(at).copied().unwrap_or(Record::NONE);
+        let far = self.far.iter().find(|(place, _)| record.is_far() && *place == at);
+        far.map_or_else(|| Far::of(&record), |(_, far)| *far)
     }
 
     /// The segment of this number.
@@ -347,7 +377,7 @@ impl Row {
 
     /// Groups, those of the tail included, whose last is not complete.
     pub(crate) fn groups(&self) -> usize {
-        self.complete as usize + usize::from(self.len).div_ceil(FAN_OUT)
+        self.complete as usize + self.len.div_ceil(FAN_OUT)
     }
 
     /// Puts into `out` the times and keys of a group; `false` for what was forgotten.
@@ -366,12 +396,12 @@ impl Row {
         let first = group * FAN_OUT;
         let passed = (0..first).map(|at| self.of_tail(at)).map(|before| before.gap + before.duration).sum::<u64>();
         let mut now = self.tail_from + passed.cast_signed();
-        out.len = usize::from(self.len).saturating_sub(first).min(FAN_OUT);
+        out.len = self.len.saturating_sub(first).min(FAN_OUT);
         for i in 0..out.len {
-            let Far { gap, duration, key, .. } = self.of_tail(first + i);
+            let Far { gap, duration, what } = self.of_tail(first + i);
             out.starts[i] = now + gap.cast_signed();
             now = out.starts[i] + duration.cast_signed();
-            (out.ends[i], out.keys[i]) = (now, u16::try_from(key).unwrap_or(0));
+            (out.ends[i], out.keys[i]) = (now, what.key());
         }
         out.part_uncertain();
     }
@@ -379,7 +409,7 @@ impl Row {
     fn extras(&self, group: usize) -> [u32; FAN_OUT] {
         let packed = self.segment(group / SEGMENT).and_then(|segment| segment.extras(group % SEGMENT));
         let first = group.saturating_sub(self.complete as usize) * FAN_OUT;
-        packed.unwrap_or_else(|| std::array::from_fn(|i| self.of_tail(first + i).extra))
+        packed.unwrap_or_else(|| std::array::from_fn(|i| self.of_tail(first + i).what.extra()))
     }
 
     /// The interval at `index`, `None` at [`Row::len`] and beyond, and for what was forgotten.
@@ -453,7 +483,7 @@ impl Row {
     pub(crate) fn shrink(&mut self) {
         self.segments.shrink_to_fit();
         self.filling.shrink();
-        self.tail = self.tail.get(..usize::from(self.len)).unwrap_or(&[]).into();
+        self.tail = self.tail.get(..self.len).unwrap_or(&[]).into();
         self.pyramid.shrink();
     }
 
@@ -463,7 +493,7 @@ impl Row {
         self.segments.iter().chain([&self.filling]).map(Segment::memory_bytes).sum::<usize>()
             + self.segments.capacity() * size_of::<Segment>()
             + size_of_val(&*self.tail)
-            + self.far.capacity() * size_of::<(u8, Far)>()
+            + self.far.capacity() * size_of::<(usize, Far)>()
             + self.pyramid.memory_bytes()
     }
 }
@@ -487,12 +517,6 @@ impl Times {
             uncertain: self.is_uncertain(i),
         }
     }
-}
-
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-const fn low_word(nanos: u64) -> u32 {
-    nanos as u32
 }
 
 #[cfg(test)]

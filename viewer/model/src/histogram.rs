@@ -12,13 +12,13 @@ const PER_OCTAVE: u64 = 1 << BITS;
 #[derive(Clone, Debug)]
 pub struct Histogram {
     buckets: Vec<u64>,
-    min: Nanos,
-    max: Nanos,
+    min: u64,
+    max: u64,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { buckets: Vec::new(), min: Nanos::MAX, max: 0 }
+        Histogram { buckets: Vec::new(), min: u64::MAX, max: 0 }
     }
 }
 
@@ -26,14 +26,19 @@ impl Histogram {
     /// Counts one duration; a negative one as 0.
     #[inline]
     pub fn record(&mut self, duration: Nanos) {
-        let duration = duration.max(0);
-        if duration < self.min {
-            self.min = duration;
+        self.count_in(duration.max(0).unsigned_abs());
+    }
+
+    /// Counts one duration.
+    #[inline(always)]
+    pub(crate) fn count_in(&mut self, nanos: u64) {
+        if nanos < self.min {
+            self.min = nanos;
         }
-        if duration > self.max {
-            self.max = duration;
+        if nanos > self.max {
+            self.max = nanos;
         }
-        let bucket = bucket(duration.unsigned_abs());
+        let bucket = bucket(nanos);
         match self.buckets.get_mut(bucket) {
             Some(count) => *count += 1,
             None => self.grow(bucket),
@@ -58,7 +63,7 @@ impl Histogram {
     /// The longest, exactly; 0 where there is none.
     #[must_use]
     pub fn max(&self) -> Nanos {
-        self.max
+        self.max.cast_signed()
     }
 
     /// The duration that `part` of all (0 to 1) do not exceed: the middle of its bucket, so within 1/128 of it.
@@ -69,10 +74,10 @@ impl Histogram {
         for (index, &count) in self.buckets.iter().enumerate() {
             seen += count;
             if count > 0 && seen >= rank {
-                return middle(index).clamp(self.min, self.max);
+                return middle(index).clamp(self.min, self.max).cast_signed();
             }
         }
-        self.max
+        self.max()
     }
 
     /// Adds another histogram's counts.
@@ -101,14 +106,14 @@ fn bucket(duration: u64) -> usize {
     usize::try_from(u64::from(octave) * PER_OCTAVE + (duration >> octave)).unwrap_or(0)
 }
 
-fn middle(bucket: usize) -> Nanos {
+fn middle(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     if bucket < PER_OCTAVE {
-        return bucket.cast_signed();
+        return bucket;
     }
     let octave = bucket / PER_OCTAVE - 1;
     let least = (PER_OCTAVE + bucket % PER_OCTAVE) << octave;
-    (least + (1 << octave >> 1)).cast_signed()
+    least + (1 << octave >> 1)
 }
 
 #[cfg(test)]

@@ -25,7 +25,6 @@ use crate::log_losses::Why;
 use crate::logs::Logs;
 use crate::objects::Objects;
 use crate::repeats::Held;
-use crate::spans::Pending;
 use crate::stats::CallsiteTimes;
 use crate::streams::{Current, Stream, StreamGap};
 use crate::tasks::Tasks;
@@ -135,7 +134,6 @@ impl Ingest {
             tasks: Tasks::new(limits.tasks),
             stacks: Vec::new(),
             touched: Vec::new(),
-            pending: Pending::new(),
             streams: Vec::new(),
             gaps: Vec::new(),
             flows: Flows::new(limits.flow_points),

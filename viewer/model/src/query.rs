@@ -258,7 +258,7 @@ impl Trace {
     pub fn last_wake(&self, task: TaskRef, time: Nanos) -> Option<Wake> {
         let known = self.task(task)?;
         let row = self.track(known.states)?.row()?;
-        let wake = |start, extra| Wake { time: start, from: Actor::unpack(extra), to: task, cpu: known.cpu };
+        let wake = |start, extra| Wake { time: start, from: Actor::unpack(extra), to: task, cpu: known.cpu() };
         if let Some(open) = row.open()
             && open.start <= time
             && State::from_key(open.key) == State::Ready

@@ -8,6 +8,7 @@
 //! A span that was open across a gap is *uncertain*: its end may have been lost. If its end comes it is drawn to there and
 //! marked; if a span that encloses it ends first, it is cut off at the gap. Uncertain spans count, but not in times.
 
+use crate::columns::What;
 use crate::streams::{Current, Stream};
 use crate::time::Nanos;
 use crate::trace::{TaskRef, Trace, TrackId, TrackKind, Tracks};
@@ -18,57 +19,34 @@ pub const MAX_DEPTH: usize = 128;
 /// The root's tag has this for a callsite, which no event has.
 const ROOT: u16 = u16::MAX;
 
-/// An open span; a hole where one ended below others. The fields lie so that none is read together with another that was
-/// written by itself: a processor waits long for such a pair.
+/// An open span; a hole where one ended below others.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Level {
     pub(crate) tag: Tag,
-    start: Nanos,
+    pub(crate) start: Nanos,
     /// Time in which something ran above.
     pub(crate) covered: Nanos,
     /// Since when the span's time is its own to give to the span below.
     pub(crate) counted_from: Nanos,
-    extra: u32,
-    /// How many phases of the heap there are up to here, this one included, in eight bits; then that number for a phase, and
-    /// nothing for what is none; and whether it is an interrupt.
-    special: u32,
-    row: TrackId,
+    /// Its callsite and its fields.
+    pub(crate) what: What,
+    pub(crate) row: TrackId,
 }
 
-/// The first bit of a phase's number.
-const PHASE: u32 = 8;
-const IRQ: u32 = 1 << 16;
-
-/// What a span's category makes of the number of phases below it: it is made greater by what is above [`PHASE`], and then
-/// multiplied by all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Special(u16);
-
-impl Special {
-    pub(crate) const fn of(category: Category) -> Self {
-        Special(match category {
-            Category::Ordinary | Category::Interrupt => 1,
-            // The number, and above it the same for the phase itself. No stack is deeper than eight bits can count.
-            Category::Heap => 1 | 1 << PHASE,
-        })
-    }
-
-    #[inline]
-    const fn above(self, below: &Level) -> u32 {
-        let factor = self.0 as u32;
-        ((below.special & 0xff) + (factor >> PHASE)) * factor
-    }
-}
-
-/// What the end of a span must have in common with its begin: the callsite, and how many gaps its stream has had.
+/// What the end of a span must have in common with its begin: the callsite, its category, and how many gaps its stream has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag(u64);
 
 impl Tag {
+    /// The first bit of the category, above the callsite, and of the gaps.
+    const CATEGORY: u32 = 16;
+    const GAPS: u32 = 32;
+    const ROOT: Tag = Tag(ROOT as u64);
+
     #[inline]
-    pub(crate) const fn new(callsite: u16, gaps: u32) -> Self {
-        Tag(callsite as u64 | (gaps as u64) << 32)
+    pub(crate) const fn new(part: TagPart, gaps: u32) -> Self {
+        Tag(part.0 as u64 | (gaps as u64) << Self::GAPS)
     }
 
     /// 0 for a hole.
@@ -85,43 +63,46 @@ impl Tag {
 
     #[inline]
     const fn gaps(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> Self::GAPS) as u32
     }
 
-    /// This one of callsite 0 with another of the same guest's.
+    /// What is left of a span that has ended below others. A phase of the heap still counts among the phases below those above.
     #[inline]
-    pub(crate) const fn of(self, callsite: u16) -> Self {
-        Tag(self.0 | callsite as u64)
+    const fn hole(self) -> Self {
+        Tag(self.0 & 0xffff << Self::CATEGORY)
+    }
+
+    #[inline]
+    pub(crate) const fn is(self, category: Category) -> bool {
+        self.0 >> Self::CATEGORY & 0xffff == category as u64
+    }
+}
+
+/// What the description of a callsite says of a [`Tag`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TagPart(u32);
+
+impl TagPart {
+    pub(crate) const NONE: TagPart = TagPart(0);
+
+    #[inline]
+    pub(crate) const fn new(callsite: u16, category: Category) -> Self {
+        TagPart(callsite as u32 | (category as u32) << Tag::CATEGORY)
     }
 }
 
 impl Level {
     const fn new(tag: Tag, row: TrackId) -> Self {
-        let extra = u32::MAX;
-        Level { tag, start: 0, covered: 0, counted_from: 0, extra, row, special: 0 }
+        Level { tag, start: 0, covered: 0, counted_from: 0, what: What::NONE, row }
     }
 
-    /// How many phases of the heap there are up to here.
-    #[inline]
-    pub(crate) fn phases(&self) -> usize {
-        (self.special & 0xff) as usize
-    }
-
-    /// A span begins here, above `below`.
+    /// A span begins here.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, below: &Level, tag: Tag, time: Nanos, special: Special, extra: u32) {
-        let special = special.above(below);
-        (self.tag, self.start, self.covered, self.counted_from, self.extra) = (tag, time, 0, time, extra);
-        self.special = special;
-    }
-
-    #[inline]
-    const fn is_interrupt(&self) -> bool {
-        self.special & IRQ != 0
+    pub(crate) fn begin(&mut self, tag: Tag, time: Nanos, extra: u32) {
+        let what = What::new(tag.callsite(), extra);
+        (self.tag, self.start, self.covered, self.counted_from, self.what) = (tag, time, 0, time, what);
     }
 }
-
-const _: () = assert!(MAX_DEPTH < 1 << PHASE && size_of::<Level>() == 48);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -155,7 +136,7 @@ impl Stack {
     #[cold]
     fn deeper(&mut self, tracks: &mut Tracks, owner: Owner, cpu: u32) {
         if self.levels.is_empty() {
-            self.levels.push(Level::new(Tag::new(ROOT, 0), Tracks::NONE));
+            self.levels.push(Level::new(Tag::ROOT, Tracks::NONE));
         }
         let depth = self.levels.len() - 1;
         if depth == self.rows.len() {
@@ -166,11 +147,18 @@ impl Stack {
             }));
         }
         let row = self.rows.get(depth).copied().unwrap_or(Tracks::NONE);
-        self.levels.push(Level::new(Tag::new(0, 0), row));
+        self.levels.push(Level::new(Tag::new(TagPart::NONE, 0), row));
     }
 
     fn find(&self, callsite: u16) -> Option<usize> {
         Some(1 + self.open().iter().rposition(|level| level.tag.callsite() == callsite)?)
+    }
+
+    /// An interrupt took so long over the innermost span.
+    pub(crate) fn cover(&mut self, nanos: Nanos) {
+        if let Some(top) = self.levels.get_mut(self.depth) {
+            top.covered += nanos.max(0);
+        }
     }
 
     /// Takes the span at `index` away and settles whose time it was; returns it with what covered it added up.
@@ -186,7 +174,7 @@ impl Stack {
             below.covered += end - taken.counted_from;
         }
         if let Some(level) = self.levels.get_mut(index) {
-            level.tag = Tag::new(0, 0);
+            level.tag = level.tag.hole();
         }
         while self.levels.get(self.depth).is_some_and(|level| level.tag.is_hole()) {
             self.depth -= 1;
@@ -200,51 +188,6 @@ impl Stack {
 pub(crate) enum Owner {
     Cpu,
     Task(TaskRef),
-}
-
-/// A span that has ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
-    start: Nanos,
-    end: Nanos,
-    /// The part of it in which something ran above.
-    covered: Nanos,
-    extra: u32,
-    row: TrackId,
-    callsite: u16,
-    /// The number of a phase of the heap, 0 for what is none.
-    phase: u8,
-}
-
-/// Spans that have ended and are not in their rows yet. Whoever puts another one into a row settles these before it.
-#[derive(Clone, Debug)]
-pub(crate) struct Pending {
-    /// As long as it may become.
-    pub(crate) list: Vec<Ended>,
-    /// How many there are.
-    pub(crate) len: usize,
-}
-
-impl Pending {
-    pub(crate) fn new() -> Self {
-        Pending { list: vec![Ended::NONE; 256], len: 0 }
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.len == self.list.len()
-    }
-}
-
-impl Ended {
-    const NONE: Ended = Ended { start: 0, end: 0, covered: 0, extra: 0, row: Tracks::NONE, callsite: 0, phase: 0 };
-
-    /// The span of `level`, whose tag is known, which ended at `end`.
-    #[inline(always)]
-    pub(crate) fn of(level: &Level, tag: Tag, end: Nanos) -> Self {
-        let &Level { start, covered, extra, row, special, .. } = level;
-        let [_, phase, ..] = special.to_le_bytes();
-        Ended { start, end, covered, extra, row, callsite: tag.callsite(), phase }
-    }
 }
 
 /// What is special about a span's category.
@@ -268,9 +211,9 @@ impl Trace {
     }
 
     #[inline]
-    fn stack<'a>(stacks: &'a mut [Stack], stream: &'a mut Stream, owner: Owner) -> Option<&'a mut Stack> {
+    fn stack<'a>(stacks: &'a mut [Stack], of_cpu: &'a mut Stack, owner: Owner) -> Option<&'a mut Stack> {
         match owner {
-            Owner::Cpu => Some(&mut stream.stack),
+            Owner::Cpu => Some(of_cpu),
             Owner::Task(task) => stacks.get_mut(task.0 as usize),
         }
     }
@@ -279,10 +222,10 @@ impl Trace {
     #[inline]
     pub(crate) fn touch<'a>(
         (stacks, touched): (&'a mut [Stack], &mut Vec<TaskRef>),
-        stream: &'a mut Stream,
+        of_cpu: &'a mut Stack,
         owner: Owner,
     ) -> Option<&'a mut Stack> {
-        let stack = Self::stack(stacks, stream, owner)?;
+        let stack = Self::stack(stacks, of_cpu, owner)?;
         if let Owner::Task(task) = owner
             && !stack.touched
         {
@@ -294,17 +237,18 @@ impl Trace {
 
     /// Tells the rows of the stacks that have changed what is open in them.
     pub(crate) fn show_open(&mut self, stream: &mut Stream) {
-        self.settle_pending(stream);
         let Trace { stacks, touched, tracks, .. } = self;
         let of_tasks = touched.drain(..).map(Owner::Task);
         for owner in of_tasks.chain([Owner::Cpu]) {
-            let Some(stack) = Self::stack(stacks, stream, owner).filter(|stack| stack.touched) else { continue };
+            let Some(stack) = Self::stack(stacks, &mut stream.stack, owner).filter(|stack| stack.touched) else {
+                continue;
+            };
             stack.touched = false;
             let mut open = stack.open().iter().map(|level| (!level.tag.is_hole()).then_some(level));
             for &row in &stack.rows {
                 let level = open.next().flatten();
                 match (tracks.row_with_open(row), level) {
-                    (Some(row), Some(level)) => row.begin(level.start, level.tag.callsite(), level.extra),
+                    (Some(row), Some(level)) => row.begin(level.start, level.what.key(), level.what.extra()),
                     (Some(row), None) => row.abandon(),
                     (None, _) => {}
                 }
@@ -334,7 +278,7 @@ impl Trace {
         let (gaps, cpu) = (stream.gap_count(), stream.cpu);
         stream.irq_depth += u32::from(irq);
         let Trace { stacks, touched, tracks, .. } = self;
-        let Some(stack) = Self::touch((stacks, touched), stream, owner) else { return };
+        let Some(stack) = Self::touch((stacks, touched), &mut stream.stack, owner) else { return };
         if stack.depth >= MAX_DEPTH {
             stream.irq_depth -= u32::from(irq);
             self.too_deep += 1;
@@ -344,12 +288,8 @@ impl Trace {
         while stack.levels.len() < stack.depth + 2 {
             stack.deeper(tracks, owner, cpu);
         }
-        let Some([below, level]) = stack.levels.get_mut(stack.depth..).and_then(|levels| levels.first_chunk_mut())
-        else {
-            return;
-        };
-        level.begin(below, Tag::new(callsite, gaps), time, Special::of(category), extra);
-        level.special |= if irq { IRQ } else { 0 };
+        let Some(level) = stack.levels.get_mut(stack.depth + 1) else { return };
+        level.begin(Tag::new(TagPart::new(callsite, category), gaps), time, extra);
         stack.depth += 1;
     }
 
@@ -359,7 +299,9 @@ impl Trace {
         // A future that is done gives up its guards after its last poll.
         let closing = stream.closing.map(Owner::Task);
         for owner in [Some(first), closing].into_iter().flatten() {
-            if let Some(index) = Self::stack(&mut self.stacks, stream, owner).and_then(|stack| stack.find(callsite)) {
+            if let Some(index) =
+                Self::stack(&mut self.stacks, &mut stream.stack, owner).and_then(|stack| stack.find(callsite))
+            {
                 self.close(stream, owner, index, time);
                 return;
             }
@@ -370,7 +312,7 @@ impl Trace {
     /// Ends the span at `index`, and before it what a gap left open above it.
     fn close(&mut self, stream: &mut Stream, owner: Owner, index: usize, time: Nanos) {
         let gaps = stream.gap_count();
-        while let Some(stack) = Self::stack(&mut self.stacks, stream, owner) {
+        while let Some(stack) = Self::stack(&mut self.stacks, &mut stream.stack, owner) {
             let stale = |(i, level): (usize, &Level)| {
                 (i > index && !level.tag.is_hole() && level.tag.gaps() < gaps).then_some((i, level.tag.gaps()))
             };
@@ -382,74 +324,59 @@ impl Trace {
             let cut = stream.gap_after(seen).unwrap_or(time);
             self.end_level(stream, owner, above, cut, true);
         }
-        let stack = Self::stack(&mut self.stacks, stream, owner);
+        let stack = Self::stack(&mut self.stacks, &mut stream.stack, owner);
         let uncertain = stack.and_then(|stack| stack.levels.get(index)).is_some_and(|level| level.tag.gaps() < gaps);
         self.end_level(stream, owner, index, time, uncertain);
     }
 
     fn end_level(&mut self, stream: &mut Stream, owner: Owner, index: usize, time: Nanos, uncertain: bool) {
-        self.settle_pending(stream);
-        let Trace { stacks, touched, .. } = self;
-        let Some(stack) = Self::touch((stacks, touched), stream, owner) else { return };
-        let Some(level) = stack.take(index, time) else { return };
-        self.ended(stream, &Ended::of(&level, level.tag, time), uncertain);
-        if level.is_interrupt() {
+        let Trace { stacks, touched, tracks, times, .. } = self;
+        let Some(stack) = Self::touch((stacks, touched), &mut stream.stack, owner) else { return };
+        let Some(Level { tag, start, covered, what, row, .. }) = stack.take(index, time) else { return };
+        // One stack's spans come in the order of their ends.
+        if let Some(row) = tracks.row(row) {
+            row.append(start, time, what.uncertain(uncertain));
+        }
+        if let Some(times) = times.get_mut(usize::from(tag.callsite())) {
+            times.ended(time - start, covered, uncertain);
+        }
+        if tag.is(Category::Heap) {
+            let lanes = (&mut stream.phases, stream.cpu);
+            Self::show_phase(tracks, lanes, (&stack.levels, index), time);
+        }
+        if tag.is(Category::Interrupt) {
             stream.irq_depth = stream.irq_depth.saturating_sub(1);
             // What it interrupted was not running meanwhile.
             if let (0, Current::Task(task)) = (stream.irq_depth, stream.current)
                 && let Some(stack) = self.stacks.get_mut(task.0 as usize)
-                && let Some(top) = stack.levels.get_mut(stack.depth)
             {
-                top.covered += (time - level.start).max(0);
+                stack.cover(time - start);
             }
         }
     }
 
-    /// Keeps the spans that have ended and are not kept yet.
-    pub(crate) fn settle_pending(&mut self, stream: &mut Stream) {
-        let Pending { list, len } = &mut self.pending;
-        if *len == 0 {
-            return;
-        }
-        let (list, len) = (std::mem::take(list), std::mem::take(len));
-        for span in list.get(..len).unwrap_or(&[]) {
-            self.ended(stream, span, false);
-        }
-        self.pending.list = list;
-    }
-
-    /// Keeps a span that has ended. One stack's spans come in the order of their ends.
-    #[inline(always)]
-    fn ended(&mut self, stream: &mut Stream, span: &Ended, uncertain: bool) {
-        let Ended { start, end, covered, extra, row, callsite, phase } = *span;
-        if let Some(row) = self.tracks.row(row) {
-            row.append(start, end, callsite, extra, uncertain);
-        }
-        if let Some(times) = self.times.get_mut(usize::from(callsite)) {
-            let duration = (end - start).max(0);
-            times.ended(duration, (duration - covered).max(0), uncertain);
-        }
-        if phase > 0 {
-            self.phase(stream, span);
-        }
-    }
-
-    /// Shows a phase of the heap in its vCPU's lane.
+    /// Shows the phase of the heap that is or was the level at `index` in its vCPU's lane for phases within so many.
     #[inline(never)]
-    fn phase(&mut self, stream: &mut Stream, span: &Ended) {
-        let depth = usize::from(span.phase) - 1;
-        while stream.phases.len() <= depth {
-            let depth = u16::try_from(stream.phases.len()).unwrap_or(u16::MAX);
-            stream.phases.push(self.tracks.add(TrackKind::Phases { cpu: stream.cpu, depth }));
+    pub(crate) fn show_phase(
+        tracks: &mut Tracks,
+        (lanes, cpu): (&mut Vec<TrackId>, u32),
+        (levels, index): (&[Level], usize),
+        end: Nanos,
+    ) {
+        let Some([around @ .., span]) = levels.get(1..=index) else { return };
+        let phases = around.iter().filter(|level| level.tag.is(Category::Heap)).count();
+        while lanes.len() <= phases {
+            let depth = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
+            lanes.push(tracks.add(TrackKind::Phases { cpu, depth }));
         }
-        if let Some(row) = stream.phases.get(depth).and_then(|&id| self.tracks.row(id)) {
-            row.push(span.start, span.end, span.callsite, span.extra);
+        if let Some(row) = lanes.get(phases).and_then(|&id| tracks.row(id)) {
+            row.append(span.start, end, span.what);
         }
     }
 
     /// After a gap no interrupt runs any more: what was open on the vCPU's stack from the first one on is cut off.
     pub(crate) fn abandon_interrupts(&mut self, stream: &mut Stream, time: Nanos) {
-        while stream.stack.open().iter().any(|level| level.is_interrupt() && !level.tag.is_hole()) {
+        while stream.stack.open().iter().any(|level| level.tag.is(Category::Interrupt) && !level.tag.is_hole()) {
             self.end_level(stream, Owner::Cpu, stream.stack.depth, time, true);
         }
     }
@@ -473,7 +400,7 @@ impl Trace {
     pub(crate) fn instant(&mut self, stream: &mut Stream, time: Nanos, callsite: u16, extra: u32) {
         let Trace { stacks, tracks, .. } = self;
         let (owner, cpu) = (Self::owner(stream), stream.cpu);
-        let Some(stack) = Self::stack(stacks, stream, owner) else { return };
+        let Some(stack) = Self::stack(stacks, &mut stream.stack, owner) else { return };
         let id = *stack.instants.get_or_insert_with(|| {
             tracks.add(match owner {
                 Owner::Cpu => TrackKind::CpuInstants { cpu },

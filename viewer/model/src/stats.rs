@@ -23,8 +23,12 @@ pub use clock::ClockStats;
 pub use guests::{GuestStats, WireEnds, WireStats};
 pub use logs::LogStats;
 
-/// The account of one callsite, kept while events come in.
+/// The callsites that a guest may have.
+pub(crate) const CALLSITES: usize = MAX_CALLSITES as usize;
+
+/// The account of one callsite, kept while events come in. Of a length by which a table is quickly looked into.
 #[derive(Clone, Debug, Default)]
+#[repr(align(128))]
 pub struct CallsiteTimes {
     /// Its events; of spans those that have ended.
     pub count: u64,
@@ -39,21 +43,34 @@ pub struct CallsiteTimes {
 }
 
 impl CallsiteTimes {
-    #[inline]
-    pub(crate) fn ended(&mut self, duration: Nanos, own: Nanos, uncertain: bool) {
-        self.count += 1;
+    /// A span has ended.
+    pub(crate) fn ended(&mut self, nanos: Nanos, covered: Nanos, uncertain: bool) {
         if uncertain {
+            self.count += 1;
             self.uncertain += 1;
-            return;
+        } else {
+            self.timed(nanos.max(0).unsigned_abs(), covered);
         }
-        self.total_nanos += u128::from(duration.unsigned_abs());
+    }
+
+    /// A span has ended that took so long, of which something ran above it for `covered`.
+    #[inline(always)]
+    pub(crate) fn timed(&mut self, nanos: u64, covered: Nanos) {
+        let own = (nanos.cast_signed() - covered).max(0);
+        self.count += 1;
+        self.total_nanos += u128::from(nanos);
         self.self_nanos += u128::from(own.unsigned_abs());
-        self.durations.record(duration);
+        self.durations.count_in(nanos);
+    }
+
+    /// The accounts of one guest's callsites.
+    pub(crate) fn of_guest(table: &mut [CallsiteTimes], guest: GuestId) -> Option<&mut [CallsiteTimes; CALLSITES]> {
+        table.as_chunks_mut().0.get_mut(guest.index())
     }
 
     /// The accounts of so many guests' callsites.
     pub(crate) fn extend(table: &mut Vec<CallsiteTimes>, guests: u16) {
-        table.resize(usize::from(MAX_CALLSITES) * usize::from(guests), CallsiteTimes::default());
+        table.resize(CALLSITES * usize::from(guests), CallsiteTimes::default());
     }
 }
 

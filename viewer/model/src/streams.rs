@@ -8,6 +8,7 @@ use crate::guests::GuestId;
 use crate::log_losses::{Follow, Why};
 use crate::repeats::Held;
 use crate::spans::Stack;
+use crate::tasks::Seen;
 use crate::time::{Nanos, TickScale};
 use crate::trace::{Actor, TaskRef, TrackId, Tracks, Wake};
 use crate::wakes::Wakes;
@@ -116,6 +117,13 @@ impl Stream {
         self.lane
     }
 
+    /// What is noted of a task that it knows.
+    #[inline]
+    pub(crate) fn seen(&self) -> Seen {
+        Seen { cpu: self.cpu, gaps: self.gap_count() }
+    }
+
+    #[inline]
     pub(crate) fn gap_count(&self) -> u32 {
         u32::try_from(self.gaps.len()).unwrap_or(u32::MAX)
     }

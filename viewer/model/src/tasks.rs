@@ -58,6 +58,12 @@ impl State {
         }
     }
 
+    /// Whether it has an interval.
+    #[inline]
+    const fn has_intervals(self) -> bool {
+        matches!(self, State::Idle | State::Ready | State::Running)
+    }
+
     /// As text, as in `fata stats`.
     #[must_use]
     pub const fn text(self) -> &'static str {
@@ -98,22 +104,41 @@ pub struct Task {
     pub max_ready_nanos: Nanos,
     /// Time in each state up to `since`, by [`State::key`].
     nanos: [Nanos; STATES],
-    /// The vCPU that knew it last.
-    pub cpu: u32,
+    seen: Seen,
     /// The track of its states.
     pub states: TrackId,
     /// The id of the name of what it is about to wait for, and whether that is an object's.
     waits_for: Option<(u32, bool)>,
     woken: Option<Actor>,
-    /// Gaps of its stream up to `since`.
-    gaps: u32,
+}
+
+/// The vCPU that knew a task last, and the gaps of its stream until then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) cpu: u32,
+    pub(crate) gaps: u32,
 }
 
 impl Task {
+    /// The vCPU that knew it last.
+    #[must_use]
+    pub const fn cpu(&self) -> u32 {
+        self.seen.cpu
+    }
+
     /// Whose it is.
     #[must_use]
     pub const fn guest(&self) -> GuestId {
-        GuestId::of_cpu(self.cpu)
+        GuestId::of_cpu(self.seen.cpu)
+    }
+
+    /// It was so long in its state.
+    #[inline]
+    fn spend(&mut self, nanos: Nanos) {
+        // Which state that is nobody can guess, so nothing is made to depend on it.
+        self.nanos[usize::from(self.state.key())] += nanos;
+        let delay = if self.state == State::Ready { nanos } else { 0 };
+        self.max_ready_nanos = self.max_ready_nanos.max(delay);
     }
 
     /// The time that it has spent in `state` up to `now`, the current interval included.
@@ -196,11 +221,10 @@ impl Trace {
             wakes: 0,
             max_ready_nanos: 0,
             nanos: [0; STATES],
-            cpu: stream.cpu,
+            seen: stream.seen(),
             states: self.tracks.add(TrackKind::Task { task }),
             waits_for: None,
             woken: None,
-            gaps: stream.gap_count(),
         });
         self.stacks.push(crate::spans::Stack::default());
         let place = stream.guest.place(number);
@@ -215,21 +239,37 @@ impl Trace {
     }
 
     /// `task` is in `state` from `time` on.
+    #[inline]
     fn enter(&mut self, stream: &Stream, task: TaskRef, time: Nanos, state: State, extra: u32) {
         let Some(known) = self.tasks.get_mut(task) else { return };
+        let nanos = time - known.since;
+        if known.seen == stream.seen() && nanos > 0 && known.state.has_intervals() && state.has_intervals() {
+            known.spend(nanos);
+            (known.state, known.since) = (state, time);
+            let states = known.states;
+            if let Some(row) = self.tracks.row(states) {
+                row.turn(time, state.key(), extra);
+            } else if let Some(row) = self.tracks.row_with_open(states) {
+                row.begin(time, state.key(), extra);
+            }
+            return;
+        }
+        self.enter_any(stream, task, time, state, extra);
+    }
+
+    /// The same, whatever the states and whatever was since.
+    #[inline(never)]
+    fn enter_any(&mut self, stream: &Stream, task: TaskRef, time: Nanos, state: State, extra: u32) {
+        let Some(known) = self.tasks.get_mut(task) else { return };
         // Of a task that a gap has passed over, only the time before the gap is known.
-        let gap = if known.cpu == stream.cpu { stream.gap_after(known.gaps) } else { None };
+        let gap = if known.cpu() == stream.cpu { stream.gap_after(known.seen.gaps) } else { None };
         let until = gap.unwrap_or(time).max(known.since);
         let nanos = until - known.since;
-        // Which state it leaves nobody can guess, so nothing is made to depend on it.
-        known.nanos[usize::from(known.state.key())] += nanos;
-        let delay = if known.state == State::Ready { nanos } else { 0 };
-        known.max_ready_nanos = known.max_ready_nanos.max(delay);
+        known.spend(nanos);
         let before = known.state;
         known.state = state;
         known.since = time.max(until);
-        known.cpu = stream.cpu;
-        known.gaps = stream.gap_count();
+        known.seen = stream.seen();
         let (states, time) = (known.states, known.since);
         if before != State::Unknown {
             let empty = nanos == 0 && (before == State::Idle || state == State::Done);
@@ -302,27 +342,39 @@ impl Trace {
         match known.state {
             // It will be ready when this poll ends.
             State::Running => known.woken = Some(from),
-            State::Ready if known.gaps == stream.gap_count() => {}
+            State::Ready if known.seen.gaps == stream.gap_count() => {}
             _ => self.enter(stream, task, time, State::Ready, from.pack()),
         }
     }
 
     pub(crate) fn on_poll(&mut self, stream: &mut Stream, time: Nanos, number: u16) {
-        self.leave(stream, time, None);
+        let left = match std::mem::replace(&mut stream.current, Current::Scheduler) {
+            Current::Task(task) => Some(task),
+            _ => None,
+        };
+        if let Some(left) = left {
+            self.waits(stream, left, time);
+        }
         let task = self.task_of(stream, number, time);
         if let Some(closing) = stream.closing.take() {
             self.close_all(stream, closing, time);
         }
         let Some(task) = task else {
+            if left.is_some() {
+                self.tracks.end_open(stream.lane, time, false);
+            }
             stream.current = Current::Unknown;
             return;
         };
         stream.current = Current::Task(task);
-        let (lane, cpu) = (stream.lane, stream.cpu);
-        if let Some(row) = self.tracks.row_with_open(lane) {
+        if left.is_some()
+            && let Some(row) = self.tracks.row(stream.lane)
+        {
+            row.turn(time, number, task.0);
+        } else if let Some(row) = self.tracks.row_with_open(stream.lane) {
             row.begin(time, number, task.0);
         }
-        self.enter(stream, task, time, State::Running, cpu);
+        self.enter(stream, task, time, State::Running, stream.cpu);
         if let Some(known) = self.tasks.get_mut(task) {
             known.polls += 1;
             known.waits_for = None;
@@ -330,18 +382,22 @@ impl Trace {
         }
     }
 
-    /// The current poll ends, of task `number` where the event says so.
-    fn leave(&mut self, stream: &mut Stream, time: Nanos, number: Option<u16>) -> Option<TaskRef> {
-        let lane = stream.lane;
-        let current = std::mem::replace(&mut stream.current, Current::Scheduler);
-        let task = match (current, number) {
-            (Current::Task(task), _) => Some(task),
+    /// The current poll ends, of task `number`.
+    fn leave(&mut self, stream: &mut Stream, time: Nanos, number: u16) -> Option<TaskRef> {
+        let task = match std::mem::replace(&mut stream.current, Current::Scheduler) {
+            Current::Task(task) => task,
             // The poll began within a gap: from here on the task is known again.
-            (_, Some(number)) => self.task_of(stream, number, time),
-            _ => None,
-        }?;
-        self.tracks.end_open(lane, time, false);
-        let known = self.tasks.get_mut(task)?;
+            _ => self.task_of(stream, number, time)?,
+        };
+        self.tracks.end_open(stream.lane, time, false);
+        self.waits(stream, task, time);
+        Some(task)
+    }
+
+    /// A task whose poll has ended waits, or is ready if it was woken meanwhile.
+    #[inline]
+    fn waits(&mut self, stream: &Stream, task: TaskRef, time: Nanos) {
+        let Some(known) = self.tasks.get_mut(task) else { return };
         match known.woken.take() {
             Some(from) => self.enter(stream, task, time, State::Ready, from.pack()),
             None => {
@@ -349,15 +405,14 @@ impl Trace {
                 self.enter(stream, task, time, State::Idle, waits_for);
             }
         }
-        Some(task)
     }
 
     pub(crate) fn on_pending(&mut self, stream: &mut Stream, time: Nanos, number: u16) {
-        self.leave(stream, time, Some(number));
+        self.leave(stream, time, number);
     }
 
     pub(crate) fn on_done(&mut self, stream: &mut Stream, time: Nanos, number: u16) {
-        let Some(task) = self.leave(stream, time, Some(number)) else { return };
+        let Some(task) = self.leave(stream, time, number) else { return };
         self.finish(stream, task, time);
         stream.closing = Some(task);
     }
@@ -397,8 +452,8 @@ impl Trace {
     #[must_use]
     pub fn state_of(&self, task: TaskRef) -> Option<(State, Nanos)> {
         let task = self.task(task)?;
-        let stream = self.streams.iter().find(|stream| stream.cpu == task.cpu);
-        match stream.and_then(|stream: &Stream| stream.gap_after(task.gaps)) {
+        let stream = self.streams.iter().find(|stream| stream.cpu == task.cpu());
+        match stream.and_then(|stream: &Stream| stream.gap_after(task.seen.gaps)) {
             Some(gap) if task.state != State::Done => Some((State::Unknown, gap.max(task.since))),
             _ => Some((task.state, task.since)),
         }

@@ -27,7 +27,7 @@ use crate::lod::{View, Visible};
 use crate::logs::Logs;
 pub use crate::names::FieldValue;
 use crate::objects::Objects;
-use crate::spans::{Pending, Stack};
+use crate::spans::Stack;
 use crate::stats::CallsiteTimes;
 use crate::streams::Stream;
 use crate::tasks::{Task, Tasks};
@@ -148,8 +148,6 @@ pub struct Trace {
     pub(crate) stacks: Vec<Stack>,
     /// The tasks whose stacks have changed within the packet that is read.
     pub(crate) touched: Vec<TaskRef>,
-    /// Of the packet that is read.
-    pub(crate) pending: Pending,
     pub(crate) streams: Vec<Stream>,
     pub(crate) gaps: Vec<Gap>,
     pub(crate) flows: Flows,
@@ -313,7 +311,7 @@ impl Trace {
             TrackKind::Cpu { cpu } | TrackKind::CpuSpans { cpu, .. } | TrackKind::CpuInstants { cpu } => Some(cpu),
             TrackKind::Phases { cpu, .. } | TrackKind::Counter { cpu, .. } => Some(cpu),
             TrackKind::Task { task } | TrackKind::TaskSpans { task, .. } | TrackKind::TaskInstants { task } => {
-                self.task(task).map(|task| task.cpu)
+                self.task(task).map(Task::cpu)
             }
         };
         let Some(stream) = self.streams.iter().find(|stream| Some(stream.cpu) == cpu) else { return self.end };

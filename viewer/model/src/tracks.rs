@@ -65,6 +65,7 @@ pub enum TrackKind {
 
 /// A track's data.
 #[derive(Clone, Debug)]
+#[repr(u8)]
 pub enum Series {
     /// Intervals or instants.
     Row(Row),
@@ -72,13 +73,14 @@ pub enum Series {
     Samples(Samples),
 }
 
-/// A series of the trace.
+/// A series of the trace. What the next interval needs of its row lies in its first cache line.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub struct Track {
-    /// What it shows.
-    pub kind: TrackKind,
     /// Its data.
     pub series: Series,
+    /// What it shows.
+    pub kind: TrackKind,
 }
 
 impl Track {

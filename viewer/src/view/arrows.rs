@@ -121,7 +121,7 @@ impl Layout<'_> {
                 continue;
             }
             let x = self.scene.projection.x_from_nanos(time);
-            let (Some(from), Some(to)) = (places.y(Actor::Task(parent), known.cpu), places.y(Actor::Task(child), 0))
+            let (Some(from), Some(to)) = (places.y(Actor::Task(parent), known.cpu()), places.y(Actor::Task(child), 0))
             else {
                 continue;
             };

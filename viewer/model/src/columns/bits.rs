@@ -59,6 +59,61 @@ impl Width {
     }
 }
 
+/// Packs what the numbers that `number` says of `groups` are more than `base`, one group of eight behind the other, from `at`
+/// on. Up to [`PAD`] bytes beyond them become 0; what does not fit is not written.
+///
+/// Eight numbers are added up, each times a power of two; what all of `base` adds to that is taken off at the end.
+#[inline(always)]
+pub(crate) fn put_groups<T>(
+    bytes: &mut [u8],
+    at: usize,
+    width: Width,
+    groups: &[[T; FAN_OUT]],
+    base: u32,
+    number: impl Fn(&T) -> u64,
+) {
+    let bits = width.bits();
+    if bits == 0 {
+        return;
+    }
+    let powers = |count: u32| (0..count).map(|i| 1u128 << (i * bits)).sum::<u128>();
+    let power = |times: u32| POWERS.get((bits * times) as usize).copied().unwrap_or(0);
+    let (one, two, mut at) = (power(1), power(2), at);
+    if bits < 16 {
+        let (base, four) = (u128::from(base) * powers(8), power(4));
+        for group in groups {
+            let [a, b, c, d, e, f, g, h] = group.each_ref().map(&number);
+            let (low, high) = (a + b * one + (c + d * one) * two, e + f * one + (g + h * one) * two);
+            put_words(bytes, at, u128::from(low) + u128::from(high) * u128::from(four) - base);
+            at += bits as usize;
+        }
+    } else if bits < 32 {
+        let base = u128::from(base) * powers(4);
+        for half in groups.as_flattened().as_chunks().0 {
+            let [a, b, c, d] = half.each_ref().map(&number);
+            put_words(bytes, at, u128::from(a + b * one) + u128::from(c + d * one) * u128::from(two) - base);
+            at += bits as usize / 2;
+        }
+    } else {
+        for one in groups.as_flattened() {
+            put_word(bytes, at, number(one) - u64::from(base));
+            at += bits as usize / 8;
+        }
+    }
+}
+
+/// Powers of two: of a factor that it knows to be one the compiler makes a shift, which with a distance that is not known
+/// takes more instructions, and of 128 bits many more.
+static POWERS: [u64; 64] = {
+    let mut powers = [1; 64];
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = 2 * powers[i - 1];
+        i += 1;
+    }
+    powers
+};
+
 /// Packs the first `count` numbers at `at`; the others must be 0. Up to [`PAD`] bytes beyond them become 0; what does not fit
 /// is not written. Returns where they end.
 #[inline]
@@ -70,8 +125,7 @@ pub(crate) fn put(bytes: &mut [u8], at: usize, width: Width, numbers: &Eight, co
         let [a, b, c, d, e, f, g, h] = *numbers;
         let low = (a | b << bits) | (c | d << bits) << (2 * bits);
         let high = (e | f << bits) | (g | h << bits) << (2 * bits);
-        // Two shifts by a half where one by the whole could be one by 64; without bits there is nothing to shift.
-        put_words(bytes, at, low | (high << (2 * bits)) << (2 * bits), high.wrapping_shr(64 - 4 * bits));
+        put_words(bytes, at, u128::from(low) | u128::from(high) << (4 * bits));
     }
     at + width.bytes(count)
 }
@@ -85,22 +139,17 @@ fn put_long(bytes: &mut [u8], at: usize, width: Width, numbers: &Eight, count: u
         }
         return;
     }
-    let four = |bytes: &mut [u8], at: usize, [a, b, c, d]: [u64; 4]| {
-        let (low, high) = (a | b << bits, c | d << bits);
-        put_words(bytes, at, low | (high << bits) << bits, high >> (64 - 2 * bits));
-    };
-    let [a, b, c, d, e, f, g, h] = *numbers;
-    four(bytes, at, [a, b, c, d]);
-    if count > 4 {
-        four(bytes, at + width.bytes(4), [e, f, g, h]);
+    for (half, [a, b, c, d]) in numbers.as_chunks().0.iter().enumerate().take(count.div_ceil(4)) {
+        let all = u128::from(a | b << bits) | u128::from(c | d << bits) << (2 * bits);
+        put_words(bytes, at + half * width.bytes(4), all);
     }
 }
 
 /// Stores sixteen bytes at `at`, where there is room for them.
 #[inline]
-fn put_words(bytes: &mut [u8], at: usize, low: u64, high: u64) {
+fn put_words(bytes: &mut [u8], at: usize, words: u128) {
     if let Some(place) = bytes.get_mut(at..at + 16) {
-        place.copy_from_slice(&(u128::from(low) | u128::from(high) << 64).to_le_bytes());
+        place.copy_from_slice(&words.to_le_bytes());
     }
 }
 

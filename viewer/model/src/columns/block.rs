@@ -12,8 +12,9 @@
 //!
 //! The loops run over a whole block, which is why intervals are packed by so many: what is decided for a block is decided once.
 
-use super::bits::{Eight, PAD, Width, eight, put};
+use super::bits::{PAD, Width, eight, put_groups};
 use super::extras::Extras;
+use super::record::{All, Interval, Sums, UNCERTAIN};
 use super::{FAN_OUT, Node};
 use crate::time::Nanos;
 
@@ -21,84 +22,6 @@ use crate::time::Nanos;
 pub(super) const LEAVES: usize = 8;
 /// Intervals that are packed together.
 pub(super) const BLOCK: usize = LEAVES * FAN_OUT;
-/// In a record's key: the end is not known.
-pub(super) const UNCERTAIN: u32 = 1 << 15;
-
-/// An interval that is not packed yet, in a quarter of a cache line: as many rows grow at a time as there are tasks, times how deep
-/// their spans nest.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(16))]
-pub(super) struct Record {
-    /// Nanoseconds from the end of the one before, or [`Record::FAR`].
-    pub(super) gap: u32,
-    pub(super) duration: u32,
-    pub(super) extra: u32,
-    /// 15 bits, and [`UNCERTAIN`].
-    pub(super) key: u32,
-}
-
-impl Record {
-    pub(super) const NONE: Record = Record { gap: 0, duration: 0, extra: 0, key: 0 };
-    /// The gap of what 32 bits do not hold.
-    pub(super) const FAR: u32 = u32::MAX;
-}
-
-/// The same, however long and far away it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Far {
-    pub(super) gap: u64,
-    pub(super) duration: u64,
-    pub(super) extra: u32,
-    pub(super) key: u32,
-}
-
-/// What is packed.
-pub(super) trait Interval: Copy {
-    fn gap(&self) -> u64;
-    fn duration(&self) -> u64;
-    fn extra(&self) -> u32;
-    fn key(&self) -> u32;
-}
-
-impl Interval for Record {
-    #[inline(always)]
-    fn gap(&self) -> u64 {
-        self.gap.into()
-    }
-
-    #[inline(always)]
-    fn duration(&self) -> u64 {
-        self.duration.into()
-    }
-
-    #[inline(always)]
-    fn extra(&self) -> u32 {
-        self.extra
-    }
-
-    #[inline(always)]
-    fn key(&self) -> u32 {
-        self.key
-    }
-}
-
-impl Interval for Far {
-    fn gap(&self) -> u64 {
-        self.gap
-    }
-
-    fn duration(&self) -> u64 {
-        self.duration
-    }
-
-    fn extra(&self) -> u32 {
-        self.extra
-    }
-
-    fn key(&self) -> u32 {
-        self.key
-    }
-}
 
 /// What the lowest level of the pyramid says of eight intervals.
 #[derive(Clone, Copy, Debug)]
@@ -159,29 +82,19 @@ impl Extent {
 impl Leaf {
     pub(super) const NONE: Leaf = Leaf { start: 0, extent: Extent(0), key: 0, longest: 0, share: 0 };
 
-    /// The leaf of eight intervals, and from the end of the one before the first to the end of the last. Those with the key
-    /// `quiet` count as nothing in the sums, where that is not known to be none's.
+    /// The leaf of eight intervals.
     #[inline(always)]
-    fn of<const QUIET: bool>(intervals: &[impl Interval; FAN_OUT], quiet: u32) -> (Self, u64) {
-        let (mut busy, mut longest, mut key, mut all) = (0, 0, intervals[0].key(), 0);
-        for interval in intervals {
-            let duration = interval.duration();
-            let counted = if QUIET && interval.key() & !UNCERTAIN == quiet { 0 } else { duration };
-            busy += counted;
-            all += interval.gap() + duration;
-            key = if counted > longest { interval.key() } else { key };
-            longest = if counted > longest { counted } else { longest };
-        }
+    fn of(intervals: &[impl Interval; FAN_OUT], sums: &Sums) -> Self {
+        let &Sums { busy, all, longest, which } = sums;
         let extent = all - intervals[0].gap();
-        let key = low_bits((key & !UNCERTAIN).into());
-        let leaf = Leaf {
+        let key = intervals[usize::from(low_bits(7 - which)) % FAN_OUT].key();
+        Leaf {
             start: 0,
             extent: Extent::of(extent),
-            key,
+            key: low_bits((key & !UNCERTAIN).into()),
             longest: upper_half(longest),
             share: share(busy, extent),
-        };
-        (leaf, all)
+        }
     }
 
     /// From the first begin to the last end, or a little more.
@@ -199,30 +112,26 @@ impl Leaf {
     }
 }
 
-/// The leaves of a block whose first interval begins at `from`, and when each begins.
-#[inline]
-pub(super) fn leaves(intervals: &[impl Interval; BLOCK], from: Nanos, quiet: u16) -> [(Leaf, Nanos); LEAVES] {
-    if quiet == u16::MAX {
-        leaves_of::<false>(intervals, from, quiet)
-    } else {
-        leaves_of::<true>(intervals, from, quiet)
-    }
+/// A block's leaves, and when each begins.
+pub(super) struct Leaves {
+    pub(super) leaves: [Leaf; LEAVES],
+    pub(super) starts: [Nanos; LEAVES],
 }
 
-#[inline(always)]
-fn leaves_of<const QUIET: bool>(
-    intervals: &[impl Interval; BLOCK],
-    from: Nanos,
-    quiet: u16,
-) -> [(Leaf, Nanos); LEAVES] {
-    let mut leaves = [(Leaf::NONE, 0); LEAVES];
-    let mut now = from;
-    for (place, intervals) in leaves.iter_mut().zip(intervals.as_chunks::<FAN_OUT>().0) {
-        let (leaf, all) = Leaf::of::<QUIET>(intervals, quiet.into());
-        *place = (leaf, now.wrapping_add_unsigned(intervals[0].gap()));
-        now = now.wrapping_add_unsigned(all);
+impl Leaves {
+    /// Of a block whose first interval begins at `from`.
+    #[inline(always)]
+    pub(super) fn of<I: Interval, const QUIET: bool>(intervals: &[I; BLOCK], from: Nanos, quiet: u32) -> (Self, All) {
+        let (all, mut now) = (I::all(intervals), from);
+        let mut leaves = Leaves { leaves: [Leaf::NONE; LEAVES], starts: [0; LEAVES] };
+        let places = leaves.leaves.iter_mut().zip(&mut leaves.starts);
+        for ((leaf, start), intervals) in places.zip(intervals.as_chunks().0) {
+            let sums = I::sums::<QUIET>(intervals, &all, quiet);
+            (*leaf, *start) = (Leaf::of(intervals, &sums), now.wrapping_add_unsigned(intervals[0].gap()));
+            now = now.wrapping_add_unsigned(sums.all);
+        }
+        (leaves, all)
     }
-    leaves
 }
 
 impl Shape {
@@ -230,17 +139,13 @@ impl Shape {
 
     /// Packs a block to the end of its segment's bytes, in place of their padding.
     #[inline]
-    pub(super) fn pack(intervals: &[impl Interval; BLOCK], bytes: &mut Vec<u8>) -> Shape {
-        let (mut gaps, mut durations, mut keys, mut common, mut extras) = (0, 0, 0, u32::MAX, u32::MAX);
-        for interval in intervals {
-            gaps |= interval.gap();
-            durations |= interval.duration();
-            keys |= interval.key();
-            common &= interval.key();
-            extras &= interval.extra();
-        }
-        let extras = if extras == u32::MAX { Extras::NOTHING } else { Extras::of(intervals) };
-        let [gaps, durations, keys] = [gaps, durations, u64::from(keys ^ common)].map(Width::of);
+    pub(super) fn pack(intervals: &[impl Interval; BLOCK], all: &All, bytes: &mut Vec<u8>) -> Shape {
+        let mut there = [0; BLOCK];
+        let has_extras = low_word(all.every) != u32::MAX;
+        let extras = if has_extras { Extras::of(intervals, &mut there) } else { Extras::NOTHING };
+        let common = low_word(all.every >> 32);
+        let keys = all.any >> 32 ^ all.every >> 32;
+        let [gaps, durations, keys] = [all.gaps, all.durations, keys].map(Width::of);
         let mut widths = gaps.bits() | durations.bits() << DURATIONS | keys.bits() << KEYS;
         widths |= extras.width().bits() << EXTRAS | if extras.is_sparse() { SPARSE } else { 0 };
         let at = bytes.len().saturating_sub(PAD);
@@ -248,11 +153,13 @@ impl Shape {
         let len = columns.0 + columns.1 + columns.2 + extras.len();
         bytes.resize(at + len + PAD, 0);
         let out = bytes.get_mut(at..).unwrap_or(&mut []);
-        put_column(out, 0, gaps, intervals, |interval| interval.gap());
-        put_column(out, columns.0, durations, intervals, |interval| interval.duration());
-        put_column(out, columns.0 + columns.1, keys, intervals, |interval| (interval.key() ^ common).into());
-        if extras.len() > 0 {
-            extras.put(intervals, out.get_mut(columns.0 + columns.1 + columns.2..).unwrap_or(&mut []));
+        let groups = intervals.as_chunks().0;
+        put_groups(out, 0, gaps, groups, 0, |interval| interval.gap());
+        put_groups(out, columns.0, durations, groups, 0, |interval| interval.duration());
+        // All have what is common, so what they have besides is as much more.
+        put_groups(out, columns.0 + columns.1, keys, groups, common, |interval| interval.key().into());
+        if has_extras {
+            extras.put(intervals, &mut there, out.get_mut(columns.0 + columns.1 + columns.2..).unwrap_or(&mut []));
         }
         Shape { widths, at: u16::try_from(at).unwrap_or(0), key: low_bits(common.into()) }
     }
@@ -299,25 +206,6 @@ impl Shape {
     }
 }
 
-/// Packs a column of a block at `at`.
-#[inline(always)]
-pub(super) fn put_column<I: Interval>(
-    out: &mut [u8],
-    at: usize,
-    width: Width,
-    intervals: &[I; BLOCK],
-    number: impl Fn(&I) -> u64,
-) {
-    if width == Width::NOTHING {
-        return;
-    }
-    let mut at = at;
-    for group in intervals.as_chunks::<FAN_OUT>().0 {
-        let numbers: Eight = std::array::from_fn(|i| number(&group[i]));
-        at = put(out, at, width, &numbers, FAN_OUT);
-    }
-}
-
 /// Times and keys of eight intervals or fewer, taken apart.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
@@ -342,14 +230,14 @@ impl Times {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "26 bits")]
-const fn low_word(nanos: u64) -> u32 {
+#[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+pub(super) const fn low_word(nanos: u64) -> u32 {
     nanos as u32
 }
 
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "a key has 16 bits")]
-const fn low_bits(key: u64) -> u16 {
+pub(super) const fn low_bits(key: u64) -> u16 {
     key as u16
 }
 
@@ -359,11 +247,12 @@ fn upper_half(nanos: u64) -> u16 {
     u16::try_from((nanos.cast_signed() as f32).to_bits() >> 16).unwrap_or(0)
 }
 
+/// Rounded: a float of this size has the whole number in its low bits.
 #[inline]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 65,535; a cast saturates")]
 fn share(busy: u64, extent: u64) -> u16 {
+    const TO_INTEGER: f32 = 8_388_608.0;
     let (busy, extent) = (busy.cast_signed(), extent.cast_signed());
-    if extent == 0 { 0 } else { (busy as f32 / extent as f32 * 65_535.0 + 0.5) as i32 as u16 }
+    if extent == 0 { 0 } else { low_bits((busy as f32 / extent as f32 * 65_535.0 + TO_INTEGER).to_bits().into()) }
 }
 
 /// Bits that an interval takes at most: a segment's bytes stay below 64 KiB.
@@ -372,6 +261,7 @@ const _: () = assert!((64 + 64 + 16 + 32 + 8) * BLOCK / 8 * super::segment::BLOC
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::record::{Far, NO_KEY, Record, What};
     use crate::random::Random;
 
     #[test]
@@ -385,29 +275,31 @@ mod tests {
             };
             let (time_bits, key_bits, extra_bits) = (random.below(48), random.below(17), random.below(33));
             let from = bits(&mut random, 55).cast_signed();
-            let fars: [Far; BLOCK] = std::array::from_fn(|i| Far {
-                gap: if i == 0 || round % 3 == 0 { 0 } else { bits(&mut random, time_bits) },
-                duration: bits(&mut random, time_bits),
-                key: u32::try_from(bits(&mut random, key_bits) & 0xffff).unwrap(),
-                extra: match random.below(3) < round % 4 {
+            let fars: [Far; BLOCK] = std::array::from_fn(|i| {
+                let gap = if i == 0 || round % 3 == 0 { 0 } else { bits(&mut random, time_bits) };
+                let duration = bits(&mut random, time_bits);
+                let key = bits(&mut random, key_bits) & 0xffff;
+                let extra = match random.below(3) < round % 4 {
                     true => u32::MAX - u32::try_from(round % 3).unwrap(),
                     false => u32::try_from(bits(&mut random, extra_bits)).unwrap(),
-                },
+                };
+                Far { gap, duration, what: What(u64::from(extra) | key << 32) }
             });
             if round % 8 == 0 {
                 bytes.clear();
             }
-            let near = |far: Far| {
-                let [gap, duration] = [far.gap, far.duration].map(u32::try_from);
-                Some(Record { gap: gap.ok()?, duration: duration.ok()?, extra: far.extra, key: far.key })
-            };
+            let near =
+                |far: Far| ((far.gap | far.duration) >> 32 == 0).then(|| Record::new(far.gap, far.duration, far.what));
             let records = fars.map(|far| near(far).unwrap_or(Record::NONE));
             let (shape, leaves) = if fars.iter().all(|&far| near(far).is_some()) {
                 narrow += 1;
-                (Shape::pack(&records, &mut bytes), leaves(&records, from, u16::MAX))
+                let (leaves, all) = Leaves::of::<_, false>(&records, from, NO_KEY);
+                (Shape::pack(&records, &all, &mut bytes), leaves)
             } else {
-                (Shape::pack(&fars, &mut bytes), leaves(&fars, from, u16::MAX))
+                let (leaves, all) = Leaves::of::<_, false>(&fars, from, NO_KEY);
+                (Shape::pack(&fars, &all, &mut bytes), leaves)
             };
+            let leaves = leaves.leaves.into_iter().zip(leaves.starts);
             let mut now = from;
             for (i, (fars, (leaf, start))) in fars.as_chunks::<FAN_OUT>().0.iter().zip(leaves).enumerate() {
                 let mut times = Times::EMPTY;
@@ -418,7 +310,7 @@ mod tests {
                     now = start + far.duration.cast_signed();
                     let key = u32::from(times.keys[i]) | u32::from(times.uncertain >> i & 1) << 15;
                     assert_eq!((times.starts[i], times.ends[i]), (start, now), "{round}");
-                    assert_eq!((key, extras[i]), (far.key, far.extra), "{round}");
+                    assert_eq!((key, extras[i]), (far.key(), far.extra()), "{round}");
                 }
                 let late = start + leaf.extent() - now;
                 assert!(late >= 0 && late <= (now - start) >> 25, "{late}");
@@ -427,7 +319,7 @@ mod tests {
                 assert!((f64::from(node.busy) - busy as f64).abs() <= (now - start) as f64 / 65_000.0);
                 let longest = fars.iter().map(|far| far.duration).max().unwrap();
                 let first = fars.iter().find(|far| far.duration == longest).unwrap();
-                assert_eq!(u32::from(node.key), first.key & !UNCERTAIN);
+                assert_eq!(u32::from(node.key), first.key() & !UNCERTAIN);
                 assert!(node.longest() <= longest as f32 && longest as f32 <= node.longest_at_most());
             }
         }

@@ -9,8 +9,9 @@
 //! ```
 
 use super::FAN_OUT;
-use super::bits::{Eight, Width, eight, put, put_word, word};
-use super::block::{BLOCK, Interval, put_column};
+use super::bits::{Width, eight, put_groups, put_word, word};
+use super::block::BLOCK;
+use super::record::Interval;
 
 const NONE: u32 = u32::MAX;
 /// Bytes before the distances.
@@ -29,23 +30,30 @@ pub(super) enum Extras {
     },
 }
 
+/// Those that there are in a block, one after another; what follows them is anything.
+pub(super) type There = [u32; BLOCK];
+
 impl Extras {
     pub(super) const NOTHING: Extras = Extras::Nothing;
 
-    /// How those of a block take the fewest bytes, which has some.
+    /// How those of a block take the fewest bytes, which has some: these are put into `there`.
     #[inline(never)]
-    pub(super) fn of(intervals: &[impl Interval; BLOCK]) -> Self {
-        let (mut all, mut least, mut most, mut which) = (0, NONE, 0, 0u64);
+    pub(super) fn of(intervals: &[impl Interval; BLOCK], there: &mut There) -> Self {
+        let (mut which, mut count) = (0u64, 0);
         for interval in intervals {
             let extra = interval.extra();
-            all |= small(extra);
-            least = least.min(extra);
-            // `NONE` counts as nothing.
-            most = most.max(extra.wrapping_add(1));
-            which = which >> 1 | u64::from(extra != NONE) << 63;
+            // Overwritten by the next one where there is none.
+            there[count % BLOCK] = extra;
+            which = which << 1 | u64::from(extra != NONE);
+            count += usize::from(extra != NONE);
+        }
+        let which = which.reverse_bits();
+        let (mut all, mut least, mut most) = (if count < BLOCK { small(NONE) } else { 0 }, NONE, 0);
+        for &extra in there.iter().take(count) {
+            (all, least, most) = (all | small(extra), least.min(extra), most.max(extra));
         }
         let plain = Width::of(all.into());
-        let width = Width::of(most.wrapping_sub(1).wrapping_sub(least).into());
+        let width = Width::of(most.wrapping_sub(least).into());
         let sparse = Extras::Sparse { which, least, width };
         // A width of nothing says that there are none.
         if plain.bytes(BLOCK) <= sparse.len() && plain.bits() > 0 { Extras::Plain(plain) } else { sparse }
@@ -73,28 +81,22 @@ impl Extras {
         }
     }
 
-    /// Packs those of the block to the begin of `out`.
+    /// Packs those of the block, and of them those that are `there`, to the begin of `out`.
     #[inline(never)]
-    pub(super) fn put(&self, intervals: &[impl Interval; BLOCK], out: &mut [u8]) {
+    pub(super) fn put(&self, intervals: &[impl Interval; BLOCK], there: &mut There, out: &mut [u8]) {
         match *self {
             Extras::Nothing => {}
-            Extras::Plain(width) => put_column(out, 0, width, intervals, |interval| small(interval.extra()).into()),
+            Extras::Plain(width) => {
+                put_groups(out, 0, width, intervals.as_chunks().0, 0, |interval| small(interval.extra()).into());
+            }
             Extras::Sparse { which, least, width } => {
                 put_word(out, 0, which);
                 // What comes behind the least is written after it.
                 put_word(out, 8, least.into());
-                let (mut numbers, mut count) = ([0; BLOCK], 0);
-                for interval in intervals {
-                    // Overwritten by the next one where there is none, and cleared where no next one comes.
-                    let there = interval.extra() != NONE;
-                    numbers[count % BLOCK] = if there { u64::from(interval.extra() - least) } else { 0 };
-                    count += usize::from(there);
-                }
-                let groups: &[Eight] = numbers.as_chunks().0;
-                let mut at = HEAD;
-                for group in groups.iter().take(count.div_ceil(FAN_OUT)) {
-                    at = put(out, at, width, group, FAN_OUT);
-                }
+                let count = which.count_ones() as usize;
+                there.iter_mut().skip(count).take(FAN_OUT).for_each(|none| *none = least);
+                let groups = there.as_chunks().0.get(..count.div_ceil(FAN_OUT)).unwrap_or(&[]);
+                put_groups(out, HEAD, width, groups, least, |&extra| extra.into());
             }
         }
     }

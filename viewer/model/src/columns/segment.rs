@@ -3,12 +3,15 @@
 //! Invariant: the leaves' times count from the first one's start, in 32 bits; where that is not enough, since the intervals are
 //! rare, all starts are kept beside them as they are.
 
-use super::block::{BLOCK, Interval, LEAVES, Leaf, Shape, Times, leaves};
-use super::{FAN_OUT, Node};
+use super::block::{BLOCK, LEAVES, Leaf, Leaves, Shape, Times, low_word};
+use super::record::{Interval, NO_KEY};
+use super::{FAN_OUT, LEAVES as LEAVES_OF_NODE, Node};
 use crate::time::Nanos;
 
 /// Blocks whose bytes lie together.
 pub(super) const BLOCKS: usize = 8;
+/// Nodes of a block.
+const NODES: usize = LEAVES / LEAVES_OF_NODE;
 /// Their leaves.
 pub(super) const SEGMENT: usize = BLOCKS * LEAVES;
 
@@ -39,30 +42,40 @@ impl Segment {
         segment
     }
 
-    /// Packs the block whose first interval begins at `from`, and returns its leaves' nodes. Intervals with the key `quiet`
-    /// count as nothing in the sums.
+    /// Packs the block whose first interval begins at `from`, and returns its nodes. Intervals with the key `quiet` count as
+    /// nothing in the sums.
     #[inline]
-    pub(super) fn push(&mut self, intervals: &[impl Interval; BLOCK], from: Nanos, quiet: u16) -> [Node; LEAVES] {
+    pub(super) fn push(&mut self, intervals: &[impl Interval; BLOCK], from: Nanos, quiet: u16) -> [Node; NODES] {
         let before = self.leaves.len();
-        let mut leaves = leaves(intervals, from, quiet);
+        let (Leaves { mut leaves, starts }, all) = if u32::from(quiet) == NO_KEY {
+            Leaves::of::<_, false>(intervals, from, NO_KEY)
+        } else {
+            Leaves::of::<_, true>(intervals, from, quiet.into())
+        };
         if before == 0 {
-            self.start = leaves[0].1;
+            self.start = starts[0];
         }
         if let Some(shape) = self.shapes.get_mut(before / LEAVES) {
-            *shape = Shape::pack(intervals, &mut self.bytes);
+            *shape = Shape::pack(intervals, &all, &mut self.bytes);
         }
-        let first = self.start;
-        let mut near = true;
-        for (leaf, start) in &mut leaves {
-            let distance = u32::try_from(start.abs_diff(first));
-            near &= distance.is_ok();
-            leaf.start = distance.unwrap_or(0);
+        let nodes = std::array::from_fn(|node| {
+            let first = node * LEAVES_OF_NODE;
+            let mut node = leaves[first].node(starts[first]);
+            for i in first + 1..first + LEAVES_OF_NODE {
+                node.add(&leaves[i].node(starts[i]));
+            }
+            node
+        });
+        // Whether all are near is known from the last.
+        let distance = |start: Nanos| start.wrapping_sub(self.start).cast_unsigned();
+        for (leaf, &start) in leaves.iter_mut().zip(&starts) {
+            leaf.start = low_word(distance(start));
         }
-        if !near || self.far.is_some() {
-            self.push_far(&leaves.map(|(_, start)| start));
+        if distance(starts[LEAVES - 1]) >> 32 != 0 || self.far.is_some() {
+            self.push_far(&starts);
         }
-        self.leaves.extend(leaves.iter().map(|(leaf, _)| leaf));
-        leaves.map(|(leaf, start)| leaf.node(start))
+        self.leaves.extend_from_slice(&leaves);
+        nodes
     }
 
     /// Keeps starts as they are.

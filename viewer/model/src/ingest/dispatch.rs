@@ -1,12 +1,13 @@
 //! One event to what it means: the hot path looks up its plan and does what the kind says.
 
-use fata_wire::event::{Event, EventError};
+use fata_wire::event::{Event, EventError, EventId};
 use fata_wire::field::{Kind, Value};
 use fata_wire::packet::{HEADER_BYTES, Packet};
 use fata_wire::u64_at;
 
-use super::plan::{NO_SHAPE, Plan};
-use super::{Ingest, cursor, run};
+use super::plan::Plan;
+use super::run::{self, Pace};
+use super::{Ingest, cursor};
 use crate::flows::{FlowPoint, Passage};
 use crate::guests::GuestId;
 use crate::log_losses::Follow;
@@ -35,31 +36,43 @@ impl Ingest {
                 Err(error) => return (0, Some(error)),
             }
         }
-        while !words.is_empty() {
-            let (plan, event, rest, now) = match cursor::next(words, ticks, plans) {
-                Ok(next) => next,
-                Err(error) => return (events, Some(error)),
-            };
-            if plan.run_shape != NO_SHAPE && !*one_by_one {
-                let after = run::run(trace, stream, plans, words, ticks);
+        let one_by_one = *one_by_one;
+        let pace_of = |trace: &Trace, stream: &Stream, words: usize, ticks| match one_by_one {
+            false => Pace::of(trace, stream, words, ticks),
+            true => None,
+        };
+        let mut pace = pace_of(trace, stream, words.len(), ticks);
+        while let Some(first) = words.first() {
+            if plans.runs(u64::from_le_bytes(*first))
+                && let Some(pace) = &pace
+            {
+                let after = run::run((trace, stream, pace), plans, words, ticks);
                 if after.events > 0 {
                     (words, ticks) = (after.words, after.ticks);
                     events += after.events;
                     continue;
                 }
             }
-            trace.event(stream, plan, &event);
+            let (plan, event, rest, now) = match cursor::next(words, ticks, plans) {
+                Ok(next) => next,
+                Err(error) => return (events, Some(error)),
+            };
+            let sets_clock = now != event.ticks;
+            trace.event(stream, plan, event);
             (words, ticks) = (rest, now);
             events += 1;
+            if sets_clock {
+                pace = pace_of(trace, stream, words.len(), ticks);
+            }
         }
         (events, None)
     }
 }
 
 impl Trace {
-    /// Any event.
-    #[inline]
-    fn event(&mut self, stream: &mut Stream, plan: &Plan, event: &Event<'_>) {
+    /// Any event. It is in registers; who wants it in memory gets a copy.
+    #[inline(always)]
+    fn event(&mut self, stream: &mut Stream, plan: &Plan, event: Event<'_>) {
         let Some(kind) = plan.kind else {
             self.unknown_events += 1;
             return;
@@ -80,39 +93,41 @@ impl Trace {
             }
             Kind::Poll => self.on_poll(stream, time, event.arg),
             Kind::Switch => {
-                self.on_waits(stream, plan, event);
+                self.on_waits(stream, plan, event.id);
                 self.on_poll(stream, time, event.arg);
             }
             Kind::Pending => {
-                self.on_waits(stream, plan, event);
+                self.on_waits(stream, plan, event.id);
                 self.on_pending(stream, time, event.arg);
             }
             Kind::Done => self.on_done(stream, time, event.arg),
             Kind::Ready => self.on_ready(stream, time, event.arg),
             Kind::Spawn => {
-                let (name, parent) = name_and_parent(self, guest, event);
+                let (name, parent) = name_and_parent(self, guest, &{ event });
                 self.on_spawn(stream, time, event.arg, name, parent);
             }
             Kind::Alive => {
-                let (name, parent) = name_and_parent(self, guest, event);
+                let (name, parent) = name_and_parent(self, guest, &{ event });
                 self.on_alive(stream, time, event.arg, name, parent);
             }
             Kind::Exists => {
-                let name = names(self, guest, event).next();
+                let name = names(self, guest, &{ event }).next();
                 self.objects.exists(guest, event.arg, callsite, name);
             }
-            Kind::Counter => self.sample(stream, time, plan, event),
-            Kind::Log => self.log(stream, time, plan, event),
+            Kind::Counter => self.sample(stream, time, plan, &{ event }),
+            Kind::Log => self.log(stream, time, plan, &{ event }),
             _ => {
                 let extra = self.args.keep(plan.packing, event.arg, event.payload);
                 self.instant(stream, time, callsite, extra);
-                self.other(stream, time, kind, plan, event);
+                if kind != Kind::Instant {
+                    self.other(stream, time, kind, plan, &{ event });
+                }
             }
         }
     }
 
     /// What an instant means besides.
-    #[inline]
+    #[inline(never)]
     fn other(&mut self, stream: &mut Stream, time: Nanos, kind: Kind, plan: &Plan, event: &Event<'_>) {
         let (actor, guest) = (stream.actor(), stream.guest);
         let callsite = guest.callsite(event.id.callsite());
@@ -153,12 +168,13 @@ impl Trace {
 
     /// What the end of a poll says that its task waits for.
     #[inline]
-    fn on_waits(&mut self, stream: &mut Stream, plan: &Plan, event: &Event<'_>) {
+    fn on_waits(&mut self, stream: &mut Stream, plan: &Plan, id: EventId) {
         if plan.waits {
-            self.on_wait_for(stream, stream.guest.name(event.id.callsite()), false);
+            self.on_wait_for(stream, stream.guest.name(id.callsite()), false);
         }
     }
 
+    #[inline(never)]
     fn log(&mut self, stream: &mut Stream, time: Nanos, plan: &Plan, event: &Event<'_>) {
         let callsite = stream.guest.callsite(event.id.callsite());
         let extra = self.args.keep(plan.packing, event.arg, event.payload);
@@ -181,6 +197,7 @@ impl Trace {
         }
     }
 
+    #[inline(never)]
     fn sample(&mut self, stream: &mut Stream, time: Nanos, plan: &Plan, event: &Event<'_>) {
         let value = match first_value(plan, event) {
             Some(Value::U64(number) | Value::Flow(number)) => number as f64,

@@ -10,10 +10,10 @@ use fata_wire::shared::WIRE_CATEGORY;
 use crate::args::Packing;
 use crate::description::{Callsite, Description};
 use crate::guests::GuestId;
-use crate::spans::{Category, Special};
+use crate::spans::{Category, TagPart};
 
 /// Ids of events: a begin and an end for each callsite.
-const IDS: usize = 2 * MAX_CALLSITES as usize;
+pub(super) const IDS: usize = 2 * MAX_CALLSITES as usize;
 /// No header has it.
 pub(super) const NO_SHAPE: u8 = u8::MAX;
 
@@ -30,8 +30,8 @@ pub(super) struct Plan {
     /// The payload's length in words, where the header has this shape.
     pub(super) words: u8,
     pub(super) category: Category,
-    /// What is special about it, for spans.
-    pub(super) special: Special,
+    /// What its spans' tags have in common.
+    pub(super) tag: TagPart,
     pub(super) packing: Packing,
     /// The level of a record of a log stream, which says itself which task made it and which number of its level it has.
     pub(super) numbered: Option<Level>,
@@ -52,7 +52,7 @@ impl Plan {
         run_shape: NO_SHAPE,
         words: 0,
         category: Category::Ordinary,
-        special: Special::of(Category::Ordinary),
+        tag: TagPart::NONE,
         packing: Packing::Nothing,
         numbered: None,
         first: None,
@@ -74,6 +74,7 @@ impl Plan {
             "heap" => Category::Heap,
             _ => Category::Ordinary,
         };
+        // With an interrupt another stack's turn comes.
         let in_runs = callsite.kind == Kind::Span && category != Category::Interrupt;
         Plan {
             kind: Some(callsite.kind),
@@ -81,7 +82,7 @@ impl Plan {
             run_shape: if in_runs { shape } else { NO_SHAPE },
             words: words.unwrap_or(0),
             category,
-            special: Special::of(category),
+            tag: TagPart::new(callsite.id, category),
             packing: match &*callsite.fields {
                 [] => Packing::Nothing,
                 fields if fields.iter().any(|field| raw(field.ty)) => Packing::Raw,
@@ -114,10 +115,22 @@ impl Plans {
         Plans { list: Box::new([Plan::UNKNOWN; IDS]), categories: Vec::new() }
     }
 
+    /// All of them, by id.
+    #[inline]
+    pub(super) fn table(&self) -> &[Plan; IDS] {
+        &self.list
+    }
+
     /// The plan of an id; every id has one.
     #[inline]
     pub(super) fn get(&self, id: EventId) -> &Plan {
         &self.list[usize::from(id.0) % IDS]
+    }
+
+    /// Whether the event of this header word is one that a [run](super::run) may take.
+    #[inline]
+    pub(super) fn runs(&self, word: u64) -> bool {
+        self.get(Header::unpack(word).id).run_shape == Header::shape(word)
     }
 
     /// Makes the plans of all callsites of `guest` that are described by now.
@@ -134,7 +147,7 @@ impl Plans {
             let mut end = plan;
             if plan.kind == Some(Kind::Span) {
                 (end.shape, end.words, end.packing) = (Header::shape_of(0), 0, Packing::Nothing);
-                end.run_shape = if plan.category == Category::Interrupt { NO_SHAPE } else { end.shape };
+                end.run_shape = end.shape;
             }
             let own = callsite.id % MAX_CALLSITES;
             for (id, plan) in [(EventId::begin(own), plan), (EventId::end(own), end)] {
