@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use crate::guests::GuestId;
+use crate::secret_hash::Secret;
 use crate::time::Nanos;
 use crate::trace::Actor;
 
@@ -46,7 +47,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug, Default)]
 struct Live {
     tables: Vec<Vec<u32>>,
-    others: HashMap<(u16, u64), u32>,
+    others: HashMap<(u16, u64), u32, Secret>,
     /// Flows in the tables.
     in_tables: usize,
 }

@@ -52,6 +52,7 @@ pub mod query;
 pub mod random;
 mod repeats;
 pub mod samples;
+mod secret_hash;
 pub mod source;
 pub mod spans;
 pub mod stats;
