@@ -8,7 +8,7 @@
 //! a callsite with fields therefore writes its description when it is first reached while on ([`UNDESCRIBED`]).
 #![expect(unsafe_code, reason = "the linker's section symbols delimit an array of statics")]
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use fata_wire::event::{EventId, FIRST_CALLSITE, MAX_CALLSITES};
 use fata_wire::field::{Kind, Level};
@@ -23,6 +23,8 @@ pub struct Callsite {
     /// Bits 32 to 63 of an event header with `arg` 0, or 0 while off; with [`UNDESCRIBED`] while that is so. The first word:
     /// `__template!` reads it there.
     template: AtomicU32,
+    /// A region had no room for its description.
+    is_refused: AtomicBool,
     /// The address of the function that knows the field types, once it was reached: see `describe`.
     pub(crate) types: AtomicTypes,
     pub(crate) line: u32,
@@ -73,6 +75,7 @@ impl Callsite {
         assert!(fields.len() <= fata_wire::field::MAX_FIELDS, "an event has at most 12 fields");
         Callsite {
             template: AtomicU32::new(0),
+            is_refused: AtomicBool::new(false),
             types: AtomicTypes(core::sync::atomic::AtomicPtr::new(core::ptr::null_mut())),
             line,
             kind,
@@ -107,10 +110,26 @@ impl Callsite {
         u16::try_from(index).ok()?.checked_add(FIRST_CALLSITE).filter(|&id| id < MAX_CALLSITES && index < all.len())
     }
 
-    /// The template while on.
+    /// The template while on. Log records whose description was refused go the way of undescribed ones, on which they are
+    /// counted; other events of such a callsite are off for good.
     pub(crate) fn on_template(&self, id: u16) -> u32 {
+        let is_refused = self.is_refused();
+        if is_refused && self.kind != Kind::Log {
+            return 0;
+        }
         let described = self.fields.is_empty() || self.types.get().is_some();
-        u32::from(EventId::begin(id).0) | if described { 0 } else { UNDESCRIBED }
+        u32::from(EventId::begin(id).0) | if described && !is_refused { 0 } else { UNDESCRIBED }
+    }
+
+    /// Whether a region had no room for its description.
+    pub(crate) fn is_refused(&self) -> bool {
+        // Relaxed: whoever sees it too late asks under the describing lock.
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// A region had no room for its description.
+    pub(crate) fn refuse(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
     }
 }
 

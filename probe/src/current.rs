@@ -84,7 +84,12 @@ pub(crate) use place::{Writers, get, set};
 /// Records an event of `callsite`, which is on with `template`. For the macros. Returns whether it was recorded.
 #[inline(always)]
 pub fn record<F: FieldSet>(callsite: &'static Callsite, template: u32, fields: F) -> bool {
-    record_in(get(), callsite, template, fields)
+    let writer = get();
+    match writer.try_record(template, fields) {
+        Ok(()) => true,
+        Err(fields) if F::LEN > 0 => describe_and_record(writer, callsite, template, fields).is_ok(),
+        Err(fields) => writer.record_slowly(template, fields),
+    }
 }
 
 /// Does what is seldom done, by code that lies elsewhere.
@@ -94,29 +99,47 @@ pub fn seldom<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// As [`record`], into a ring of its own.
+/// A log record that found no room, or whose callsite's description found none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lost {
+    /// How long it would have been in the ring.
+    pub(crate) words: usize,
+    pub(crate) is_undescribed: bool,
+}
+
+/// As [`record`], of a log record: into a ring of its own.
 #[inline(always)]
-pub(crate) fn record_in<F: FieldSet>(writer: &Writer, callsite: &'static Callsite, template: u32, fields: F) -> bool {
-    match writer.try_record(template, fields) {
-        Ok(()) => true,
-        Err(fields) if F::LEN > 0 => describe_and_record(writer, callsite, template, fields),
-        Err(fields) => writer.record_slowly(template, fields),
-    }
+pub(crate) fn record_log<F: FieldSet>(
+    writer: &Writer,
+    callsite: &'static Callsite,
+    template: u32,
+    fields: F,
+) -> Result<(), Lost> {
+    const { assert!(F::LEN > 0, "a log record has a number") };
+    writer.try_record(template, fields).or_else(|fields| describe_and_record(writer, callsite, template, fields))
 }
 
 /// What is unusual about the event may be that its callsite is not described yet.
 #[cold]
 #[inline(never)]
-fn describe_and_record<F: FieldSet>(writer: &Writer, callsite: &'static Callsite, template: u32, fields: F) -> bool {
-    if template & UNDESCRIBED == 0 {
-        return writer.record_slowly(template, fields);
-    }
-    match crate::describe::describe(callsite, crate::value::types::<F>) {
-        crate::describe::Outcome::Described(template) => writer.record(template, fields),
-        crate::describe::Outcome::Busy => {
-            writer.discard(fata_wire::packet::Cause::Nested);
-            false
+fn describe_and_record<F: FieldSet>(
+    writer: &Writer,
+    callsite: &'static Callsite,
+    template: u32,
+    fields: F,
+) -> Result<(), Lost> {
+    let words = 1 + fields.extent().words;
+    let (recorded, is_undescribed) = if template & UNDESCRIBED == 0 {
+        (writer.record_slowly(template, fields), false)
+    } else {
+        match crate::describe::describe(callsite, crate::value::types::<F>) {
+            crate::describe::Outcome::Described(template) => (writer.record(template, fields), false),
+            crate::describe::Outcome::Busy => {
+                writer.discard(fata_wire::packet::Cause::Nested);
+                (false, false)
+            }
+            crate::describe::Outcome::NoRoom => (false, true),
         }
-        crate::describe::Outcome::NoRoom => false,
-    }
+    };
+    if recorded { Ok(()) } else { Err(Lost { words, is_undescribed }) }
 }

@@ -20,21 +20,28 @@ pub(crate) enum Outcome {
     Described(u32),
     /// Another description is being written beneath us.
     Busy,
-    /// The area is full: the callsite is off for good.
+    /// The area is full: the callsite is off for good, and the records of one that logs are counted.
     NoRoom,
 }
 
 /// Writes the description of a callsite that is reached for the first time.
 pub(crate) fn describe(callsite: &'static Callsite, types: TypesFn) -> Outcome {
-    let Some(id) = callsite.id() else { return Outcome::NoRoom };
+    let Some(id) = callsite.id().filter(|_| !callsite.is_refused()) else { return Outcome::NoRoom };
     exclusive(|| {
         let known = callsite.types.get().is_some();
+        if callsite.is_refused() {
+            return Outcome::NoRoom;
+        }
         if !known {
             callsite.types.set(types);
             // Every region that has room gets it, whatever the others have.
             let refused = region::all().filter(|region| !append_callsite(region, callsite, id)).count();
             if refused > 0 {
-                callsite.set_template(0);
+                callsite.refuse();
+                // Log records go on being asked for, and are counted.
+                if callsite.kind != Kind::Log {
+                    callsite.set_template(0);
+                }
                 return Outcome::NoRoom;
             }
         }
@@ -51,7 +58,17 @@ pub(crate) fn describe(callsite: &'static Callsite, types: TypesFn) -> Outcome {
 /// Writes everything that is known at link time into a new region.
 pub(crate) fn describe_all(region: &Region) {
     let _ = exclusive(|| {
-        for callsite in callsite::all() {
+        // First, so that there is room: what the log says of itself tells of losses.
+        let own = crate::log::summary::own();
+        for (callsite, types) in own {
+            callsite.types.set(types);
+            match callsite.id() {
+                Some(id) if append_callsite(region, callsite, id) => {}
+                _ => callsite.refuse(),
+            }
+        }
+        let is_own = |callsite: &Callsite| own.iter().any(|(own, _)| core::ptr::eq(*own, callsite));
+        for callsite in callsite::all().iter().filter(|callsite| !is_own(callsite)) {
             let Some(id) = callsite.id() else { break };
             if callsite.fields.is_empty() || callsite.types.get().is_some() {
                 append_callsite(region, callsite, id);

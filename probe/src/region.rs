@@ -17,6 +17,7 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use fata_wire::describe::{MAX_RECORD_BYTES, Record};
+use fata_wire::log::LOST_SUPPRESSED_OFFSET;
 use fata_wire::packet::{Cause, Discarded, MAX_PACKET_BYTES, MIN_PACKET_BYTES};
 use fata_wire::request;
 use fata_wire::shared::{
@@ -279,6 +280,13 @@ impl Region {
     #[cfg(all(test, loom))]
     pub(crate) fn writer(&self) -> Option<&Writer> {
         self.writers.get(0)
+    }
+
+    /// The writer of the first ordinary log stream, for models.
+    #[cfg(all(test, loom))]
+    pub(crate) fn log_writer(&self) -> &'static Writer {
+        // SAFETY: a model frees its region when its threads have ended.
+        unsafe { &*core::ptr::from_ref(&self.logs[0].class(0).writer) }
     }
 
     /// Writes the header page and makes the region known.
@@ -590,6 +598,13 @@ impl Region {
     #[cfg(feature = "tracing")]
     pub(crate) fn count_refused(&self) {
         self.word(at::NAMES_REFUSED).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts how long records of the log stream `stream` were that were discarded, and that were suppressed.
+    pub(crate) fn count_lost_bytes(&self, stream: u32, discarded: u64, suppressed: u64) {
+        let counters = self.geometry.log_lost_bytes(stream);
+        self.word(counters).fetch_add(discarded, Ordering::Relaxed);
+        self.word(counters + LOST_SUPPRESSED_OFFSET).fetch_add(suppressed, Ordering::Relaxed);
     }
 
     /// Appends a record to the description area, whole or not at all. The caller holds the describing lock.

@@ -482,6 +482,7 @@ fn a_callsite_that_makes_more_than_its_share_is_limited_and_says_by_how_many() {
     for i in 0..50_000u64 {
         fata_probe::log!(Debug, target: "flood.off", "filtered", i = i);
         fata_probe::log!(Info, target: "flood", "much", i = i);
+        fata_probe::log!(Error, target: "flood", "much text", text = &"of any length"[..(i % 14) as usize]);
         warn!(target: "flood", i, "much, too");
     }
     info!(target: "quiet", "heard");
@@ -498,11 +499,46 @@ fn a_callsite_that_makes_more_than_its_share_is_limited_and_says_by_how_many() {
     };
     use fata_wire::field::Level;
     assert_eq!(suppressed(Level::Info), 50_000 - made("much") as u64);
-    assert_eq!(suppressed(Level::Warn), 50_000 - made("much, too") as u64);
+    assert_eq!(suppressed(Level::Warn), 100_000 - (made("much, too") + made("much text")) as u64);
     assert_eq!(copy.account(0).suppressed[0], suppressed(Level::Info));
-    assert_eq!(copy.account(1).suppressed[2], suppressed(Level::Warn));
+    assert_eq!(copy.account(1).suppressed[1] + copy.account(1).suppressed[2], suppressed(Level::Warn));
+    // How long they would have been: a header, a number and `i`; with the spans and the text, and the length before it, for what
+    // `tracing` would have made, which is as long as what it has made.
+    let sums = |callsite: &dyn Fn(&str) -> bool| {
+        let summaries = records.iter().filter(|r| {
+            let of = r.field("callsite").and_then(|of| of.parse().ok());
+            r.name == fata_wire::log::SUPPRESSED && of.is_some_and(|of| callsite(&copy.name(of)))
+        });
+        let number = |r: &records::Record, name: &str| r.field(name).unwrap().parse::<u64>().unwrap();
+        summaries.fold((0, 0, false), |(count, bytes, about), r| {
+            (count + number(r, "count"), bytes + number(r, "bytes"), about || r.field("is_about") == Some("true"))
+        })
+    };
+    let (count, bytes, is_about) = sums(&|name| name == "much");
+    assert_eq!((bytes, is_about), (count * 24, false));
+    let (count, bytes, is_about) = sums(&|name| name.contains("log.rs"));
+    assert_eq!((bytes, is_about), (count * 56, true));
+    // Header, length, number, spans, and one or two words of text.
+    let shown = records.iter().filter(|r| r.name == "much text");
+    let length = |text: usize| 8 * (4 + text as u64 / 8 + 1);
+    let shown: u64 = shown.map(|r| length(r.field("text").unwrap().len())).sum();
+    let (_, bytes, is_about) = sums(&|name| name == "much text");
+    assert_eq!((bytes, is_about), ((0..50_000).map(|i| length(i % 14)).sum::<u64>() - shown, false));
+    let account = |class| copy.account(class).bytes.unwrap().suppressed;
+    assert_eq!(
+        account(0) + account(1),
+        [24, 56]
+            .iter()
+            .zip([Level::Info, Level::Warn])
+            .map(|(each, level)| match level {
+                Level::Info => each * suppressed(level),
+                _ => each * sums(&|name| name.contains("log.rs")).0,
+            })
+            .sum::<u64>()
+            + bytes
+    );
     let of: u16 = records.iter().find_map(|r| r.field("callsite")).unwrap().parse().unwrap();
-    assert!(copy.name(of) == "much" || copy.name(of).contains("log.rs"), "{}", copy.name(of));
+    assert!(copy.name(of).starts_with("much") || copy.name(of).contains("log.rs"), "{}", copy.name(of));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! without texts, by the macros of `tracing` and in their spans, from the first record on, when nothing is described yet.
 //!
 //! What must hold in both modes, by level: made = read + discarded + overwritten, exactly, and every number below what was
-//! offered was read once or is missing for one of these reasons; no record torn, none with another's fields.
+//! offered was read once or is missing for one of these reasons; no record torn, none with another's fields. The same holds of
+//! bytes, of which the rings' ledgers say how many are missing.
 //! `FATA_STRESS_RECORDS=100000000 cargo test --release -p fata-probe --test log_stress` is a full run.
 #![cfg(all(feature = "tracing", feature = "std", target_os = "linux"))]
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
@@ -16,15 +17,18 @@ use fata_probe::log;
 use fata_probe::log::{install, rules, set_rate};
 use fata_probe::region::{Config, Region};
 use fata_wire::describe::{self, Records};
-use fata_wire::event::Event;
+use fata_wire::event::{Event, LEDGER};
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit, Value};
-use fata_wire::log::{ACCOUNT_BYTES, Account, Fates, SEQ};
-use fata_wire::shared::{Mode, at};
+use fata_wire::log::ledger::{Balance, Extent, Ledger};
+use fata_wire::log::{Account, Fates, SEQ};
+use fata_wire::shared::{Mode, PAGE_BYTES, at};
 use interrupts::{LEVELS, Reader, copy, deepest, set_control, storm};
 
 const LOGGED: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
 /// Records by level of interruption, and by level.
 static MADE: [[AtomicU64; LOGGED.len()]; LEVELS] = [const { [const { AtomicU64::new(0) }; LOGGED.len()] }; LEVELS];
+/// How long these were in the rings, or would have been, in words; by class.
+static WORDS: [[AtomicU64; 2]; LEVELS] = [const { [const { AtomicU64::new(0) }; 2] }; LEVELS];
 static TURN: [AtomicU64; LEVELS] = [const { AtomicU64::new(0) }; LEVELS];
 
 const TEXT: &str = "a text that is to arrive whole";
@@ -40,6 +44,14 @@ fn say(from: usize) {
         _ => 3,
     };
     let i = MADE[from][place].fetch_add(1, Ordering::Relaxed);
+    // A header, a number, three fields; with the spans, by `tracing` and of errors; with the text, and the length before it.
+    let words = match (place, turn / 16 % 3) {
+        (0, 0) | (1, 1..) => 6,
+        (2, 0) | (3, 1..) => 5,
+        (2, 1) => 10,
+        _ => 11,
+    };
+    WORDS[from][usize::from(place < 2)].fetch_add(words, Ordering::Relaxed);
     match (place, turn / 16 % 3) {
         (0, 0) => log!(Error, "by log!", from = from, i = i, check = !i),
         (0, _) => tracing::error!(from, i, check = !i, text = TEXT),
@@ -103,11 +115,21 @@ struct Log {
     region: &'static Region,
     sites: HashMap<u16, Site>,
     seen: [Seen; Level::ALL.len()],
+    /// By class: what is missing, and the records and bytes that were read.
+    balance: [Balance; 2],
+    read: [Extent; 2],
 }
 
 impl Log {
-    fn take(&mut self, event: &Event<'_>) {
+    fn take(&mut self, class: usize, event: &Event<'_>) {
         let id = event.id.callsite();
+        if id == LEDGER {
+            return self.balance[class].ledger(&Ledger::parse(event.payload));
+        }
+        let bytes = 8 + event.payload.len() as u64;
+        self.balance[class].read(bytes);
+        self.read[class].records += 1;
+        self.read[class].bytes += bytes;
         if !self.sites.contains_key(&id) {
             self.sites = sites(self.region);
         }
@@ -130,7 +152,8 @@ impl Log {
 }
 
 fn run(mode: Mode, records: u64) {
-    MADE.iter().flatten().chain(&TURN).for_each(|count| count.store(0, Ordering::Relaxed));
+    let counts = MADE.iter().flatten().chain(WORDS.iter().flatten()).chain(&TURN);
+    counts.for_each(|count| count.store(0, Ordering::Relaxed));
     let config = Config {
         name: "stress",
         packets_per_stream: 64,
@@ -144,10 +167,11 @@ fn run(mode: Mode, records: u64) {
     set_control(region, generation, mode, &[0, 0, 0]);
     fata_probe::control::poll();
     let mut readers = [Reader::new(1), Reader::new(2)];
-    let mut log = Log { region, sites: HashMap::new(), seen: Default::default() };
+    let (sites, seen, read) = (HashMap::new(), Default::default(), Default::default());
+    let mut log = Log { region, sites, seen, balance: [Balance::from_zero(); 2], read };
     storm(region, say, records, || {
-        for reader in &mut readers {
-            reader.read(region, false, &mut |event| log.take(event));
+        for (class, reader) in readers.iter_mut().enumerate() {
+            reader.read(region, false, &mut |event| log.take(class, event));
         }
         if mode == Mode::Discard {
             generation += 1;
@@ -155,13 +179,25 @@ fn run(mode: Mode, records: u64) {
             set_control(region, generation, mode, &[0, readers[0].next, readers[1].next]);
         }
     });
-    for reader in &mut readers {
-        reader.read(region, true, &mut |event| log.take(event));
+    for (class, reader) in readers.iter_mut().enumerate() {
+        reader.read(region, true, &mut |event| log.take(class, event));
     }
     let mut fates = Fates::default();
     for class in 0..2 {
-        let at = region.geometry().log_account(1 + class) as u64;
-        fates.add(class, &Account::parse(&copy(region, at, ACCOUNT_BYTES)));
+        let account = Account::of_page(&copy(region, 0, PAGE_BYTES), region.geometry(), class + 1);
+        fates.add(class, &account);
+        let class = usize::from(class == 1);
+        let (read, made_words) = (log.read[class], WORDS.iter().map(|words| words[class].load(Ordering::Relaxed)));
+        let made = Extent { records: account.offered.iter().sum(), bytes: 8 * made_words.sum::<u64>() };
+        let discarded = Extent { records: account.discarded.iter().sum(), bytes: account.bytes.unwrap().discarded };
+        log.balance[class].end(discarded);
+        let lost = log.balance[class].left();
+        println!("{mode:?}: {made:?} = {read:?} read + {lost:?} lost, of which {discarded:?} were discarded");
+        assert_eq!(Extent { records: read.records + lost.records, bytes: read.bytes + lost.bytes }, made);
+        match mode {
+            Mode::Discard => assert_eq!(lost, discarded),
+            Mode::Overwrite => assert!(lost.records > discarded.records && lost.bytes > discarded.bytes),
+        }
     }
     for (place, level) in LOGGED.into_iter().enumerate() {
         let made: u64 = MADE.iter().map(|from| from[place].load(Ordering::Relaxed)).sum();
@@ -177,15 +213,13 @@ fn run(mode: Mode, records: u64) {
     }
     let total = fates.total();
     assert_eq!(total.offered, LOGGED.iter().map(|level| fates.of(*level).offered).sum::<u64>());
-    let (mut read, mut overwritten, mut discarded) = (0, 0, 0);
+    let (mut overwritten, mut discarded) = (0, 0);
     for reader in &mut readers {
         let (missed, by_cause) = reader.missed(region);
-        (read, overwritten, discarded) =
-            (read + reader.read, overwritten + missed, discarded + by_cause.iter().sum::<u64>());
+        (overwritten, discarded) = (overwritten + missed, discarded + by_cause.iter().sum::<u64>());
     }
     // What the rings count by cause is what the accounts count by level.
     assert_eq!(discarded, total.discarded);
-    assert_eq!(read + overwritten + discarded, total.offered);
     assert_eq!(deepest(), 3);
     if mode == Mode::Discard {
         assert_eq!(overwritten, 0);

@@ -179,7 +179,7 @@ impl Writer<'_> {
     }
 
     fn loss(&mut self, loss: &Loss<'_>) {
-        let known = u8::from(loss.bytes.is_some());
+        let known = u8::from(loss.bytes.is_some()) + u8::from(loss.is_about);
         self.put(&[loss.cause.number(), u8::from(loss.last.epoch == Epoch::Start), known]);
         for count in loss.counts.by_level {
             self.put(&count.to_le_bytes());
@@ -256,6 +256,7 @@ fn loss<'a>(bytes: &mut Bytes<'a>, first: Time) -> Option<Loss<'a>> {
         cause: *Cause::ALL.get(usize::from(cause))?,
         counts,
         bytes: Some(bytes.u64()?).filter(|_| known != 0),
+        is_about: known == 2,
         first,
         last: Time { nanos: bytes.u64()?.cast_signed(), epoch: if epoch == 0 { Epoch::Unix } else { Epoch::Start } },
         place: bytes.text()?,
@@ -339,7 +340,7 @@ mod tests {
         let mut loss = Loss { guest: "g", ..Loss::new(Cause::Nested, "somewhere", Time::wall(5)) };
         loss.add(Level::App, 3, Time::wall(8));
         loss.counts.unknown = 4;
-        for loss in [loss, Loss { bytes: None, ..loss }] {
+        for loss in [loss, Loss { bytes: None, ..loss }, Loss { is_about: true, ..loss }] {
             let item = Item::Loss(loss);
             round_trip(&item, 100, |read| assert_eq!(*read, item));
         }

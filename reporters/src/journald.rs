@@ -96,6 +96,9 @@ pub fn encode(out: &mut Vec<u8>, item: &Item<'_>) {
             if let Some(bytes) = loss.bytes {
                 put(out, "FATA_DISCARDED_BYTES", bytes.to_string().as_bytes());
             }
+            if loss.is_about {
+                put(out, "FATA_DISCARDED_BYTES_ARE_ABOUT", b"1");
+            }
             put(out, "FATA_LAST_NANOS", loss.last.nanos.to_string().as_bytes());
         }
     }
@@ -302,6 +305,9 @@ mod tests {
         assert_eq!(value(&known, "FATA_DISCARDED_ERROR"), None);
         let unknown = entry(&Item::Loss(Loss { bytes: None, ..loss }));
         assert_eq!(value(&unknown, "FATA_DISCARDED_BYTES"), None);
+        let about = entry(&Item::Loss(Loss { is_about: true, ..loss }));
+        let is_about = |entry| value(entry, "FATA_DISCARDED_BYTES_ARE_ABOUT");
+        assert_eq!((is_about(&about), is_about(&known)), (Some(&b"1"[..]), None));
     }
 
     #[test]

@@ -94,6 +94,9 @@ fn write_loss(out: &mut dyn Write, loss: &Loss<'_>) -> fmt::Result {
         Some(bytes) => write!(out, "{bytes}")?,
         None => out.write_str("null")?,
     }
+    if loss.is_about {
+        out.write_str(",\"bytes_are_about\":true")?;
+    }
     write!(out, ",\"first_nanos\":{},\"last_nanos\":{}", loss.first.nanos, loss.last.nanos)
 }
 

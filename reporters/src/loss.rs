@@ -17,6 +17,8 @@
 use core::fmt;
 
 use fata_wire::field::Level;
+use fata_wire::log::ledger::Share;
+use fata_wire::log::summary::Summary;
 use fata_wire::packet::{self, Discarded};
 
 use crate::text::Escaped;
@@ -45,11 +47,13 @@ pub enum Cause {
     Damaged,
     /// Several of these, which had to be added up to stay within bounds.
     Various,
+    /// There was no room to say what records of their callsite are.
+    Undescribed,
 }
 
 impl Cause {
     /// Every cause, in the order of [`Cause::number`].
-    pub const ALL: [Cause; 10] = [
+    pub const ALL: [Cause; 11] = [
         Cause::Full,
         Cause::Overwritten,
         Cause::TooBig,
@@ -60,6 +64,7 @@ impl Cause {
         Cause::Closed,
         Cause::Damaged,
         Cause::Various,
+        Cause::Undescribed,
     ];
 
     /// The word that stands for it in records for machines.
@@ -76,13 +81,20 @@ impl Cause {
             Cause::Closed => "closed",
             Cause::Damaged => "damaged",
             Cause::Various => "various",
+            Cause::Undescribed => "undescribed",
         }
     }
 
-    /// Why records are missing between two packets of a ring, or between a packet and the ring's end, by what the ring had
-    /// counted `before` and `after`. Where it had counted nothing the newest took the place of the oldest.
+    /// Why `missing` records are missing between two packets of a ring, or between a packet and the ring's end, by what the ring
+    /// had counted `before` and `after`, and of how many its ledgers say that they could not be described. Where all of that is
+    /// nothing the newest took the place of the oldest.
     #[must_use]
-    pub fn of_ring(before: &Discarded, after: &Discarded) -> Self {
+    pub fn of_ring(before: &Discarded, after: &Discarded, missing: u64, undescribed: u64) -> Self {
+        match undescribed {
+            0 => {}
+            _ if undescribed >= missing => return Cause::Undescribed,
+            _ => return Cause::Various,
+        }
         let causes = [
             (packet::Cause::Full, Cause::Full),
             (packet::Cause::Nested, Cause::Nested),
@@ -118,6 +130,7 @@ impl Cause {
             Cause::Closed => "ended before they were written",
             Cause::Damaged => "was written over while it was read",
             Cause::Various => "and others discarded them for several reasons",
+            Cause::Undescribed => "had no room left to describe what they are",
         }
     }
 }
@@ -171,6 +184,27 @@ impl Counts {
     }
 }
 
+/// How long records were that are missing: as [`Loss::bytes`] and [`Loss::is_about`] say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Length {
+    /// `None` where nobody knows.
+    pub bytes: Option<u64>,
+    /// An estimate.
+    pub is_about: bool,
+}
+
+impl From<Share> for Length {
+    fn from(share: Share) -> Self {
+        Length { bytes: share.bytes, is_about: share.is_about }
+    }
+}
+
+impl From<&Summary> for Length {
+    fn from(summary: &Summary) -> Self {
+        Length { bytes: summary.bytes, is_about: summary.is_about }
+    }
+}
+
 /// What is shown in the place of records that were discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss<'a> {
@@ -182,9 +216,10 @@ pub struct Loss<'a> {
     pub guest: &'a str,
     /// How many.
     pub counts: Counts,
-    /// How long they were, where they lay or would have; `None` where nobody knows, as of records that a ring wrote over or
-    /// that a limit kept from being made.
+    /// How long they were, where they lay or would have; `None` where nobody knows, as of records of older guests.
     pub bytes: Option<u64>,
+    /// Whether that is an estimate, as of texts that a limit kept from being put together.
+    pub is_about: bool,
     /// When the first of them was made, as far as that is known.
     pub first: Time,
     /// When the last of them was made.
@@ -196,13 +231,20 @@ impl<'a> Loss<'a> {
     #[must_use]
     pub const fn new(cause: Cause, place: &'a str, time: Time) -> Self {
         let counts = Counts { by_level: [0; 6], unknown: 0 };
-        Loss { cause, place, guest: "", counts, bytes: Some(0), first: time, last: time }
+        Loss { cause, place, guest: "", counts, bytes: Some(0), is_about: false, first: time, last: time }
     }
 
-    /// So many records of `counts`, made between `first` and `last`, of whose length nothing is known.
+    /// So many records of `counts`, made between `first` and `last`, of whose length this is known.
     #[must_use]
-    pub const fn of_unknown_length(cause: Cause, place: &'a str, counts: Counts, first: Time, last: Time) -> Self {
-        Loss { counts, bytes: None, last, ..Loss::new(cause, place, first) }
+    pub const fn of_length(
+        cause: Cause,
+        place: &'a str,
+        counts: Counts,
+        length: Length,
+        (first, last): (Time, Time),
+    ) -> Self {
+        let Length { bytes, is_about } = length;
+        Loss { counts, bytes, is_about, last, ..Loss::new(cause, place, first) }
     }
 
     /// One record more.
@@ -217,6 +259,7 @@ impl<'a> Loss<'a> {
     pub fn merge(&mut self, other: &Loss<'_>) {
         self.counts.merge(&other.counts);
         self.bytes = self.bytes.zip(other.bytes).map(|(sum, more)| sum.saturating_add(more));
+        self.is_about = self.bytes.is_some() && (self.is_about || other.is_about);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
     }
@@ -250,7 +293,9 @@ impl fmt::Display for Loss<'_> {
             separator = "; ";
         }
         match self.bytes {
-            Some(bytes) => write!(f, "{separator}{} bytes)", Grouped(bytes))?,
+            Some(bytes) => {
+                write!(f, "{separator}{}{} bytes)", if self.is_about { "about " } else { "" }, Grouped(bytes))?;
+            }
             None => write!(f, "{separator}of unknown length)")?,
         }
         let within = self.last.nanos.saturating_sub(self.first.nanos).unsigned_abs() / 1_000_000;
@@ -302,10 +347,12 @@ mod tests {
         assert_eq!((a.counts.total(), a.bytes, a.first, a.last), (9, Some(15), Time::wall(20), Time::wall(50)));
         assert_eq!(a.level(), Level::Error);
         // A sum with an unknown part is no number that anybody could rely on.
-        let (first, last) = (Time::wall(30), Time::wall(40));
-        a.merge(&Loss::of_unknown_length(Cause::Limited, "c", b.counts, first, last));
-        assert_eq!((a.counts.total(), a.bytes), (17, None));
-        a.add(Level::Info, 3, first);
+        let (times, about) = ((Time::wall(30), Time::wall(40)), Length { bytes: Some(25), is_about: true });
+        a.merge(&Loss::of_length(Cause::Limited, "c", b.counts, about, times));
+        assert_eq!((a.counts.total(), a.bytes, a.is_about), (17, Some(40), true));
+        a.merge(&Loss::of_length(Cause::Limited, "c", b.counts, Length::default(), times));
+        assert_eq!((a.counts.total(), a.bytes, a.is_about), (25, None, false));
+        a.add(Level::Info, 3, times.0);
         assert_eq!(a.bytes, None);
     }
 
@@ -322,13 +369,18 @@ mod tests {
         let none = Loss::new(Cause::Closed, "the file", Time::wall(0));
         assert_eq!(none.to_string(), "discarded 0 records (0 bytes): the file ended before they were written");
         let counts = Counts { by_level: [0, 0, 0, 0, 3, 0], unknown: 0 };
-        let unknown =
-            Loss::of_unknown_length(Cause::Limited, "a callsite", counts, Time::wall(0), Time::wall(2_000_000_000));
-        assert_eq!(
-            unknown.to_string(),
-            "discarded 3 records (3 DEBUG; of unknown length) within 2.000 s: a callsite limits how often one line of the \
-             program is shown"
-        );
+        let limited = |length| {
+            let times = (Time::wall(0), Time::wall(2_000_000_000));
+            Loss::of_length(Cause::Limited, "a callsite", counts, length, times).to_string()
+        };
+        let told = |length| {
+            std::format!(
+                "discarded 3 records (3 DEBUG; {length}) within 2.000 s: a callsite limits how often one line of the \
+                 program is shown"
+            )
+        };
+        assert_eq!(limited(Length::default()), told("of unknown length"));
+        assert_eq!(limited(Length { bytes: Some(1440), is_about: true }), told("about 1,440 bytes"));
     }
 
     #[test]
@@ -339,10 +391,13 @@ mod tests {
             counted[packet::Cause::TooBig as usize] = too_big;
             counted
         };
-        assert_eq!(Cause::of_ring(&counted(3, 1), &counted(7, 1)), Cause::Full);
-        assert_eq!(Cause::of_ring(&counted(3, 1), &counted(3, 2)), Cause::TooBig);
-        assert_eq!(Cause::of_ring(&counted(3, 1), &counted(4, 2)), Cause::Various);
-        assert_eq!(Cause::of_ring(&counted(3, 1), &counted(3, 1)), Cause::Overwritten);
+        let cause = |before, after| Cause::of_ring(&before, &after, 4, 0);
+        assert_eq!(cause(counted(3, 1), counted(7, 1)), Cause::Full);
+        assert_eq!(cause(counted(3, 1), counted(3, 2)), Cause::TooBig);
+        assert_eq!(cause(counted(3, 1), counted(4, 2)), Cause::Various);
+        assert_eq!(cause(counted(3, 1), counted(3, 1)), Cause::Overwritten);
+        let undescribed = |full, undescribed| Cause::of_ring(&counted(3, 1), &counted(full, 1), 4, undescribed);
+        assert_eq!((undescribed(3, 4), undescribed(6, 1)), (Cause::Undescribed, Cause::Various));
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Otlp {
             self.refuse(&holds);
         } else if rejected > 0 {
             // Which ones, the answer does not say, nor how long they were.
-            holds.bytes = None;
+            (holds.bytes, holds.is_about) = (None, false);
             holds.counts = Counts { unknown: rejected, ..Counts::default() };
             self.refuse(&holds);
         }

@@ -14,7 +14,7 @@ use ringbuf::HeapRb;
 use ringbuf::traits::Observer as _;
 
 use crate::codec::{self, HEAD_BYTES, Head, LOSS_BYTES, Limits};
-use crate::loss::{Cause, Counts, Loss};
+use crate::loss::{Cause, Counts, Length, Loss};
 use crate::record::is_urgent;
 use crate::reporter::Item;
 
@@ -345,27 +345,28 @@ struct Owned {
     place: String,
     guest: String,
     counts: Counts,
-    bytes: Option<u64>,
+    length: Length,
     first: crate::time::Time,
     last: crate::time::Time,
 }
 
 impl Owned {
     fn of(loss: &Loss<'_>) -> Self {
-        let Loss { cause, place, guest, counts, bytes, first, last } = *loss;
-        Owned { cause, place: cut(place).into(), guest: cut(guest).into(), counts, bytes, first, last }
+        let Loss { cause, place, guest, counts, bytes, is_about, first, last } = *loss;
+        let length = Length { bytes, is_about };
+        Owned { cause, place: cut(place).into(), guest: cut(guest).into(), counts, length, first, last }
     }
 
     fn lend(&self) -> Loss<'_> {
-        let Owned { cause, place, guest, counts, bytes, first, last } = self;
-        Loss { cause: *cause, place, guest, counts: *counts, bytes: *bytes, first: *first, last: *last }
+        let Owned { cause, place, guest, counts, length, first, last } = self;
+        Loss { guest, ..Loss::of_length(*cause, place, *counts, *length, (*first, *last)) }
     }
 
     fn merge(&mut self, other: &Loss<'_>) {
         let mut loss = self.lend();
         loss.merge(other);
-        let Loss { counts, bytes, first, last, .. } = loss;
-        (self.counts, self.bytes, self.first, self.last) = (counts, bytes, first, last);
+        let Loss { counts, bytes, is_about, first, last, .. } = loss;
+        (self.counts, self.length, self.first, self.last) = (counts, Length { bytes, is_about }, first, last);
     }
 }
 

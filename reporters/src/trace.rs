@@ -32,8 +32,9 @@ use std::string::String;
 use std::vec::Vec;
 
 use fata_wire::describe::{self, Callsite, MAX_TEXT_BYTES};
-use fata_wire::event::{CLOCK, EXTENDED, EventId, FIRST_CALLSITE, Header, MAX_CALLSITES};
+use fata_wire::event::{CLOCK, EXTENDED, EventId, FIRST_CALLSITE, Header, LEDGER, MAX_CALLSITES};
 use fata_wire::field::{Fields, Kind, Level};
+use fata_wire::log::ledger::{self, Extent, Ledger};
 use fata_wire::metadata::{write_preamble, write_record};
 use fata_wire::packet::{Discarded, FLAG_LOG, HEADER_BYTES, PacketHeader};
 use fata_wire::shared::Clock;
@@ -47,6 +48,8 @@ use crate::time::{Epoch, Time};
 pub const PACKET_BYTES: usize = 64 << 10;
 /// Between two stamps of 32 bits there may be no more than this; a clock event comes between.
 const SILENCE_NANOS: u64 = 1 << 31;
+/// A ledger with its header, and a clock event before it.
+const LEDGER_BYTES: usize = (ledger::WORDS + 3) * 8;
 
 /// Why there is no trace.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +87,9 @@ pub struct Trace {
     ticks: u64,
     /// What the last written packet said was discarded.
     told: Discarded,
+    /// How long the records were that were lost, and those in the packets that were written; and those in the open one.
+    ledger: Ledger,
+    open: Extent,
 }
 
 impl Trace {
@@ -135,6 +141,8 @@ impl Trace {
             numbers: [0; 6],
             ticks: 0,
             told: Discarded::default(),
+            ledger: Ledger::default(),
+            open: Extent::default(),
         })
     }
 
@@ -205,19 +213,27 @@ impl Trace {
         encode::event(record, &home, late, number, |fields, arg, words| {
             let code = if fields.is_extended() { EXTENDED } else { u8::try_from(words.len()).unwrap_or(EXTENDED) };
             let id = self.callsite(record, fields)?;
-            let bytes = (words.len() + 3) * 8;
-            if self.packet.len() + bytes > PACKET_BYTES {
-                self.flush()?;
-            }
-            if self.header.events == 0 {
-                self.header.timestamp_begin = ticks;
-            } else if ticks - self.ticks > SILENCE_NANOS {
-                self.put(CLOCK, 1, 0, ticks, &[ticks]);
-            }
-            self.put(id, code, arg, ticks, words);
-            Ok(())
+            self.add(id, code, arg, ticks, words)
         })?;
         self.numbers[record.level as usize] += 1;
+        Ok(())
+    }
+
+    /// Adds an event to the packet, or to the next where there is no room.
+    fn add(&mut self, id: u16, code: u8, arg: u16, ticks: u64, words: &[u64]) -> Result<(), ReportError> {
+        let bytes = (words.len() + 3) * 8;
+        if self.packet.len() + bytes > PACKET_BYTES {
+            self.flush()?;
+        }
+        if self.header.events == 0 {
+            self.header.timestamp_begin = ticks;
+        } else if ticks - self.ticks > SILENCE_NANOS {
+            self.put(CLOCK, 1, 0, ticks, &[ticks]);
+        }
+        self.put(id, code, arg, ticks, words);
+        if id != LEDGER {
+            self.open = Extent { records: self.open.records + 1, bytes: self.open.bytes + 8 + 8 * words.len() as u64 };
+        }
         Ok(())
     }
 
@@ -236,15 +252,29 @@ impl Trace {
         self.header.events += 1;
     }
 
-    /// The numbers of what was lost are passed over; what has none is counted beside them.
+    /// The numbers of what was lost are passed over; what has none is counted beside them. How long it was is told where that is
+    /// known.
     fn loss(&mut self, loss: &Loss<'_>) -> Result<(), ReportError> {
         self.begin(loss.first, loss.guest)?;
+        let is_exact = !loss.is_about && loss.counts.unknown == 0;
+        let bytes = loss.bytes.filter(|_| is_exact);
+        // Here it may fail; what comes then is taken as a whole.
+        if bytes.is_some() && self.packet.len() + LEDGER_BYTES > PACKET_BYTES {
+            self.flush()?;
+        }
         for &level in Level::ALL {
             self.numbers[level as usize] += loss.counts.of(level);
         }
         let cause = encode::cause(loss.cause);
         self.header.discarded[cause as usize] += loss.counts.total();
         self.header.events_discarded += loss.counts.total();
+        if let Some(bytes) = bytes {
+            let Extent { records, bytes: before } = self.ledger.discarded;
+            self.ledger.discarded = Extent { records: records + loss.counts.total(), bytes: before + bytes };
+            let (words, ticks) = (self.ledger.words(), ticks_from_time(loss.last).max(self.ticks));
+            let code = u8::try_from(words.len()).unwrap_or(EXTENDED);
+            self.add(LEDGER, code, 0, ticks, &words)?;
+        }
         Ok(())
     }
 
@@ -270,6 +300,9 @@ impl Trace {
         self.header.packet_seq_num += 1;
         self.header.events_before += self.header.events;
         self.header.events = 0;
+        let Extent { records, bytes } = std::mem::take(&mut self.open);
+        self.ledger.recorded.records += records;
+        self.ledger.recorded.bytes += bytes;
         Ok(())
     }
 

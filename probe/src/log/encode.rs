@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use fata_wire::field::{FieldType, Fields, MAX_FIELDS, Unit};
 use fata_wire::log::MORE;
-use tracing_core::Metadata;
 use tracing_core::field::{Field, Visit};
+use tracing_core::{Event, Metadata};
 
 use super::context::SCRATCH_WORDS;
 use super::text::Text;
@@ -238,6 +238,42 @@ impl Visit for Encoder<'_> {
             self.join(field, format_args!("{value:?}"));
         }
     }
+}
+
+/// How many words the fields of an event take at least, where there is no room to put them together: a text that would have to be
+/// formatted is taken for a short one.
+pub(crate) fn least_words(event: &Event<'_>) -> usize {
+    struct Least(usize);
+
+    impl Visit for Least {
+        fn record_f64(&mut self, _: &Field, _: f64) {
+            self.0 += 1;
+        }
+
+        fn record_str(&mut self, _: &Field, value: &str) {
+            self.0 += value.len() / 8 + 1;
+        }
+
+        fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {
+            self.0 += 1;
+        }
+
+        fn record_i64(&mut self, _: &Field, _: i64) {
+            self.0 += 1;
+        }
+
+        fn record_u64(&mut self, _: &Field, _: u64) {
+            self.0 += 1;
+        }
+
+        fn record_bool(&mut self, _: &Field, _: bool) {
+            self.0 += 1;
+        }
+    }
+
+    let mut least = Least(0);
+    event.record(&mut least);
+    least.0.min(SCRATCH_WORDS)
 }
 
 /// The fields that events of `meta` with this signature have, after those in `first`.

@@ -81,7 +81,7 @@ impl Log for Facade {
             return;
         }
         if record.key_values().count() > 0 {
-            return with_pairs(record, level);
+            return with_pairs(record, bucket, level);
         }
         let mut message = Sentence::<MESSAGE_BYTES>::new();
         let text = match record.args().as_str() {
@@ -95,7 +95,7 @@ impl Log for Facade {
         let (file, line) = (record.file().unwrap_or(""), record.line().unwrap_or(0));
         let texts = Cons(record.target(), Cons(text, Nil));
         let fields = Cons(context::with(context::Context::spans), Cons(line, Cons(file, texts)));
-        super::record::admitted(callsite, level, template, message.is_cut(), fields);
+        super::record::admitted(callsite, bucket, level, template, message.is_cut(), fields);
     }
 
     fn flush(&self) {}
@@ -103,7 +103,7 @@ impl Log for Facade {
 
 /// A record with key-values, all of whose fields are encoded beside the ring.
 #[inline(never)]
-fn with_pairs(record: &Record<'_>, level: Level) {
+fn with_pairs(record: &Record<'_>, bucket: &'static Bucket, level: Level) {
     let words = [const { AtomicU64::new(0) }; PAIRED_WORDS];
     let pairs = Pairs::of(level, record.key_values());
     let (mut used, mut is_cut) = (1, pairs.is_cut);
@@ -125,7 +125,7 @@ fn with_pairs(record: &Record<'_>, level: Level) {
         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         used += 1;
     }
-    super::record::admitted_words(level, pairs.template(level), &words[..used], is_cut);
+    super::record::admitted_words(bucket, level, pairs.template(level), &words[..used], is_cut);
 }
 
 /// The level of a record; those of the targets `app` and `app::…` are the program's own words.

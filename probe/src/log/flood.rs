@@ -1,4 +1,5 @@
-//! What is left to do for a record of a callsite that makes too many: two additions, found by the callsite's address.
+//! What is left to do for a record of a callsite that makes too many: two additions, found by the callsite's address; a third
+//! where it has texts, whose lengths are added up too.
 //!
 //! Invariant: an entry with a key names a counter of the account, and a tally, that belong to the slot that it is part of; it
 //! is made where a bucket was found empty, and serves until the tally is a multiple of [`TURN`]: then the bucket is asked again,
@@ -9,8 +10,9 @@
 #![expect(unsafe_code, reason = "counts through pointers that were proved when they were stored")]
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, compiler_fence};
 
+use super::limit::Tally;
 use crate::ring::{add_local, add_shared};
 
 /// Which bits of an address tell one entry from another: statics lie at multiples of 8.
@@ -36,7 +38,7 @@ struct Entry {
     /// Where its suppressed records are counted by level.
     account: AtomicPtr<u64>,
     /// Where they are counted by callsite.
-    tally: AtomicPtr<AtomicU64>,
+    tally: AtomicPtr<Tally>,
 }
 
 impl Entry {
@@ -55,8 +57,9 @@ impl Floods {
     }
 
     /// Counts a record of the callsite at `key` as suppressed, if it is known to make too many. Else its bucket decides.
+    /// `text_words` is how many words its texts take, where it has any whose lengths are known.
     #[inline(always)]
-    pub(crate) fn counts(&self, key: usize) -> bool {
+    pub(crate) fn counts(&self, key: usize, text_words: Option<impl FnOnce() -> u16>) -> bool {
         let entry = &self.entries[(key & PLACE_BITS) / 8];
         if entry.key.load(Ordering::Relaxed) != key {
             return false;
@@ -64,10 +67,14 @@ impl Floods {
         // SAFETY: an entry with a key has both pointers: `put` stored them before, and an interrupt sees that order too. The
         // account lies in a region's header page and the tally in a region's slot; both live for ever. What is counted here
         // is counted by this CPU alone, by the invariant of the slot.
-        let counted = unsafe {
+        let (counted, text) = unsafe {
             add_shared(entry.account.load(Ordering::Relaxed), 1);
-            add_local(&*entry.tally.load(Ordering::Relaxed).cast_const(), 1)
+            let tally = &*entry.tally.load(Ordering::Relaxed).cast_const();
+            (add_local(&tally.records, 1), &tally.text_words)
         };
+        if let Some(words) = text_words {
+            add_local(text, words().into());
+        }
         if counted.is_multiple_of(TURN) {
             entry.key.store(0, Ordering::Relaxed);
         }
@@ -75,7 +82,7 @@ impl Floods {
     }
 
     /// From now on [`counts`](Floods::counts) knows the callsite at `key`.
-    pub(crate) fn put(&self, key: usize, account: *mut u64, tally: &'static AtomicU64) {
+    pub(crate) fn put(&self, key: usize, account: *mut u64, tally: &'static Tally) {
         // An interrupt that comes while an entry is written leaves all of them alone, and finds none half written.
         if self.is_written.load(Ordering::Relaxed) {
             return;
@@ -101,26 +108,30 @@ impl Floods {
 
 #[cfg(test)]
 mod tests {
+    use core::sync::atomic::AtomicU64;
+
     use super::*;
 
     #[test]
     fn a_callsite_counts_by_itself_until_its_turn_is_over_and_no_other_counts_there() {
-        static TALLIES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+        static TALLIES: [Tally; 2] = [const { Tally::new() }; 2];
         static ACCOUNT: AtomicU64 = AtomicU64::new(0);
         let (floods, key) = (Floods::new(), 0x1000);
-        assert!(!floods.counts(key));
+        let counts = |key| floods.counts(key, None::<fn() -> u16>);
+        assert!(!counts(key));
         floods.put(key, ACCOUNT.as_ptr(), &TALLIES[0]);
-        assert!(!floods.counts(key + 8) && !floods.counts(key + 0x40) && !floods.counts(0));
-        TALLIES[0].store(1, Ordering::Relaxed);
-        let counted = (0..2 * TURN).take_while(|_| floods.counts(key)).count();
+        assert!(!counts(key + 8) && !counts(key + 0x40) && !counts(0));
+        TALLIES[0].records.store(1, Ordering::Relaxed);
+        let counted = (0..2 * TURN).take_while(|_| floods.counts(key, Some(|| 3))).count();
         assert_eq!(counted as u64, TURN);
         // Another one at the same place takes it.
         floods.put(key, ACCOUNT.as_ptr(), &TALLIES[0]);
         floods.put(key + 0x40, ACCOUNT.as_ptr(), &TALLIES[1]);
-        assert!(!floods.counts(key) && floods.counts(key + 0x40));
+        assert!(!counts(key) && counts(key + 0x40));
         floods.clear();
-        assert!(!floods.counts(key + 0x40));
-        let tallies = TALLIES.each_ref().map(|tally| tally.load(Ordering::Relaxed));
+        assert!(!counts(key + 0x40));
+        let tallies = TALLIES.each_ref().map(|tally| tally.records.load(Ordering::Relaxed));
         assert_eq!((tallies, ACCOUNT.load(Ordering::Relaxed)), ([TURN + 1, 1], TURN + 1));
+        assert_eq!(TALLIES.each_ref().map(|tally| tally.text_words.load(Ordering::Relaxed)), [3 * TURN, 0]);
     }
 }

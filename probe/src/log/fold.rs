@@ -12,7 +12,7 @@ use fata_wire::event::EventId;
 use fata_wire::log::Count;
 
 use super::slot::Slot;
-use super::summary;
+use super::summary::{self, Kept};
 
 /// Longer records are never folded.
 const LAST_WORDS: usize = 32;
@@ -138,7 +138,7 @@ fn say(slot: &Slot, class: u32) {
     if count > 0 {
         let ticks = crate::clock::ticks().wrapping_sub(value(&last.since));
         let id = EventId((value(&last.what) & 0x1fff) as u16).callsite();
-        summary::repeated(slot, class, id, count, ticks);
+        summary::repeated(slot, Kept { class, id: id.into(), count, ticks });
     }
 }
 

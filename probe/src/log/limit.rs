@@ -9,6 +9,10 @@
 //! is suppressed each counts beside its own rings, in the *tally* of the bucket there, so that a flood of several threads is
 //! no contest for one counter.
 //!
+//! How long the suppressed records would have been is known of [`log!`](crate::log!), whose texts are measured where they are not
+//! kept. The macros of `tracing`, and the crate `log`, are asked before they put a record together: there it is estimated by the
+//! last record of the callsite, and told as an estimate unless all of its fields are numbers.
+//!
 //! Invariant: `said` is at most the sum of a bucket's tallies, which only grow; what lies between is said in one record, by
 //! whoever began a new period.
 #![expect(unsafe_code, reason = "a list of statics")]
@@ -20,7 +24,7 @@ use fata_wire::field::Level;
 use fata_wire::log::{Count, class_of};
 
 use super::slot::Slot;
-use super::summary;
+use super::summary::{self, Kept};
 use crate::region::{self, Region};
 use crate::ring::add_local;
 
@@ -37,23 +41,52 @@ static LISTED: AtomicPtr<Bucket> = AtomicPtr::new(ptr::null_mut());
 /// How many buckets have asked for tallies.
 static NUMBERED: AtomicU32 = AtomicU32::new(0);
 
+/// The records of a bucket vary in length: the last one's is as good a guess as any.
+const VARIES: u32 = 1 << 31;
+
 /// So many buckets have tallies beside the rings, from number 1 on; those that come to suppress something later than these
 /// count in one place.
-const TALLIES: u32 = 64;
+///
+/// A model makes a region on the stack of a coroutine, which is short.
+const TALLIES: u32 = if cfg!(loom) { 4 } else { 64 };
 
 /// What was suppressed beside one vCPU's, or thread's, rings: by the buckets' numbers.
 #[derive(Debug)]
-pub(crate) struct Tallies([AtomicU64; TALLIES as usize]);
+pub(crate) struct Tallies([Tally; TALLIES as usize]);
 
 impl Tallies {
     pub(crate) const fn new() -> Self {
-        Tallies([const { AtomicU64::new(0) }; TALLIES as usize])
+        Tallies([const { Tally::new() }; TALLIES as usize])
     }
 
     #[inline(always)]
-    fn of(&self, number: u32) -> &AtomicU64 {
+    fn of(&self, number: u32) -> &Tally {
         &self.0[(number % TALLIES) as usize]
     }
+}
+
+/// What was suppressed of one bucket's records.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) records: AtomicU64,
+    /// The words that their texts would have taken, where that is known.
+    pub(crate) text_words: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) const fn new() -> Self {
+        Tally { records: AtomicU64::new(0), text_words: AtomicU64::new(0) }
+    }
+}
+
+/// How long the records of a callsite are, for those that the limit keeps from being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// So many words in the ring, besides the texts, whose lengths are added up as they come.
+    Words(u16),
+    /// As the last one that was made.
+    #[cfg(any(feature = "tracing", feature = "log"))]
+    AsLast,
 }
 
 /// How many records a callsite may still make. A static beside the callsite.
@@ -66,9 +99,12 @@ pub struct Bucket {
     /// The callsite's id and the class of its records, once in the list.
     of: AtomicU32,
     /// What was suppressed while it had no tally.
-    others: AtomicU64,
-    /// How many of the suppressed were told.
+    others: Tally,
+    /// How many of the suppressed were told, and of how many words of texts.
     said: AtomicU64,
+    said_words: AtomicU64,
+    /// How many words a record takes besides such texts, and [`VARIES`].
+    words: AtomicU32,
     /// The ticks when it was last filled; 0 before the first time.
     since: AtomicU64,
     listed: AtomicBool,
@@ -89,8 +125,10 @@ impl Bucket {
             left: AtomicU64::new(0),
             number: AtomicU32::new(0),
             of: AtomicU32::new(0),
-            others: AtomicU64::new(0),
+            others: Tally::new(),
             said: AtomicU64::new(0),
+            said_words: AtomicU64::new(0),
+            words: AtomicU32::new(0),
             since: AtomicU64::new(0),
             listed: AtomicBool::new(false),
             next: AtomicPtr::new(ptr::null_mut()),
@@ -98,7 +136,7 @@ impl Bucket {
     }
 
     /// Whether a record may be made: takes a token, or else counts the record as suppressed. `id` is its callsite's, `key` the
-    /// address by which it is known.
+    /// address by which it is known; `length` is how long it is, and what its texts take of that.
     #[inline(always)]
     pub(crate) fn allows(
         &'static self,
@@ -106,8 +144,17 @@ impl Bucket {
         level: Level,
         id: impl FnOnce() -> u16,
         key: usize,
+        length: impl FnOnce() -> (Length, u16),
     ) -> bool {
-        self.take() || self.allows_late(slot, level, id(), key)
+        self.take() || self.allows_late(slot, level, id(), key, length())
+    }
+
+    /// A record of so many words was made: as long are those that are not.
+    #[cfg(any(feature = "tracing", feature = "log"))]
+    #[inline]
+    pub(crate) fn note_length(&self, words: usize, varies: bool) {
+        let words = u32::try_from(words).unwrap_or(0) & !VARIES;
+        self.words.store(words | if varies { VARIES } else { 0 }, Ordering::Relaxed);
     }
 
     /// Takes a token, if there is one.
@@ -124,18 +171,35 @@ impl Bucket {
     /// Fills the bucket if it is time; else counts the record as suppressed.
     #[cold]
     #[inline(never)]
-    fn allows_late(&'static self, slot: &'static Slot, level: Level, id: u16, key: usize) -> bool {
+    fn allows_late(
+        &'static self,
+        slot: &'static Slot,
+        level: Level,
+        id: u16,
+        key: usize,
+        (length, text_words): (Length, u16),
+    ) -> bool {
         if self.is_refilled(slot) || self.take() {
             return true;
         }
+        match length {
+            Length::Words(words) => self.words.store(words.into(), Ordering::Relaxed),
+            #[cfg(any(feature = "tracing", feature = "log"))]
+            Length::AsLast => {}
+        }
+        let text_words = u64::from(text_words);
         let of = class_of(level);
         self.list(id, of.0);
         slot.count(Count::Suppressed, of);
         match self.number.load(Ordering::Relaxed) {
-            0 => _ = self.others.fetch_add(1, Ordering::Relaxed),
+            0 => {
+                self.others.text_words.fetch_add(text_words, Ordering::Relaxed);
+                self.others.records.fetch_add(1, Ordering::Relaxed);
+            }
             number => {
                 let tally = slot.tallies.of(number);
-                add_local(tally, 1);
+                add_local(&tally.text_words, text_words);
+                add_local(&tally.records, 1);
                 slot.flooded(key, Count::Suppressed, of, tally);
             }
         }
@@ -160,28 +224,34 @@ impl Bucket {
     fn begin_period(&self, slot: &Slot, since: u64, now: u64) -> bool {
         let is_ours = self.since.compare_exchange(since, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_ours {
-            let suppressed = self.suppressed();
+            let suppressed = self.suppressed(|tally| &tally.records);
             let unsaid = suppressed.saturating_sub(self.said.fetch_max(suppressed, Ordering::Relaxed));
+            let texts = self.suppressed(|tally| &tally.text_words);
+            let unsaid_words = texts.saturating_sub(self.said_words.fetch_max(texts, Ordering::Relaxed));
             region::all().flat_map(Region::slots).for_each(|slot| slot.floods.clear());
             if unsaid > 0 {
-                let of = self.of.load(Ordering::Relaxed);
-                summary::suppressed(slot, of >> 16, of & 0xffff, unsaid, now.wrapping_sub(since));
+                let (of, words) = (self.of.load(Ordering::Relaxed), self.words.load(Ordering::Relaxed));
+                let each = u64::from(words & !VARIES);
+                let bytes = unsaid.saturating_mul(each).saturating_add(unsaid_words).saturating_mul(8);
+                let ticks = now.wrapping_sub(since);
+                let kept = Kept { class: of >> 16, id: of & 0xffff, count: unsaid, ticks };
+                summary::suppressed(slot, kept, bytes, words & VARIES != 0);
             }
         }
         is_ours
     }
 
-    /// How many records were ever suppressed.
-    fn suppressed(&self) -> u64 {
+    /// How many records, or words, were ever suppressed.
+    fn suppressed(&self, what: impl Fn(&Tally) -> &AtomicU64) -> u64 {
         let number = self.number.load(Ordering::Relaxed);
-        let tally = |slot: &Slot| slot.tallies.of(number).load(Ordering::Relaxed);
+        let tally = |slot: &Slot| what(slot.tallies.of(number)).load(Ordering::Relaxed);
         let tallies = region::all().filter(|_| number > 0).flat_map(Region::slots).map(tally);
-        tallies.fold(self.others.load(Ordering::Relaxed), u64::wrapping_add)
+        tallies.fold(what(&self.others).load(Ordering::Relaxed), u64::wrapping_add)
     }
 
     /// Whether there is something to say of it.
     fn is_unsaid(&self) -> bool {
-        self.suppressed() > self.said.load(Ordering::Relaxed)
+        self.suppressed(|tally| &tally.records) > self.said.load(Ordering::Relaxed)
     }
 
     fn list(&'static self, id: u16, class: u32) {

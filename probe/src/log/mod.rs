@@ -45,7 +45,7 @@ pub mod rules;
 #[cfg(feature = "profiling")]
 mod sentence;
 pub(crate) mod slot;
-mod summary;
+pub(crate) mod summary;
 
 #[cfg(feature = "tracing")]
 mod encode;

@@ -16,6 +16,7 @@ use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
 use fata_wire::log::{FILE, FIRST_FIELDS, LINE, MESSAGE, MORE, SPANS, TARGET};
 use log::kv::{Error, Key, Source, Value, VisitSource, VisitValue};
 
+use super::payload::Missing;
 use super::summary::TARGET as TARGET_OF_ALL;
 use super::text::Text;
 use crate::describe::exclusive;
@@ -51,7 +52,7 @@ pub(super) struct Pairs {
 struct Shape {
     /// 0 is a free place.
     hash: AtomicU64,
-    /// The upper half of its records' headers; 0 until it is described.
+    /// The upper half of its records' headers; 0 until it is described, and [`REFUSED`] where there is no room for that.
     template: AtomicU32,
     level: AtomicU8,
     types: AtomicU64,
@@ -64,6 +65,9 @@ pub(super) const BYTES: usize = size_of::<[Shape; SHAPES]>();
 
 /// By their numbers, of which 0 is none.
 const TYPES: [FieldType; 5] = [FieldType::U64, FieldType::I64, FieldType::F64, FieldType::Bool, FieldType::Str];
+
+/// In place of a template: there was no room to describe it.
+const REFUSED: u32 = 1 << 31;
 
 fn number_of(ty: FieldType) -> u64 {
     TYPES.iter().position(|&known| known == ty).map_or(0, |at| at as u64 + 1)
@@ -158,9 +162,8 @@ impl Pairs {
         &self.words[..self.used]
     }
 
-    /// The upper half of the headers of records with these pairs. `None` where there is no room for their description, or where
-    /// one is being written beneath us.
-    pub(super) fn template(&self, level: Level) -> Option<u32> {
+    /// The upper half of the headers of records with these pairs.
+    pub(super) fn template(&self, level: Level) -> Result<u32, Missing> {
         let hash = self.hash | 1;
         let start = usize::try_from(hash >> 32).unwrap_or(0);
         let places = || (0..TRIES).map(|i| &TABLE[(start + i) % SHAPES]);
@@ -169,10 +172,14 @@ impl Pairs {
             // Acquire: pairs with the Release below: it is described.
             Some(shape.template.load(Ordering::Acquire)).filter(|&template| template != 0)
         };
-        known().or_else(|| {
-            exclusive(|| {
-                known().or_else(|| {
-                    let shape = places().find(|shape| [0, hash].contains(&shape.hash.load(Ordering::Relaxed)))?;
+        let template = match known() {
+            Some(template) => template,
+            None => exclusive(|| {
+                known().unwrap_or_else(|| {
+                    let Some(shape) = places().find(|shape| [0, hash].contains(&shape.hash.load(Ordering::Relaxed)))
+                    else {
+                        return REFUSED;
+                    };
                     shape.hash.store(hash, Ordering::Relaxed);
                     shape.level.store(level as u8, Ordering::Relaxed);
                     shape.types.store(self.types, Ordering::Relaxed);
@@ -180,15 +187,16 @@ impl Pairs {
                         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
                     }
                     let id =
-                        super::ids::give(|id| region::all().filter(|region| !shape.append(region, id)).count() == 0)?;
-                    let template = u32::from(EventId::begin(id).0);
+                        super::ids::give(|id| region::all().filter(|region| !shape.append(region, id)).count() == 0);
+                    let template = id.map_or(REFUSED, |id| u32::from(EventId::begin(id).0));
                     // Release: pairs with the Acquire above.
                     shape.template.store(template, Ordering::Release);
-                    Some(template)
+                    template
                 })
             })
-            .flatten()
-        })
+            .ok_or(Missing::Busy)?,
+        };
+        if template == REFUSED { Err(Missing::NoRoom) } else { Ok(template) }
     }
 }
 
@@ -241,7 +249,8 @@ impl Shape {
 
 /// Writes the descriptions of all shapes into a new region. The caller is inside `exclusive`.
 pub(crate) fn describe_all(region: &Region) {
-    for shape in TABLE.iter().filter(|shape| shape.template.load(Ordering::Relaxed) != 0) {
+    let is_described = |shape: &&Shape| ![0, REFUSED].contains(&shape.template.load(Ordering::Relaxed));
+    for shape in TABLE.iter().filter(is_described) {
         let template = shape.template.load(Ordering::Relaxed);
         shape.append(region, EventId((template & 0x1fff) as u16).callsite());
     }

@@ -5,16 +5,19 @@
 #[cfg(feature = "log")]
 use core::sync::atomic::AtomicU64;
 
+use fata_wire::event::MAX_INLINE_WORDS;
 use fata_wire::field::{FieldType, Level};
 use fata_wire::log::{Count, class_of};
 
 use super::context;
 use super::fold::{self, Candidate};
-use super::limit::Bucket;
+use super::limit::{Bucket, Length};
 #[cfg(feature = "log")]
-use super::payload::Payload;
+use super::payload::{Missing, Payload};
 use super::slot::Slot;
 use crate::callsite::{Callsite, UNDESCRIBED};
+#[cfg(feature = "log")]
+use crate::current::Lost;
 use crate::value::{Cons, Extent, FieldSet, TaskId, Value};
 
 /// The spans that are entered where a record is made, as [`fata_wire::log::SPANS`] has them. For the macro.
@@ -81,7 +84,8 @@ pub fn record<F: FieldSet>(
     fields: F,
 ) {
     // What is asked of the thread-local is small, so that it is inlined and the rest is not a function of its own.
-    if bucket.is_empty() && context::with(context::Context::slot).floods.counts(key(bucket)) {
+    let text_words = F::TEXT.then_some(|| text_words(&fields));
+    if bucket.is_empty() && context::with(context::Context::slot).floods.counts(key(bucket), text_words) {
         return;
     }
     let (slot, task, is_due) = context::with(|context| (context.slot(), context.task(), context.is_due()));
@@ -95,6 +99,21 @@ pub fn record<F: FieldSet>(
 #[inline(always)]
 fn key(bucket: &'static Bucket) -> usize {
     core::ptr::from_ref(bucket).addr()
+}
+
+/// How many words the texts of a record take, or as many of them as a record holds.
+#[inline(always)]
+fn text_words<F: FieldSet>(fields: &F) -> u16 {
+    // What a record holds has less than 2^16 words.
+    u16::try_from(fields.text_words().min(MAX_WORDS)).unwrap_or(0)
+}
+
+/// How long a record is in the ring besides its texts: header, number, and the length that is written out where there are texts.
+#[inline(always)]
+const fn length<F: FieldSet>() -> u16 {
+    #[expect(clippy::cast_possible_truncation, reason = "as many words as 12 fields take")]
+    let words = (2 + F::WORDS + if F::TEXT || 1 + F::WORDS > MAX_INLINE_WORDS { 1 } else { 0 }) as u16;
+    words
 }
 
 /// As [`record`], where the thread has to look for a stream first.
@@ -120,7 +139,8 @@ fn make<F: FieldSet>(
     template: u32,
     fields: F,
 ) {
-    if bucket.allows(slot, level, || callsite.id().unwrap_or(0), key(bucket)) {
+    let length = || (Length::Words(length::<F>()), text_words(&fields));
+    if bucket.allows(slot, level, || callsite.id().unwrap_or(0), key(bucket), length) {
         put(slot, task, callsite, level, template, fields);
     }
 }
@@ -136,8 +156,8 @@ fn put<F: FieldSet>(slot: &Slot, task: u16, callsite: &'static Callsite, level: 
     if F::TEXT && list.text_words() > MAX_WORDS {
         slot.count_cut(of.0);
     }
-    if !crate::current::record_in(&slot.class(of.0).writer, callsite, template, list) {
-        slot.count(Count::Discarded, of);
+    if let Err(lost) = crate::current::record_log(&slot.class(of.0).writer, callsite, template, list) {
+        slot.lose(of, lost);
     }
 }
 
@@ -165,7 +185,8 @@ pub(super) fn record_of<F: FieldSet>(
 ) {
     context::recording(|context| {
         let slot = context.slot();
-        if bucket.allows(slot, level, || callsite.id().unwrap_or(0), key(bucket)) {
+        let length = || (Length::Words(length::<F>()), text_words(&fields));
+        if bucket.allows(slot, level, || callsite.id().unwrap_or(0), key(bucket), length) {
             if is_cut {
                 slot.count_cut(class_of(level).0);
             }
@@ -180,13 +201,22 @@ pub(super) fn record_of<F: FieldSet>(
 pub(super) fn is_admitted(bucket: &'static Bucket, level: Level, id: impl FnOnce() -> u16) -> bool {
     context::recording(|context| {
         let (slot, key) = (context.slot(), key(bucket));
-        !slot.floods.counts(key) && bucket.allows(slot, level, id, key)
+        let (text_words, length) = (None::<fn() -> u16>, || (Length::AsLast, 0));
+        !slot.floods.counts(key, text_words) && bucket.allows(slot, level, id, key, length)
     })
 }
 
 /// Makes a record that has its token, as [`is_admitted`] said; `is_cut` says that a text among its fields is.
 #[cfg(feature = "log")]
-pub(super) fn admitted<F: FieldSet>(callsite: &'static Callsite, level: Level, template: u32, is_cut: bool, fields: F) {
+pub(super) fn admitted<F: FieldSet>(
+    callsite: &'static Callsite,
+    bucket: &'static Bucket,
+    level: Level,
+    template: u32,
+    is_cut: bool,
+    fields: F,
+) {
+    bucket.note_length(usize::from(length::<F>()) + usize::from(text_words(&fields)), true);
     context::recording(|context| {
         let slot = context.slot();
         if is_cut {
@@ -196,22 +226,33 @@ pub(super) fn admitted<F: FieldSet>(callsite: &'static Callsite, level: Level, t
     });
 }
 
-/// As [`admitted`], of fields that were encoded before; without a template there was no room to describe them.
+/// As [`admitted`], of fields that were encoded before.
 #[cfg(feature = "log")]
-pub(super) fn admitted_words(level: Level, template: Option<u32>, words: &[AtomicU64], is_cut: bool) {
+pub(super) fn admitted_words(
+    bucket: &'static Bucket,
+    level: Level,
+    template: Result<u32, Missing>,
+    words: &[AtomicU64],
+    is_cut: bool,
+) {
     context::recording(|context| {
         let (slot, of) = (context.slot(), class_of(level));
         let (spans, task) = (context.spans(), context.task());
         if is_cut {
             slot.count_cut(of.0);
         }
-        let candidate = template.map(|template| Candidate { template, task, spans });
-        if candidate.is_some_and(|candidate| fold::folds_words(slot, of, candidate, words)) {
+        let length = Payload::words_of(words.len(), true);
+        bucket.note_length(length, true);
+        let template = match template {
+            Ok(template) => template,
+            Err(missing) => return slot.miss(of, missing, length),
+        };
+        if fold::folds_words(slot, of, Candidate { template, task, spans }, words) {
             return;
         }
         let payload = Payload { seq: slot.number(of), spans, words, text: true, task };
-        if !template.is_some_and(|template| slot.class(of.0).writer.record(template, payload)) {
-            slot.count(Count::Discarded, of);
+        if !slot.class(of.0).writer.record(template, payload) {
+            slot.lose(of, Lost { words: length, is_undescribed: false });
         }
     });
 }

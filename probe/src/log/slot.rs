@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use fata_wire::log::{ACCOUNT_BYTES, CLASS_LEVELS, CUT_OFFSET, Count};
 
 use super::flood::Floods;
-use super::limit::Tallies;
+use super::limit::{Tallies, Tally};
+use crate::current::Lost;
 use crate::region::Region;
 use crate::ring::{Writer, add_local, add_shared};
 
@@ -103,6 +104,14 @@ impl Slot {
         self.add_one(offset(count, of));
     }
 
+    /// Counts a record that was given its number and cannot be made.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lose(&self, of: (u32, usize), lost: Lost) {
+        self.count(Count::Discarded, of);
+        self.class(of.0).writer.lose(lost.words, lost.is_undescribed);
+    }
+
     /// Counts a record whose text was cut.
     #[cold]
     pub(crate) fn count_cut(&self, class: u32) {
@@ -125,7 +134,7 @@ impl Slot {
 
     /// The callsite at `key` makes too many records: from now on they are counted by `floods`, as [`count`](Slot::count) would,
     /// and in `tally`. Nobody's are not: there several threads would count.
-    pub(crate) fn flooded(&self, key: usize, count: Count, of: (u32, usize), tally: &'static AtomicU64) {
+    pub(crate) fn flooded(&self, key: usize, count: Count, of: (u32, usize), tally: &'static Tally) {
         if !core::ptr::eq(self, &NOBODY) {
             self.floods.put(key, self.counter(offset(count, of)), tally);
         }

@@ -9,18 +9,19 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use fata_wire::field::Level;
 use fata_wire::log::{Count, class_of};
-use fata_wire::packet::Cause;
 use tracing_core::metadata::LevelFilter;
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, Interest, Metadata};
 
 use super::context::{self, Context, SCRATCH_WORDS};
-use super::encode::Encoder;
+use super::encode::{self, Encoder};
 use super::fold::{self, Candidate};
-use super::payload::Payload;
+use super::limit::{Bucket, Length};
+use super::payload::{Missing, Payload};
 use super::slot::Slot;
-use super::table::{self, Missing};
+use super::table;
 use super::{Taken, rules, spans};
+use crate::current::Lost;
 
 /// The subscriber. All that it knows is in statics: there is one ring per vCPU, whoever asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,7 +96,7 @@ impl tracing_core::Subscriber for Subscriber {
 /// Whether the event is of a callsite that makes too many: then it is counted.
 #[inline(always)]
 fn is_flooding(meta: &Metadata<'_>) -> bool {
-    context::with(|context| context.slot().floods.counts(key(meta)))
+    context::with(|context| context.slot().floods.counts(key(meta), None::<fn() -> u16>))
 }
 
 /// The address by which the rate limit knows a callsite.
@@ -115,12 +116,17 @@ fn is_admitted(meta: &Metadata<'_>) -> bool {
     let Some(site) = table::find(meta).filter(|_| meta.is_event()) else { return ask_the_rules(meta) };
     site.is_on()
         && context::recording(|context| {
-            let is_allowed = site.bucket.allows(context.slot(), site.level(), || site.id(), key(meta));
+            let is_allowed = site.bucket.allows(context.slot(), site.level(), || site.id(), key(meta), as_last);
             if is_allowed {
                 context.grant(site);
             }
             is_allowed
         })
+}
+
+/// How long a record is of which nothing is known but that there was one.
+fn as_last() -> (Length, u16) {
+    (Length::AsLast, 0)
 }
 
 #[cold]
@@ -162,52 +168,81 @@ pub(crate) fn max_level() -> LevelFilter {
 pub(crate) fn record(event: &Event<'_>) {
     let of = class_of(table::level_of(event.metadata()));
     context::recording(|context| {
-        let slot = context.slot();
-        if let Err(cause) = make(context, slot, event, of) {
-            slot.number(of);
-            slot.count(Count::Discarded, of);
-            cause.inspect(|cause| slot.class(of.0).writer.discard(*cause));
-        }
+        make(context, context.slot(), event, of);
     });
 }
 
-/// As [`record`], of a level with this class and place: `Err` where a record that was to be made cannot be, with the cause by
-/// which the stream counts it. A callsite for which there is no room is counted as such.
-fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usize)) -> Result<(), Option<Cause>> {
-    let cause = |missing| (missing == Missing::Busy).then_some(Cause::Nested);
+/// As [`record`], of a level with this class and place.
+fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usize)) {
     let (meta, class) = (event.metadata(), slot.class(of.0));
-    let site = table::register(meta).map_err(cause)?;
+    let site = match table::register(meta) {
+        Ok(site) => site,
+        Err(missing) => return miss(context, slot, event, of, missing),
+    };
     if !site.is_on() {
         if is_counted(meta) {
             slot.count(Count::Filtered, of);
         }
-        return Ok(());
+        return;
     }
-    let is_kept_out =
-        || slot.floods.counts(key(meta)) || !site.bucket.allows(slot, site.level(), || site.id(), key(meta));
+    let is_kept_out = || {
+        slot.floods.counts(key(meta), None::<fn() -> u16>)
+            || !site.bucket.allows(slot, site.level(), || site.id(), key(meta), as_last)
+    };
     if !context.take_grant(site) && is_kept_out() {
-        return Ok(());
+        return;
     }
     // Deeper than this only a field that logs while it is formatted comes, or an interrupt in an interrupt.
-    let scratch = context.scratch().ok_or(Some(Cause::Nested))?;
+    let Some(scratch) = context.scratch() else {
+        return slot.miss(of, Missing::Busy, Payload::words_of(encode::least_words(event), true));
+    };
     let mut encoder = Encoder::new(scratch.words, meta.fields().len());
     event.record(&mut encoder);
     let encoded = encoder.end();
-    let template = table::template(site, meta, encoded.signature).map_err(cause)?;
+    let text = encoded.signature.has_text();
+    let length = Payload::words_of(encoded.words, text);
+    site.bucket.note_length(length, text);
+    let template = match table::template(site, meta, encoded.signature) {
+        Ok(template) => template,
+        Err(missing) => return slot.miss(of, missing, length),
+    };
     if encoded.cut {
         slot.count_cut(of.0);
     }
     let words = &scratch.words[..encoded.words.min(SCRATCH_WORDS)];
     let (task, spans) = (context.task(), context.spans());
     if fold::folds_words(slot, of, Candidate { template, task, spans }, words) {
-        return Ok(());
+        return;
     }
-    let text = encoded.signature.has_text();
     let payload = Payload { seq: slot.number(of), spans, words, text, task };
     if !class.writer.record(template, payload) {
-        slot.count(Count::Discarded, of);
+        slot.lose(of, Lost { words: length, is_undescribed: false });
     }
-    Ok(())
+}
+
+/// Counts a record of a callsite that has no place, as one that cannot be made. Those of a level share one rate limit, so that
+/// what is said of their losses is no flood.
+#[cold]
+#[inline(never)]
+fn miss(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usize), missing: Missing) {
+    static OTHERS: [Bucket; Level::ALL.len()] = [const { Bucket::new() }; Level::ALL.len()];
+    let level = table::level_of(event.metadata());
+    let bucket = &OTHERS[level as usize];
+    let key = core::ptr::from_ref(bucket).addr();
+    if slot.floods.counts(key, None::<fn() -> u16>) || !bucket.allows(slot, level, || 0, key, as_last) {
+        return;
+    }
+    let length = match context.scratch() {
+        Some(scratch) => {
+            let mut encoder = Encoder::new(scratch.words, event.metadata().fields().len());
+            event.record(&mut encoder);
+            let encoded = encoder.end();
+            Payload::words_of(encoded.words, encoded.signature.has_text())
+        }
+        None => Payload::words_of(encode::least_words(event), true),
+    };
+    bucket.note_length(length, true);
+    slot.miss(of, missing, length);
 }
 
 /// Makes a span: encodes its fields, for when it is entered.

@@ -19,12 +19,16 @@ use tracing_core::Metadata;
 
 use super::encode::{Signature, fields};
 use super::limit::Bucket;
+use super::payload::Missing;
 use super::{ids, rules};
 use crate::describe::exclusive;
 use crate::region::{self, Region};
 
 /// How many callsites find room, each signature counted.
 const SITES: usize = if cfg!(feature = "std") { 2048 } else { 512 };
+
+/// In place of a template: there was no room to describe it.
+const REFUSED: u32 = 1 << 31;
 
 /// One callsite with one signature. The first of a callsite holds what all of them share.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub(crate) struct Site {
     meta: AtomicPtr<Metadata<'static>>,
     /// Which fields its events have; meaningful once there is a template.
     signature: AtomicU64,
-    /// The upper half of its events' headers; 0 until it is described.
+    /// The upper half of its events' headers; 0 until it is described, and [`REFUSED`] where there is no room for that.
     template: AtomicU32,
     /// Whether its records are made.
     on: AtomicBool,
@@ -94,7 +98,7 @@ impl Site {
         EventId((self.template.load(Ordering::Relaxed) & 0x1fff) as u16).callsite()
     }
 
-    /// The template of events with this signature, if it is this place's.
+    /// The template of events with this signature, if it is this place's; [`REFUSED`] where it could not be described.
     #[inline]
     fn template(&self, signature: Signature) -> Option<u32> {
         // Acquire: pairs with the Release in `describe`; the signature is there.
@@ -129,15 +133,6 @@ fn find_further(meta: &Metadata<'_>) -> Option<&'static Site> {
     places(meta).take_while(|site| !site.meta.load(Ordering::Relaxed).is_null()).find(|site| site.is_of(meta))
 }
 
-/// Why there is no place, or no description.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
-    /// A description is being written beneath us.
-    Busy,
-    /// There is no room for it.
-    NoRoom,
-}
-
 /// The callsite's place, which it gets now if it has none.
 pub(crate) fn register(meta: &'static Metadata<'static>) -> Result<&'static Site, Missing> {
     match find(meta) {
@@ -166,7 +161,10 @@ pub(crate) fn template(
     meta: &'static Metadata<'static>,
     signature: Signature,
 ) -> Result<u32, Missing> {
-    site.template(signature).map_or_else(|| other_template(site, meta, signature), Ok)
+    match site.template(signature) {
+        Some(template) if template != REFUSED => Ok(template),
+        _ => other_template(site, meta, signature),
+    }
 }
 
 #[cold]
@@ -177,39 +175,35 @@ fn other_template(site: &'static Site, meta: &'static Metadata<'static>, signatu
             .filter(|site| site.is_of(meta))
             .find_map(|site| site.template(signature))
     };
-    if let Some(template) = known() {
-        return Ok(template);
-    }
-    let described = exclusive(|| {
-        if let Some(template) = known() {
-            return Some(template);
-        }
-        let fresh = site.template.load(Ordering::Relaxed) == 0;
-        let place = if fresh { site } else { insert(meta)? };
-        let template = describe(place, meta, signature);
-        if template.is_none() && !fresh {
-            // The place is of no use, and stays taken: a chain of places has no holes.
-            place.signature.store(u64::MAX, Ordering::Relaxed);
-        }
-        template
-    });
-    described.ok_or(Missing::Busy)?.ok_or(Missing::NoRoom)
+    let template = match known() {
+        Some(template) => template,
+        None => exclusive(|| {
+            known().unwrap_or_else(|| {
+                let fresh = site.template.load(Ordering::Relaxed) == 0;
+                let place = if fresh { Some(site) } else { insert(meta) };
+                place.map_or(REFUSED, |place| describe(place, meta, signature))
+            })
+        })
+        .ok_or(Missing::Busy)?,
+    };
+    if template == REFUSED { Err(Missing::NoRoom) } else { Ok(template) }
 }
 
-/// Gives `site` an id and writes its description into every region. The caller is inside `exclusive`.
-fn describe(site: &Site, meta: &'static Metadata<'static>, signature: Signature) -> Option<u32> {
+/// Gives `site` an id and writes its description into every region; [`REFUSED`], for good, where one has no room. The caller is
+/// inside `exclusive`.
+fn describe(site: &Site, meta: &'static Metadata<'static>, signature: Signature) -> u32 {
     site.signature.store(signature.0, Ordering::Relaxed);
-    let id = ids::give(|id| region::all().filter(|region| !append(region, id, meta, signature)).count() == 0)?;
-    let template = u32::from(EventId::begin(id).0);
+    let id = ids::give(|id| region::all().filter(|region| !append(region, id, meta, signature)).count() == 0);
+    let template = id.map_or(REFUSED, |id| u32::from(EventId::begin(id).0));
     // Release: pairs with the Acquire in `Site::template`.
     site.template.store(template, Ordering::Release);
-    Some(template)
+    template
 }
 
 /// Writes the descriptions of all callsites that have one into a new region. The caller is inside `exclusive`.
 pub(crate) fn describe_all(region: &Region) {
     for site in &TABLE {
-        if let Some(meta) = site.meta().filter(|_| site.template.load(Ordering::Relaxed) != 0) {
+        if let Some(meta) = site.meta().filter(|_| ![0, REFUSED].contains(&site.template.load(Ordering::Relaxed))) {
             append(region, site.id(), meta, Signature(site.signature.load(Ordering::Relaxed)));
         }
     }

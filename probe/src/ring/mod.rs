@@ -34,6 +34,7 @@
 //! Limits, stated: an interrupt handler that nests inside a record must not itself write as many packets as the ring has;
 //! and a guest's thread must not hand its writer to another thread.
 
+mod ledger;
 #[cfg(all(test, loom))]
 mod model;
 mod switch;
@@ -104,6 +105,8 @@ pub struct Writer {
     events_before: AtomicU64,
     /// The region that this is part of; null until it is laid out.
     region: AtomicPtr<Region>,
+    /// What a log ring says of itself.
+    ledger: ledger::Counters,
 }
 
 /// Memory that one event has to itself until it is committed.
@@ -127,6 +130,7 @@ impl Writer {
             number: AtomicU64::new(0),
             events_before: AtomicU64::new(0),
             region: AtomicPtr::new(core::ptr::null_mut()),
+            ledger: ledger::Counters::new(),
         }
     }
 
@@ -202,7 +206,7 @@ impl Writer {
 
     fn reserve_slowly(&self, words: usize) -> Option<Slot> {
         let limit = self.limit.load(Ordering::Relaxed);
-        if (words + HEADER_WORDS) as u64 > limit {
+        if (words + HEADER_WORDS + self.own_words()) as u64 > limit {
             // An unattached writer has no packets at all, and nowhere to count.
             self.discard(Cause::TooBig);
             return None;
@@ -240,12 +244,18 @@ impl Writer {
         }
     }
 
+    /// The words of a packet, besides its header, that are taken when it opens.
+    fn own_words(&self) -> usize {
+        if self.is_log() { ledger::LEDGER_WORDS } else { 0 }
+    }
+
     /// Records the full clock, if no interrupt came first.
     fn record_clock(&self, state: u64) {
         let now = crate::clock::ticks();
         let template = u32::from(EventId::begin(CLOCK).0);
         let fields = Cons(now, Nil);
         if let Some(slot) = self.exchange(state, state, now, 2) {
+            self.ledger.note_own(2);
             slot.commit(template, &fields, fields.extent());
         }
     }

@@ -6,7 +6,8 @@
 //! Slot 0 of a ring of four packets is watched: its lock, two header fields and the first event. A packet holds that event
 //! (the *mark*, whose value is the packet's number) and one that fills it. Each model must hold; each ordering that a model
 //! passes is then left out in turn, and some model must fail (`orderings`); so does an ordering that no model passes. What a guest
-//! says of itself beside its rings is modelled in `pages`, interrupts of a writer in `nested`.
+//! says of itself beside its rings is modelled in `pages`, interrupts of a writer in `nested`, and what a log ring says of its losses
+//! in `ledgers`.
 //!
 //! The reader is written anew here: the collector reads a mapping through `unsafe` code of its own, of which `fata-wire`, all
 //! that both sides have in common, has none.
@@ -28,6 +29,7 @@ use fata_wire::packet::{Cause, HEADER_BYTES, HEADER_WORDS, at};
 use fata_wire::shared::{Mode, control};
 
 mod guest;
+mod ledgers;
 mod nested;
 mod orderings;
 mod pages;

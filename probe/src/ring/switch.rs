@@ -12,8 +12,10 @@ use core::sync::atomic::Ordering;
 use fata_wire::packet::{Cause, Discarded, FLAG_LOG, HEADER_WORDS, at};
 use fata_wire::shared::Mode;
 
+use super::ledger::{LEDGER_WORDS, TEMPLATE, extent, fields};
 use super::{
-    CLOSED, END, FINISHED, FULL, PLACE, Writer, compare_exchange_local, fence_publish, index, store_word, zero_words,
+    CLOSED, END, FINISHED, FULL, ONE_EVENT, PLACE, Slot, Writer, compare_exchange_local, fence_publish, index,
+    store_word, zero_words,
 };
 use crate::region::Region;
 
@@ -70,6 +72,10 @@ impl Writer {
         }
         if self.has_room() {
             self.open(self.number.load(Ordering::Relaxed).wrapping_add(1));
+            // What an interrupt lost meanwhile found nobody to tell.
+            if self.is_log() && self.ledger.is_unsaid() {
+                self.tell();
+            }
         } else {
             self.state.store(state & !PLACE & !(PLACE << 16) | FULL, Ordering::Relaxed);
         }
@@ -79,7 +85,9 @@ impl Writer {
     /// packet, as a full one does. On the writer's own CPU.
     pub(crate) fn flush(&self) {
         let state = self.state.load(Ordering::Relaxed);
-        if self.words_of(state).is_some_and(|words| words > HEADER_WORDS as u64) {
+        // The first packet of a log begins with no ledger: there is nothing to tell yet.
+        let own = if self.number.load(Ordering::Relaxed) > 0 { self.own_words() } else { 0 };
+        if self.words_of(state).is_some_and(|words| words > (HEADER_WORDS + own) as u64) {
             self.switch(state);
         }
     }
@@ -142,6 +150,7 @@ impl Writer {
         }
         let events_before = self.events_before.load(Ordering::Relaxed) + events;
         self.events_before.store(events_before, Ordering::Relaxed);
+        self.ledger.seal((content_bits / 64).saturating_sub(HEADER_WORDS as u64));
         region.publish_stream(self.stream(), 2 * number + 2, events_before);
     }
 
@@ -152,7 +161,8 @@ impl Writer {
         let header = self.packet(number);
         let now = crate::clock::ticks().max(self.last.load(Ordering::Relaxed));
         let uuid = region.geometry().uuid;
-        let flags = if region.geometry().is_log(self.stream()) { FLAG_LOG } else { 0 };
+        let is_log = region.geometry().is_log(self.stream());
+        let flags = if is_log { FLAG_LOG } else { 0 };
         let (low, high) = uuid.split_at(8);
         let discarded = region.discarded(self.stream());
         let events_before = self.events_before.load(Ordering::Relaxed);
@@ -183,19 +193,31 @@ impl Writer {
             fence_publish();
             put(header, at::LOCK, 2 * number + 1);
         }
+        let (mut words, mut events) = (HEADER_WORDS, 0);
+        if is_log && number > 0 {
+            #[expect(clippy::cast_possible_truncation, reason = "a stamp is the low half of the clock")]
+            let slot = Slot { header: header.wrapping_add(words), ticks_low: now as u32 };
+            slot.commit(TEMPLATE, &fields(&self.ledger.open(events_before)), extent());
+            (words, events) = (words + LEDGER_WORDS, ONE_EVENT);
+        }
         self.number.store(number, Ordering::Relaxed);
         self.last.store(now, Ordering::Relaxed);
         region.publish_stream(self.stream(), 2 * number + 1, events_before);
         let first = self.first_place();
         self.open.store(header.wrapping_sub(index(first)), Ordering::Relaxed);
         // An interrupt may record from here on. Release: pairs with the Acquire in `reserve`.
-        self.state.store(number << 32 | first.wrapping_add(HEADER_WORDS as u64), Ordering::Release);
+        self.state.store(number << 32 | events | first.wrapping_add(words as u64), Ordering::Release);
     }
 
     /// How many words of its packet `state` says are taken; `None` where it names no place.
     fn words_of(&self, state: u64) -> Option<u64> {
         let place = state & PLACE;
         (place <= END).then(|| place.wrapping_sub(self.first_place()))
+    }
+
+    /// Whether this writes a log stream.
+    pub(super) fn is_log(&self) -> bool {
+        self.region().is_some_and(|region| region.geometry().is_log(self.stream()))
     }
 
     /// The place of a packet's first word; "before 0" for the longest packet, whose header comes first.
@@ -209,12 +231,12 @@ impl Writer {
         self.region.load(Ordering::Relaxed).is_null()
     }
 
-    fn region(&self) -> Option<&'static Region> {
+    pub(super) fn region(&self) -> Option<&'static Region> {
         // SAFETY: null, or stored by `attach` from a reference that lives for ever.
         unsafe { self.region.load(Ordering::Relaxed).cast_const().as_ref() }
     }
 
-    fn stream(&self) -> u32 {
+    pub(super) fn stream(&self) -> u32 {
         self.stream.load(Ordering::Relaxed)
     }
 

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 
 use fata_probe::region::Region;
 use fata_wire::describe::Records;
-use fata_wire::event::Events;
+use fata_wire::event::{CLOCK, Events, LEDGER};
 use fata_wire::field::{FieldType, Kind, Level, Value};
 use fata_wire::log::Account;
+use fata_wire::log::ledger::{Balance, Extent, Ledger};
 use fata_wire::packet::{HEADER_BYTES, PacketHeader};
 use fata_wire::repair::committed_prefix;
 use fata_wire::shared::{Geometry, PAGE_BYTES, Status, StreamStatus};
@@ -75,7 +76,22 @@ impl Copy {
 
     /// The account of a log stream, counted from the first; of the first vCPU that is its class.
     pub(crate) fn account(&self, class: u32) -> Account {
-        Account::parse(&self.bytes[self.geometry.log_account(self.geometry.stream_count + class)..])
+        Account::of_page(self.page(), &self.geometry, self.geometry.stream_count + class)
+    }
+
+    /// How much of a class was read that is still there, and what is missing, by the ring's ledgers.
+    pub(crate) fn balance(&self, class: u32) -> (Extent, Balance) {
+        let (mut read, mut balance) = (Extent::default(), Balance::from_zero());
+        self.events(self.geometry.stream_count + class, |event| match event.id.callsite() {
+            LEDGER => balance.ledger(&Ledger::parse(event.payload)),
+            CLOCK => {}
+            _ => {
+                let bytes = 8 + event.payload.len() as u64;
+                balance.read(bytes);
+                read = Extent { records: read.records + 1, bytes: read.bytes + bytes };
+            }
+        });
+        (read, balance)
     }
 
     pub(crate) fn names_refused(&self) -> u64 {

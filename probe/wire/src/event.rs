@@ -32,6 +32,8 @@ pub const ARG_LIMIT: u16 = 1 << 15;
 pub const UNFINISHED: u16 = 1;
 /// The callsite of [`Kind::Clock`](crate::field::Kind::Clock) events.
 pub const CLOCK: u16 = 2;
+/// The callsite of [`Kind::Ledger`](crate::field::Kind::Ledger) events.
+pub const LEDGER: u16 = 3;
 /// Ids below this belong to the format; the guest's first callsite has this one.
 pub const FIRST_CALLSITE: u16 = 8;
 

@@ -112,6 +112,8 @@ byte_enum! {
         Clock = 61 "clock",
         /// Not an event: a text known at link time, to which [`FieldType::Name`] fields refer by the callsite's id.
         Name = 62 "name",
+        /// What a log stream held and discarded until now: see [`log::ledger`](crate::log::ledger).
+        Ledger = 63 "ledger",
     }
 }
 

@@ -11,8 +11,8 @@
 //! Each vCPU has two log streams: the [ordinary](class_of) one for INFO, DEBUG and TRACE, and the reserved one for APP, ERROR
 //! and WARN, so that no flood of the former takes the room of the latter. Of each there is an [`Account`] in the header page.
 //! It holds: `made = filtered + suppressed + folded + offered`, and `offered = read + lost`, where the numbers that are
-//! missing say how many were lost, of which level and between which two times. `filtered` is counted for WARN and ERROR
-//! alone: what else is filtered costs one load and leaves no trace.
+//! missing say how many were lost, of which level and between which two times; a [`ledger`] in the stream says how long they
+//! were. `filtered` is counted for WARN and ERROR alone: what else is filtered costs one load and leaves no trace.
 //!
 //! A trace carries the accounts too, as its metadata's `account` lines ([`Line::Account`](crate::metadata::Line::Account)): who
 //! records it writes them when it leaves. [`Fates`] is what became of the records of a stream, or of a guest, by level:
@@ -26,9 +26,11 @@
 //! assert_eq!((fates.of(Level::Error).made(), fates.of(Level::Error).filtered), (7, 4));
 //! ```
 
+pub mod ledger;
 pub mod summary;
 
 use crate::field::{Field, FieldType, Level, Unit};
+use crate::shared::Geometry;
 use crate::u64_at;
 
 /// The name of the field that numbers records by level.
@@ -150,10 +152,43 @@ pub struct Account {
     pub discarded: [u64; CLASS_LEVELS],
     /// Records of all levels whose text was cut.
     pub cut: u64,
+    /// How long the records were that were lost; `None` where nobody has said, as in older traces.
+    pub bytes: Option<LostBytes>,
 }
 
+/// How long the records of all levels of a log stream were, or would have been, that nobody reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostBytes {
+    /// Of those that were [discarded](Count::Discarded).
+    pub discarded: u64,
+    /// Of those that were [suppressed](Count::Suppressed), as far as a record has said so: an estimate where the lengths of a
+    /// callsite's records vary.
+    pub suppressed: u64,
+}
+
+impl LostBytes {
+    /// What stands at the start of `bytes`, in the header page; what is missing there is 0.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        LostBytes { discarded: u64_at(bytes, 0), suppressed: u64_at(bytes, LOST_SUPPRESSED_OFFSET) }
+    }
+}
+
+/// Where the second number of a [`LostBytes`] stands in the header page.
+pub const LOST_SUPPRESSED_OFFSET: usize = 8;
+/// Length of a [`LostBytes`] in the header page.
+pub const LOST_BYTES: usize = 16;
+
 impl Account {
-    /// The account at the start of `bytes`; what is missing there is 0.
+    /// The account of the log stream `stream` in a copy of the header page.
+    #[must_use]
+    pub fn of_page(page: &[u8], geometry: &Geometry, stream: u32) -> Self {
+        let from = |offset: usize| page.get(offset..).unwrap_or(&[]);
+        let bytes = Some(LostBytes::parse(from(geometry.log_lost_bytes(stream))));
+        Account { bytes, ..Account::parse(from(geometry.log_account(stream))) }
+    }
+
+    /// The counters of the account at the start of `bytes`; what is missing there is 0.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
         let counters = |count: Count| core::array::from_fn(|place| u64_at(bytes, count.offset(place)));
@@ -164,6 +199,7 @@ impl Account {
             folded: counters(Count::Folded),
             discarded: counters(Count::Discarded),
             cut: u64_at(bytes, CUT_OFFSET),
+            bytes: None,
         }
     }
 
@@ -194,7 +230,7 @@ impl Account {
         counters
     }
 
-    /// The account of which these are the counters.
+    /// The account of which these are the counters, and that says nothing of bytes.
     #[must_use]
     pub fn of_counters(counters: &[u64; COUNTERS]) -> Self {
         let mut bytes = [0; ACCOUNT_BYTES];
@@ -245,6 +281,8 @@ pub struct Fates {
     by_level: [Fate; Level::ALL.len()],
     /// Records of all levels whose text was cut.
     pub cut: u64,
+    /// See [`Account::bytes`].
+    pub bytes: Option<LostBytes>,
 }
 
 impl Fates {
@@ -255,6 +293,11 @@ impl Fates {
             *fate = fate.plus(account.fate(place));
         }
         self.cut = self.cut.saturating_add(account.cut);
+        if let Some(more) = account.bytes {
+            let sum = self.bytes.get_or_insert_default();
+            sum.discarded = sum.discarded.saturating_add(more.discarded);
+            sum.suppressed = sum.suppressed.saturating_add(more.suppressed);
+        }
     }
 
     /// What became of the records of `level`.

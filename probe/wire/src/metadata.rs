@@ -11,7 +11,7 @@
 //! /* fata callsite 9 span info 42 "net" "net.rx" "src/net.rs" "bytes":u64:bytes */
 //! /* fata name 4096 "conn-17" */
 //! /* fata guest 1 */
-//! /* fata account 2 1 5 0 3 0 0 0 0 0 0 0 0 0 0 0 0 0 */      stream, class, then the counters of its account
+//! /* fata account 2 1 5 0 3 0 0 0 0 0 0 0 0 0 0 0 0 0 48 0 */  stream, class, then the counters of its account
 //! ```
 //!
 //! A trace may hold several guests, or lives of one: each is a stream class of CTF with a clock of its own, all of which count
@@ -19,7 +19,7 @@
 //! guest 0's. Numbers of callsites and names are a guest's own.
 //!
 //! An `account` line says what became of the records of a log stream until it was written ([`Account`]); of two of the same
-//! stream the later one holds.
+//! stream the later one holds. Older ones end before the counters of bytes.
 
 mod line;
 
@@ -27,9 +27,9 @@ use core::fmt::{self, Write};
 
 use crate::VERSION;
 use crate::describe::{Callsite, Record};
-use crate::event::{CLOCK, EXTENDED, EventId, Header, MAX_INLINE_WORDS, UNFINISHED};
+use crate::event::{CLOCK, EXTENDED, EventId, Header, LEDGER, MAX_INLINE_WORDS, UNFINISHED};
 use crate::field::{FieldType, Kind, Level, Place};
-use crate::log::Account;
+use crate::log::{Account, LostBytes, ledger};
 use crate::shared::Clock;
 
 pub use line::Line;
@@ -126,8 +126,18 @@ pub fn write_guest(out: &mut impl Write, guest: u16, clock: &Clock, error_nanos:
     writeln!(
         out,
         "\nevent {{ name = \"fata.clock\"; id = {id}; stream_id = {guest}; fields := struct {{ {clock}64 _ticks; }} align(64); }};"
-    )
+    )?;
+    let id = Header::ctf_id(EventId::begin(LEDGER), LEDGER_WORDS);
+    write!(out, "\nevent {{ name = \"fata.ledger\"; id = {id}; stream_id = {guest}; fields := struct {{")?;
+    ledger::FIELDS.iter().try_for_each(|field| write!(out, " u64 _{};", field.name))?;
+    out.write_str(" } align(64); };\n")
 }
+
+#[expect(clippy::cast_possible_truncation, reason = "the assertion")]
+const LEDGER_WORDS: u8 = {
+    assert!(ledger::WORDS <= MAX_INLINE_WORDS, "the header says how long a ledger is");
+    ledger::WORDS as u8
+};
 
 /// A guest's clock as TSDL calls it.
 struct ClockName(u16);
@@ -184,6 +194,9 @@ pub fn write_record_of(out: &mut impl Write, guest: u16, record: &Record<'_>) ->
 pub fn write_account(out: &mut impl Write, stream: u32, class: u32, account: &Account) -> fmt::Result {
     write!(out, "/* fata account {stream} {class}")?;
     account.counters().iter().try_for_each(|count| write!(out, " {count}"))?;
+    if let Some(LostBytes { discarded, suppressed }) = account.bytes {
+        write!(out, " {discarded} {suppressed}")?;
+    }
     out.write_str(" */\n")
 }
 
@@ -362,12 +375,16 @@ mod tests {
 
     #[test]
     fn an_account_is_read_back_and_one_that_is_cut_or_of_no_stream_is_none() {
-        let account = Account::of_counters(&core::array::from_fn(|i| 10 + i as u64));
+        let old = Account::of_counters(&core::array::from_fn(|i| 10 + i as u64));
+        let account = Account { bytes: Some(LostBytes { discarded: 26, suppressed: 27 }), ..old };
         let mut text = String::new();
         write_account(&mut text, 15, 1, &account).unwrap();
         let line = text.trim_end();
         assert_eq!(Line::parse(line), Some(Line::Account { stream: 15, class: 1, account }));
-        assert_eq!(line, "/* fata account 15 1 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 */");
+        assert_eq!(line, "/* fata account 15 1 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 */");
+        // As it was before bytes were counted.
+        let line = &line.replace(" 26 27 ", " ");
+        assert_eq!(Line::parse(line), Some(Line::Account { stream: 15, class: 1, account: old }));
         for wrong in [line.replace("15 1 ", "16 1 "), line.replace("15 1 ", "15 2 "), line.replace(" 25 ", " ")] {
             assert_eq!(Line::parse(&wrong), None, "{wrong}");
         }

@@ -69,6 +69,8 @@ pub mod at {
     pub const REPLY_OFFSET: usize = 176;
     pub const NAME: usize = 192;
     pub const MESSAGE: usize = 256;
+    /// Per log stream, [`log::LOST_BYTES`](crate::log::LOST_BYTES): its [`LostBytes`](crate::log::LostBytes).
+    pub const LOG_LOST_BYTES: usize = 768;
     pub const STREAMS: usize = 1024;
     /// Within a stream's entry: the lock of the youngest packet, as in its header.
     pub const STREAM_LOCK: usize = 0;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::source;
-use fata_model::stats::{ClockStats, LogStats, Stats, WireEnds};
+use fata_model::stats::{ClockStats, LogBytes, LogStats, Stats, WireEnds};
 use fata_model::text::{duration, number};
 use fata_wire::field::Unit;
 use serde::Serialize;
@@ -90,6 +90,14 @@ pub(crate) fn tables(stats: &Stats, all: bool, out: &mut dyn Write) -> std::io::
     }
     for log in &stats.logs {
         writeln!(out, "{}", logged(log))?;
+    }
+    for lost in &stats.log_bytes {
+        let guest = if lost.guest.is_empty() { String::new() } else { format!(" of {}", cut(&lost.guest, 32)) };
+        let LogBytes { discarded, suppressed, .. } = lost;
+        writeln!(
+            out,
+            "log bytes{guest}: {discarded} found no room; {suppressed} by the rate limit, as far as it was said"
+        )?;
     }
     for guest in &stats.guests {
         let error = match guest.clock_error_ns {

@@ -112,5 +112,7 @@ fn a_guest_without_a_reader_keeps_its_newest_records_and_says_how_many_are_missi
         .sum();
     assert!(lost > 0, "{lines:#?}");
     assert_eq!(kept + lost, 3 * rounds, "two tasks look up, one writes");
+    let losses: Vec<_> = lines.iter().filter(|line| line.contains("discarded ")).collect();
+    assert!(losses.iter().all(|line| line.contains(" bytes)")), "{losses:#?}");
     assert!(lines.last().unwrap().contains("chatter ends"));
 }

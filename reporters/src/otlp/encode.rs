@@ -119,6 +119,9 @@ fn write_log_record(out: &mut String, item: &Item<'_>) -> fmt::Result {
             if let Some(bytes) = loss.bytes {
                 attribute(out, ",", "fata.discarded_bytes", Value::U64(bytes))?;
             }
+            if loss.is_about {
+                attribute(out, ",", "fata.discarded_bytes_are_about", Value::Bool(true))?;
+            }
             attribute(out, ",", "fata.first_nanos", Value::I64(loss.first.nanos))?;
             attribute(out, ",", "fata.last_nanos", Value::I64(loss.last.nanos))?;
         }

@@ -87,7 +87,7 @@ impl Known<'_> {
         };
         let nanos = self.memory.nanos_from_ticks(said.within_ticks);
         let first = Time { nanos: time.nanos.saturating_sub(nanos), ..time };
-        with(&Item::Loss(Loss::of_unknown_length(Cause::Limited, &place, counts, first, time)))
+        with(&Item::Loss(Loss::of_length(Cause::Limited, &place, counts, said.into(), (first, time))))
     }
 
     /// What the task is called; its number where that is not known, as of one that ended before its first record was shown.

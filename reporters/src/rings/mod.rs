@@ -22,12 +22,14 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use fata_wire::describe::{self, MAX_RECORD_BYTES};
+use fata_wire::event::LEDGER;
 use fata_wire::field::{self, Kind};
 use fata_wire::log::SEQ;
+use fata_wire::log::ledger::Ledger;
 use fata_wire::log::summary::{Summarised, Summary};
 use fata_wire::shared::{self, Geometry};
 
-use crate::loss::{Counts, Loss};
+use crate::loss::{Cause, Counts, Loss};
 use crate::reporter::Item;
 use crate::time::Time;
 use known::{Known, read_record};
@@ -42,6 +44,8 @@ const NOTE_BYTES: usize = 32;
 const MAX_TASKS: usize = 256;
 /// Where records are lost that the program itself reads.
 const PLACE: &str = "the log ring";
+/// Where those are that could not be described.
+const DESCRIPTIONS: &str = "the area of descriptions";
 
 /// Copies the whole words at an offset of the program's region; `false`, and nothing copied, where they do not lie within it.
 /// Each word is read once, and whatever was published before it is seen by the next.
@@ -146,9 +150,12 @@ impl Reader {
             let (before, event) = (stream.ticks, stream::peek(&stream.events, stream.at, stream.ticks)?);
             let mut description = [0; MAX_RECORD_BYTES];
             let described = callsites.get(&event.id.callsite()).copied();
+            if event.id.callsite() == LEDGER {
+                stream.balance.ledger(&Ledger::parse(event.payload));
+            }
             let callsite = described.and_then(|at| known::read_callsite(memory, at, &mut description));
             let Some(callsite) = callsite.filter(|callsite| callsite.kind == Kind::Log) else {
-                // A clock event, or one that was never described.
+                // A clock event, a ledger, or one that was never described.
                 stream.pass();
                 continue;
             };
@@ -162,11 +169,16 @@ impl Reader {
                 if missing > 0 {
                     let mut counts = Counts::default();
                     counts.by_level[callsite.level as usize] = missing;
-                    let (cause, first) = (stream.cause_of_loss(memory), memory.time_from_ticks(before));
-                    return Some(with(0, &Item::Loss(Loss::of_unknown_length(cause, PLACE, counts, first, time))));
+                    stream.balance.settle();
+                    let share = stream.balance.take(missing);
+                    let cause = stream.cause_of_loss(memory, missing, share.undescribed);
+                    let place = if cause == Cause::Undescribed { DESCRIPTIONS } else { PLACE };
+                    let times = (memory.time_from_ticks(before), time);
+                    return Some(with(0, &Item::Loss(Loss::of_length(cause, place, counts, share.into(), times))));
                 }
                 stream.numbers.seen(callsite.level, number);
             }
+            stream.balance.read(8 + event.payload.len() as u64);
             stream.discarded = stream.discarded_since;
             note_task(tasks, event.arg, task_name);
             let known = Known { memory, callsites, names, tasks, stream: u32::try_from(index / 2).unwrap_or(0) };

@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use fata_wire::event::{CLOCK, Event, Events, MAX_CALLSITES};
+use fata_wire::log::ledger::Balance;
 use fata_wire::numbers::Numbers;
 use fata_wire::packet::{self, Discarded, HEADER_BYTES, PacketHeader};
 use fata_wire::repair::committed_prefix;
@@ -26,6 +27,7 @@ pub(super) struct Stream {
     last: bool,
     pub(super) ticks: u64,
     pub(super) numbers: Numbers,
+    pub(super) balance: Balance,
     /// What the ring had discarded when the last record was given out, and what it has by now.
     pub(super) discarded: Discarded,
     pub(super) discarded_since: Discarded,
@@ -47,6 +49,7 @@ impl Stream {
             last: false,
             ticks: 0,
             numbers: Numbers::from_zero(),
+            balance: Balance::from_zero(),
             discarded: Discarded::default(),
             discarded_since: Discarded::default(),
         }
@@ -58,8 +61,8 @@ impl Stream {
     }
 
     /// Why records are missing before the next: what the ring had discarded when their packet was opened or sealed, or what
-    /// it has by now, where that packet is still open.
-    pub(super) fn cause_of_loss(&self, memory: &Memory) -> Cause {
+    /// it has by now, where that packet is still open; and how many could not be described.
+    pub(super) fn cause_of_loss(&self, memory: &Memory, missing: u64, undescribed: u64) -> Cause {
         let mut since = self.discarded_since;
         if since == self.discarded {
             let counters = Geometry::stream_entry(self.number) + shared::at::STREAM_DISCARDED;
@@ -67,7 +70,7 @@ impl Stream {
                 *count = memory.word((counters + 8 * i) as u64);
             }
         }
-        Cause::of_ring(&self.discarded, &since)
+        Cause::of_ring(&self.discarded, &since, missing, undescribed)
     }
 
     /// Goes behind the event that was looked at.

@@ -44,9 +44,13 @@ pub(super) const fn cause(cause: Cause) -> packet::Cause {
         Cause::TooBig => packet::Cause::TooBig,
         Cause::Nested => packet::Cause::Nested,
         Cause::Damaged => packet::Cause::Refused,
-        Cause::Full | Cause::Limited | Cause::Failed | Cause::Stuck | Cause::Closed | Cause::Various => {
-            packet::Cause::Full
-        }
+        Cause::Full
+        | Cause::Limited
+        | Cause::Failed
+        | Cause::Stuck
+        | Cause::Closed
+        | Cause::Various
+        | Cause::Undescribed => packet::Cause::Full,
     }
 }
 

@@ -35,7 +35,7 @@ fn read(dir: &Path) -> (Vec<(u64, String, Vec<String>)>, u64) {
         for event in packet.events() {
             let event = event.unwrap();
             count += 1;
-            if event.id.callsite() == CLOCK {
+            if [CLOCK, LEDGER].contains(&event.id.callsite()) {
                 continue;
             }
             let callsite = &callsites[&event.id.callsite()];

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fata_wire::VERSION;
 use fata_wire::describe::Record;
-use fata_wire::event::{CLOCK, MAX_CALLSITES, UNFINISHED};
+use fata_wire::event::{CLOCK, LEDGER, MAX_CALLSITES, UNFINISHED};
 use fata_wire::field::{Field as WireField, FieldType, Fields, Kind, Level, Unit};
 use fata_wire::log::{Account, Fates};
 use fata_wire::metadata::Line;
@@ -119,8 +119,11 @@ impl Description {
         if self.callsite(guest.callsite(CLOCK)).is_some() {
             return;
         }
-        for (id, kind, name) in [(UNFINISHED, Kind::Unfinished, "fata.unfinished"), (CLOCK, Kind::Clock, "fata.clock")]
-        {
+        for (id, kind, name) in [
+            (UNFINISHED, Kind::Unfinished, "fata.unfinished"),
+            (CLOCK, Kind::Clock, "fata.clock"),
+            (LEDGER, Kind::Ledger, "fata.ledger"),
+        ] {
             self.add(Callsite {
                 id: guest.callsite(id),
                 kind,

@@ -8,6 +8,7 @@
 //! When it is full: [`MAX_LOSSES`] are told apart; what a stream lacks beyond that is added to its last one.
 
 use fata_wire::field::Level;
+use fata_wire::log::ledger::{Balance, Ledger, Share};
 use fata_wire::numbers::{ByLevel, Numbers};
 use fata_wire::packet::{Cause, Discarded};
 
@@ -28,6 +29,8 @@ pub enum Why {
     Various,
     /// They were published, and their packets are not in the trace.
     NotInTrace,
+    /// There was no room to describe what they are.
+    Undescribed,
 }
 
 impl Why {
@@ -53,6 +56,7 @@ impl Why {
             Why::Discarded(Cause::Refused) => "the collector could not read them",
             Why::Various => "they were discarded for several reasons",
             Why::NotInTrace => "their packets are not in the trace",
+            Why::Undescribed => "the guest had no room left to describe what they are",
         }
     }
 }
@@ -70,6 +74,10 @@ pub struct LogLoss {
     pub cpu: u32,
     /// Why.
     pub why: Why,
+    /// How long they were; `None` where the trace does not say, as an older one.
+    pub bytes: Option<u64>,
+    /// Whether that is an estimate.
+    pub is_about: bool,
 }
 
 impl LogLoss {
@@ -82,8 +90,9 @@ impl LogLoss {
     /// The sentence that stands in their place.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let since = text::moment(self.first);
-        format!("lost {} since {since}: {}", counted(&self.by_level), self.why.text())
+        let (since, about) = (text::moment(self.first), if self.is_about { "about " } else { "" });
+        let bytes = self.bytes.map_or_else(String::new, |bytes| format!(" of {about}{bytes} bytes"));
+        format!("lost {}{bytes} since {since}: {}", counted(&self.by_level), self.why.text())
     }
 }
 
@@ -106,6 +115,7 @@ pub fn counted(by_level: &ByLevel) -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct Follow {
     numbers: Numbers,
+    balance: Balance,
     /// The records of the packet that is read, which is bounded: level, number, when it was made.
     packet: Vec<(Level, u64, Nanos)>,
     /// When the last record of the packet before was made.
@@ -117,13 +127,22 @@ pub(crate) struct Follow {
 impl Follow {
     /// A stream from `begin` on, which may be the begin of all its records.
     pub(crate) fn new(from_start: bool, begin: Nanos) -> Self {
-        let numbers = if from_start { Numbers::from_zero() } else { Numbers::from_anywhere() };
-        Follow { numbers, packet: Vec::new(), before: begin, last: None }
+        let (numbers, balance) = match from_start {
+            true => (Numbers::from_zero(), Balance::from_zero()),
+            false => (Numbers::from_anywhere(), Balance::from_anywhere()),
+        };
+        Follow { numbers, balance, packet: Vec::new(), before: begin, last: None }
     }
 
-    /// Takes the next record of the packet.
-    pub(crate) fn take(&mut self, level: Level, number: u64, time: Nanos) {
+    /// Takes the next record of the packet, of so many bytes.
+    pub(crate) fn take(&mut self, level: Level, number: u64, time: Nanos, bytes: u64) {
         self.packet.push((level, number, time));
+        self.balance.read(bytes);
+    }
+
+    /// Takes what the ring says of itself.
+    pub(crate) fn ledger(&mut self, ledger: &Ledger) {
+        self.balance.ledger(ledger);
     }
 
     /// The packet has ended, with its last record at `end`: what it lacks goes into the log.
@@ -132,7 +151,14 @@ impl Follow {
         self.packet.clear();
         let first = std::mem::replace(&mut self.before, end);
         if let Some((by_level, last)) = missing {
-            let loss = LogLoss { by_level, first: first.min(last), last, cpu, why };
+            let all = total(&by_level);
+            let Share { bytes, is_about, undescribed } = self.balance.take(all);
+            let why = match undescribed {
+                0 => why,
+                _ if undescribed >= all => Why::Undescribed,
+                _ => Why::Various,
+            };
+            let loss = LogLoss { by_level, first: first.min(last), last, cpu, why, bytes, is_about };
             self.last = logs.lose(loss, self.last);
         }
     }
@@ -156,6 +182,8 @@ impl Losses {
         }
         if let Some(known) = known.and_then(|known| self.list.get_mut(known as usize)) {
             merge(&mut known.by_level, &loss.by_level);
+            known.bytes = known.bytes.zip(loss.bytes).map(|(sum, more)| sum.saturating_add(more));
+            known.is_about = known.bytes.is_some() && (known.is_about || loss.is_about);
             known.why = if known.why == loss.why { loss.why } else { Why::Various };
         }
         None
@@ -189,22 +217,32 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_added_to_the_last_loss_of_its_stream() {
         let mut losses = Losses::default();
-        let loss = LogLoss { by_level: [0, 0, 1, 0, 2, 0], first: 5, last: 9, cpu: 1, why: Why::NotInTrace };
+        let by_level = [0, 0, 1, 0, 2, 0];
+        let (why, bytes) = (Why::NotInTrace, Some(100));
+        let loss = LogLoss { by_level, first: 5, last: 9, cpu: 1, why, bytes, is_about: false };
         for number in (0..).take(MAX_LOSSES) {
             assert_eq!(losses.add(loss, None), Some(number));
         }
         let full = LogLoss { why: Why::Discarded(Cause::Full), ..loss };
         assert_eq!(losses.add(full, Some(3)), None);
-        assert_eq!(losses.get(3).map(|loss| (loss.by_level, loss.why)), Some(([0, 0, 2, 0, 4, 0], Why::Various)));
+        let kept = losses.get(3).map(|loss| (loss.by_level, loss.why, loss.bytes));
+        assert_eq!(kept, Some(([0, 0, 2, 0, 4, 0], Why::Various, Some(200))));
         let all = MAX_LOSSES as u64 + 1;
         assert_eq!(losses.sum, [0, 0, all, 0, 2 * all, 0]);
     }
 
     #[test]
     fn a_loss_reads_as_a_sentence_with_its_numbers() {
-        let mut loss = LogLoss { by_level: [0, 0, 12, 0, 45, 0], first: 1000, last: 9000, cpu: 1, why: Why::Various };
+        let (by_level, why) = ([0, 0, 12, 0, 45, 0], Why::Various);
+        let mut loss = LogLoss { by_level, first: 1000, last: 9000, cpu: 1, why, bytes: None, is_about: false };
         let why = "they were discarded for several reasons";
         assert_eq!(loss.sentence(), format!("lost 57 records (12 WARN, 45 DEBUG) since 0.000001000 s: {why}"));
+        loss.bytes = Some(2280);
+        let sentence = |length| format!("lost 57 records (12 WARN, 45 DEBUG) of {length} since 0.000001000 s: {why}");
+        assert_eq!(loss.sentence(), sentence("2280 bytes"));
+        loss.is_about = true;
+        assert_eq!(loss.sentence(), sentence("about 2280 bytes"));
+        (loss.bytes, loss.is_about) = (None, false);
         loss.by_level = [0, 1, 0, 0, 0, 0];
         assert_eq!(loss.sentence(), format!("lost 1 record (1 ERROR) since 0.000001000 s: {why}"));
     }

@@ -306,7 +306,11 @@ impl Trace {
                 let records = if is_one { "record" } else { "records" };
                 let place =
                     of.map_or_else(|| "one callsite".to_owned(), |of| format!("{} of {}", of.name, of.category));
-                format!("suppressed {count} {level}{records} within {within}: {place} may say no more in a second")
+                let about = if summary.is_about { "about " } else { "" };
+                let bytes = summary.bytes.map_or_else(String::new, |bytes| format!(" of {about}{bytes} bytes"));
+                format!(
+                    "suppressed {count} {level}{records}{bytes} within {within}: {place} may say no more in a second"
+                )
             }
             Summarised::Repeated => {
                 let times = if is_one { "once".to_owned() } else { format!("{count} times") };

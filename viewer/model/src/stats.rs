@@ -21,7 +21,7 @@ mod logs;
 
 pub use clock::ClockStats;
 pub use guests::{GuestStats, WireEnds, WireStats};
-pub use logs::LogStats;
+pub use logs::{LogBytes, LogStats};
 
 /// The callsites that a guest may have.
 pub(crate) const CALLSITES: usize = MAX_CALLSITES as usize;
@@ -104,6 +104,8 @@ pub struct Stats {
     pub wire_ends: WireEnds,
     /// Log records by guest and level, those included that nobody read.
     pub logs: Vec<LogStats>,
+    /// How long the log records were that nobody read, by guest.
+    pub log_bytes: Vec<LogBytes>,
     /// Intervals for which a stream's events are missing.
     pub gaps: Vec<GapStats>,
     /// What was wrong with the trace, in sentences.
@@ -275,6 +277,7 @@ impl Stats {
             wires: guests::wires(trace),
             wire_ends: WireEnds { sent: trace.wires.ends().0, received: trace.wires.ends().1 },
             logs: logs::logs(trace),
+            log_bytes: logs::bytes(trace),
             gaps: gaps(trace),
             warnings: trace.warnings().chain(trace.guests().filter_map(slow)).collect(),
         }

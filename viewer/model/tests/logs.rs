@@ -9,7 +9,7 @@ use fata_model::packets::{StreamWriter, UUID};
 use fata_model::random::Random;
 use fata_model::trace::{TaskRef, Trace};
 use fata_wire::describe::{Callsite, Record};
-use fata_wire::event::EventId;
+use fata_wire::event::{EventId, LEDGER};
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
 use fata_wire::log::{FIRST_FIELDS, MESSAGE, REPEATED, SUPPRESSED};
 use fata_wire::metadata;
@@ -279,6 +279,13 @@ impl Logger {
         self.writer.event(ticks, EventId::begin(site), 0, &payload, &mut |packet| self.packets.push(packet.to_vec()));
     }
 
+    /// What the ring says of itself: records, each of 16 bytes, before the packet; and records and bytes that were discarded, none of
+    /// which could be described.
+    fn ledger(&mut self, ticks: u64, recorded: u64, discarded: u64, bytes: u64) {
+        let payload = [recorded, 16 * recorded, discarded, bytes, discarded];
+        self.writer.event(ticks, EventId::begin(LEDGER), 0, &payload, &mut |packet| self.packets.push(packet.to_vec()));
+    }
+
     fn seal(&mut self) {
         self.writer.seal(&mut |packet| self.packets.push(packet.to_vec()));
     }
@@ -371,6 +378,26 @@ fn the_cause_of_a_loss_is_kept_while_a_collector_publishes_packets_without_event
     guest.packets.insert(1, empty);
     let (_, lines) = guest.read(|_| false);
     assert_eq!(lines[1], "1000 LOST lost 4 records (4 INFO) since 0.000000000 s: the guest's log ring was full");
+}
+
+#[test]
+fn how_long_missing_records_were_and_whether_they_could_be_described_is_told_by_the_ledgers() {
+    let mut guest = Logger::new();
+    guest.say(Level::Info, 0, 1000);
+    guest.seal();
+    guest.ledger(2000, 4, 0, 0);
+    guest.say(Level::Info, 4, 2000);
+    guest.seal();
+    guest.ledger(3000, 5, 0, 0);
+    guest.ledger(3100, 5, 1, 40);
+    guest.say(Level::Info, 6, 3200);
+    let (_, lines) = guest.read(|_| false);
+    let (full, undescribed) =
+        ("the guest's log ring was full, and kept the newest", "the guest had no room left to describe");
+    assert_eq!(lines[1], format!("1000 LOST lost 3 records (3 INFO) of 48 bytes since 0.000000000 s: {full}"));
+    let expected =
+        format!("2200 LOST lost 1 record (1 INFO) of 40 bytes since 0.000001000 s: {undescribed} what they are");
+    assert_eq!((lines[3].as_str(), lines.len()), (expected.as_str(), 5));
 }
 
 #[test]

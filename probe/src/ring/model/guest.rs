@@ -36,12 +36,16 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new() -> Self {
+        Guest::with(&CONFIG)
+    }
+
+    pub(super) fn with(config: &Config<'_>) -> Self {
         model::reset();
-        let words = usize::try_from(CONFIG.total_bytes() / 8).unwrap();
+        let words = usize::try_from(config.total_bytes() / 8).unwrap();
         let layout = std::alloc::Layout::from_size_align(words * 8, 4096).unwrap();
         // SAFETY: the layout is not empty.
         let memory: *mut u64 = unsafe { std::alloc::alloc_zeroed(layout) }.cast();
-        let region = Box::into_raw(Box::new(Region::bare(memory.cast(), words as u64 * 8, &CONFIG).unwrap()));
+        let region = Box::into_raw(Box::new(Region::bare(memory.cast(), words as u64 * 8, config).unwrap()));
         Guest { region, memory, words }
     }
 

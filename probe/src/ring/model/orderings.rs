@@ -8,8 +8,9 @@ use super::{all, fails};
 use crate::sync::model::{self, Site};
 
 /// The files whose orderings between guest and host are modelled.
-const SOURCES: [(&str, &str); 4] = [
+const SOURCES: [(&str, &str); 5] = [
     ("region.rs", include_str!("../../region.rs")),
+    ("ring/ledger.rs", include_str!("../ledger.rs")),
     ("ring/mod.rs", include_str!("../mod.rs")),
     ("ring/switch.rs", include_str!("../switch.rs")),
     ("ring/word.rs", include_str!("../word.rs")),
@@ -34,10 +35,11 @@ const ORDERED: [&str; 14] = [
 ];
 
 /// Where it orders what no host sees, and what loom is therefore not asked: the list of regions, which threads of one process
-/// walk, and a writer's state, which an interrupt on the same CPU finds (of which `nested` tries every point).
-const PRIVATE: [&str; 6] = [
+/// walk, and a writer's state, which an interrupt on the same CPU finds (of which `nested` and `ledgers` try every point).
+const PRIVATE: [&str; 7] = [
     "region.rs, all",
     "region.rs, publish",
+    "ring/ledger.rs, tell",
     "ring/mod.rs, reserve",
     "ring/mod.rs, reserve_slowly",
     "ring/switch.rs, open",

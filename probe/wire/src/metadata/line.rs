@@ -3,12 +3,11 @@
 use super::MAX_GUESTS;
 use crate::describe::{Callsite, Record};
 use crate::field::{Field, FieldType, Fields, Kind, Level, Unit};
-use crate::log::{Account, COUNTERS};
+use crate::log::{Account, COUNTERS, LostBytes};
 use crate::shared::{Clock, MAX_STREAMS};
 
 /// What one comment line says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "no_std: there is no box, and a line lives only while it is passed on")]
 pub enum Line<'a> {
     /// The format's version; of another major number, nothing after it can be read.
     Version(u32),
@@ -87,7 +86,9 @@ impl<'a> Words<'a> {
         for count in &mut counters {
             *count = self.number()?;
         }
-        Some(Line::Account { stream, class, account: Account::of_counters(&counters) })
+        let bytes = self.number().zip(self.number());
+        let bytes = bytes.map(|(discarded, suppressed)| LostBytes { discarded, suppressed });
+        Some(Line::Account { stream, class, account: Account { bytes, ..Account::of_counters(&counters) } })
     }
 
     fn callsite(&mut self) -> Option<Callsite<'a>> {

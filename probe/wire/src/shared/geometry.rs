@@ -240,6 +240,12 @@ impl Geometry {
         at::LOG_ACCOUNTS + (stream.saturating_sub(self.stream_count) % MAX_STREAMS) as usize * crate::log::ACCOUNT_BYTES
     }
 
+    /// Where the header page says how long the lost records of the log stream `stream` were.
+    #[must_use]
+    pub const fn log_lost_bytes(&self, stream: u32) -> usize {
+        at::LOG_LOST_BYTES + (stream.saturating_sub(self.stream_count) % MAX_STREAMS) as usize * crate::log::LOST_BYTES
+    }
+
     /// Where the entry of `stream` lies in the header page.
     #[must_use]
     pub const fn stream_entry(stream: u32) -> usize {
@@ -290,6 +296,8 @@ mod tests {
         assert_eq!(geometry.total_bytes, geometry.packet_offset(5, 15) + 4096);
         assert_eq!(geometry.log_account(2), at::LOG_ACCOUNTS);
         assert!(geometry.log_account(MAX_STREAMS - 1) + crate::log::ACCOUNT_BYTES <= PAGE_BYTES);
+        assert_eq!(geometry.log_lost_bytes(2), at::MESSAGE + crate::shared::MESSAGE_BYTES);
+        assert_eq!(geometry.log_lost_bytes(2 + MAX_STREAMS - 1) + crate::log::LOST_BYTES, at::STREAMS);
     }
 
     #[test]

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use fata_model::description::{Callsite, Description};
 use fata_model::guests::GuestId;
 use fata_model::time::TickScale;
-use fata_reporters::loss::{Cause, Counts};
+use fata_reporters::loss::{Cause, Counts, Length};
 use fata_reporters::time::Time;
-use fata_wire::event::MAX_CALLSITES;
+use fata_wire::event::{LEDGER, MAX_CALLSITES};
 use fata_wire::field::{Kind, Level, Value};
+use fata_wire::log::ledger::{Balance, Extent, Ledger};
 use fata_wire::log::summary::{Summarised, Summary};
 use fata_wire::log::{self, Account, Fates};
 use fata_wire::numbers::Numbers;
@@ -41,6 +42,7 @@ pub(super) struct Decoder {
 /// What is known of a log stream.
 struct Stream {
     numbers: Numbers,
+    balance: Balance,
     /// What the guest had discarded when its last record was made, and what it has by now.
     discarded: Discarded,
     discarded_since: Discarded,
@@ -49,9 +51,30 @@ struct Stream {
 }
 
 impl Stream {
+    /// One whose first record has the number 0 if the `whole` of it is read.
     fn new(whole: bool) -> Self {
-        let numbers = if whole { Numbers::from_zero() } else { Numbers::from_anywhere() };
-        Stream { numbers, discarded: Discarded::default(), discarded_since: Discarded::default(), last: None }
+        let (numbers, balance) = match whole {
+            true => (Numbers::from_zero(), Balance::from_zero()),
+            false => (Numbers::from_anywhere(), Balance::from_anywhere()),
+        };
+        let discarded = Discarded::default();
+        Stream { numbers, balance, discarded, discarded_since: discarded, last: None }
+    }
+
+    /// The same, of which this is the first packet: perhaps the stream's very first.
+    fn from(header: &PacketHeader, whole: bool) -> Self {
+        let is_begun = header.events_before == 0 && header.events_discarded == 0;
+        let stream = Stream::new(whole);
+        if is_begun { Stream { balance: Balance::from_zero(), ..stream } } else { stream }
+    }
+
+    /// Why so many records are missing, where they are lost, and how long they were. It is told once.
+    fn loss(&mut self, counts: Counts, discarded: Discarded) -> (Cause, String, Length) {
+        let share = self.balance.take(counts.total());
+        let cause = Cause::of_ring(&self.discarded, &discarded, counts.total(), share.undescribed);
+        let place =
+            if cause == Cause::Undescribed { "the guest's area of descriptions" } else { "the guest's log ring" };
+        (cause, place.to_owned(), share.into())
     }
 }
 
@@ -120,13 +143,23 @@ impl Decoder {
             return self.names(&packet);
         }
         let stream = packet.header.stream_id >> 16;
+        let whole = self.whole;
+        let known = self.streams.entry(stream).or_insert_with(|| Stream::from(&packet.header, whole));
+        let mut balance = known.balance;
         let mut records = Vec::new();
         for event in packet.events().map_while(Result::ok) {
+            if event.id.callsite() == LEDGER {
+                balance.ledger(&Ledger::parse(event.payload));
+            }
             let Some(callsite) = self.callsite(event.id.callsite()) else { continue };
             if callsite.kind == Kind::Log {
+                balance.read(8 + event.payload.len() as u64);
                 let record = self.record(stream, callsite, &event);
                 records.push(record);
             }
+        }
+        if let Some(known) = self.streams.get_mut(&stream) {
+            known.balance = balance;
         }
         self.losses(stream, &packet.header, &records, take);
         for record in records {
@@ -205,6 +238,7 @@ impl Decoder {
     fn about_itself(&self, said: &Said, time: Time) -> Option<What> {
         let numbers = said.fields.iter().filter_map(|(name, value)| match value {
             Owned::U64(value) => Some((name.as_str(), Value::U64(*value))),
+            Owned::Bool(value) => Some((name.as_str(), Value::Bool(*value))),
             _ => None,
         });
         let summary = Summary::of(&said.target, &said.name, numbers)?;
@@ -220,7 +254,7 @@ impl Decoder {
         let place = of.map_or_else(|| "a callsite".to_owned(), |of| format!("{} of {}", of.name, of.category));
         let nanos = self.nanos(summary.within_ticks);
         let first = Time { nanos: time.nanos.saturating_sub(nanos), epoch: time.epoch };
-        Some(What::Loss { cause: Cause::Limited, place, counts, first })
+        Some(What::Loss { cause: Cause::Limited, place, counts, length: (&summary).into(), first })
     }
 
     /// The names of the spans in a record's word, the outermost first; `…` where there were more further out.
@@ -239,8 +273,6 @@ impl Decoder {
         if records.is_empty() {
             return;
         }
-        let cause = Cause::of_ring(&known.discarded, &header.discarded);
-        known.discarded = header.discarded;
         let before = known.last.unwrap_or(begin);
         let number = |record: &Numbered| Some((record.level, record.number?, record.entry.time));
         let mut numbers: Vec<_> = records.iter().filter_map(number).collect();
@@ -250,9 +282,11 @@ impl Decoder {
         if let Some((by_level, last)) = missing {
             let counts = Counts { by_level, unknown: 0 };
             self.lost += counts.total();
-            let what = What::Loss { cause, place: "the guest's log ring".to_owned(), counts, first: before.min(last) };
+            let (cause, place, length) = known.loss(counts, header.discarded);
+            let what = What::Loss { cause, place, counts, length, first: before.min(last) };
             take(Entry { counted: None, time: last, guest: Rc::clone(&self.guest), what });
         }
+        known.discarded = header.discarded;
     }
 
     /// What was lost after the last record that was seen, by what the guest itself counted; and how much it made.
@@ -265,10 +299,14 @@ impl Decoder {
                 counts.by_level[level as usize] = known.numbers.missing_at_end(level, account.offered[place]);
             }
             self.lost += counts.total();
+            if let Some(bytes) = account.bytes {
+                let records = account.discarded.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
+                known.balance.end(Extent { records, bytes: bytes.discarded });
+            }
             if counts.total() > 0 {
                 let last = known.last.unwrap_or(Time::since_start(0));
-                let cause = Cause::of_ring(&known.discarded, &known.discarded_since);
-                let what = What::Loss { cause, place: "the guest's log ring".to_owned(), counts, first: last };
+                let (cause, place, length) = known.loss(counts, known.discarded_since);
+                let what = What::Loss { cause, place, counts, length, first: last };
                 take(Entry { counted: None, time: last, guest: Rc::clone(&self.guest), what });
             }
         }

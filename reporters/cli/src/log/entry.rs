@@ -1,6 +1,6 @@
 //! An item that is kept for a while: what `fata-reporters` only borrows, owned.
 
-use fata_reporters::loss::{Cause, Counts, Loss};
+use fata_reporters::loss::{Cause, Counts, Length, Loss};
 use fata_reporters::record::{Field, Record, Span, Value};
 use fata_reporters::reporter::Item;
 use fata_reporters::time::Time;
@@ -23,7 +23,7 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) enum What {
     Record(Box<Said>),
-    Loss { cause: Cause, place: String, counts: Counts, first: Time },
+    Loss { cause: Cause, place: String, counts: Counts, length: Length, first: Time },
 }
 
 /// A record.
@@ -91,10 +91,9 @@ impl Entry {
                     history: said.history,
                 }))
             }
-            // What a ring wrote over, or a limit kept from being made, nobody has measured.
-            What::Loss { cause, place, counts, first } => take(&Item::Loss(Loss {
+            What::Loss { cause, place, counts, length, first } => take(&Item::Loss(Loss {
                 guest: &self.guest,
-                ..Loss::of_unknown_length(*cause, place, *counts, *first, self.time)
+                ..Loss::of_length(*cause, place, *counts, *length, (*first, self.time))
             })),
         }
     }

@@ -95,7 +95,7 @@ impl Collector {
     /// The accounts of the guest's log streams in a copy of its header page: stream, class, account.
     pub(super) fn accounts_in(&self, page: &[u8; PAGE_BYTES]) -> Vec<(u32, u32, Account)> {
         let geometry = self.memory.geometry();
-        let account = |stream| Account::parse(page.get(geometry.log_account(stream)..).unwrap_or(&[]));
+        let account = |stream| Account::of_page(page, geometry, stream);
         let class = |stream: u32| (stream - geometry.stream_count) % 2;
         (geometry.stream_count..geometry.all_streams()).map(|stream| (stream, class(stream), account(stream))).collect()
     }

@@ -2,6 +2,7 @@
 
 use fata_wire::event::{Event, EventError, EventId};
 use fata_wire::field::{Kind, Value};
+use fata_wire::log::ledger::Ledger;
 use fata_wire::packet::{HEADER_BYTES, Packet};
 use fata_wire::u64_at;
 
@@ -86,6 +87,7 @@ impl Trace {
         }
         match kind {
             Kind::Clock | Kind::Name => {}
+            Kind::Ledger => follow(stream).ledger(&Ledger::parse(event.payload)),
             Kind::Span if event.id.is_end() => self.span_end(stream, time, callsite, plan.category),
             Kind::Span => {
                 let extra = self.args.keep(plan.packing, event.arg, event.payload);
@@ -190,10 +192,8 @@ impl Trace {
         let described = self.description.callsite(callsite);
         let number = described
             .and_then(|site| site.wire_fields().values(event.arg, event.payload).next().map(|(_, value)| value));
-        let (from_start, begin) = (stream.from_start, stream.first);
-        let follow = stream.log.get_or_insert_with(|| Box::new(Follow::new(from_start, begin)));
         if let Some(Value::U64(number)) = number {
-            follow.take(level, number, time);
+            follow(stream).take(level, number, time, 8 + event.payload.len() as u64);
         }
     }
 
@@ -229,6 +229,12 @@ impl Trace {
             _ => 0,
         }
     }
+}
+
+/// What is known of the records of a log stream.
+fn follow(stream: &mut Stream) -> &mut Follow {
+    let (from_start, begin) = (stream.from_start, stream.first);
+    stream.log.get_or_insert_with(|| Box::new(Follow::new(from_start, begin)))
 }
 
 /// The value of the first field, where it is a number.

@@ -65,8 +65,8 @@ impl Plan {
         let raw = |ty| matches!(ty, FieldType::I64 | FieldType::F64 | FieldType::Str | FieldType::Flow);
         let fixed = callsite.wire_fields().fixed_words().filter(|&words| words <= MAX_INLINE_WORDS);
         let words = fixed.and_then(|words| u8::try_from(words).ok());
-        // The clock's own events set the reader's clock; what was not finished has any length.
-        let described = !matches!(callsite.kind, Kind::Clock | Kind::Unfinished);
+        // The clock's own events set the reader's clock; what was not finished has any length; a ledger is read as a whole.
+        let described = !matches!(callsite.kind, Kind::Clock | Kind::Unfinished | Kind::Ledger);
         let first = callsite.fields.first();
         let shape = words.filter(|_| described).map_or(NO_SHAPE, Header::shape_of);
         let category = match &*callsite.category {

@@ -1,6 +1,7 @@
 //! What became of log records, by level: also of those that no reader ever saw, as the guest itself counted them.
 
 use fata_wire::field::Level;
+use fata_wire::log::LostBytes;
 
 use crate::trace::Trace;
 
@@ -22,6 +23,31 @@ pub struct LogStats {
     pub folded: u64,
     /// Found no room in the ring when they were made.
     pub discarded: u64,
+}
+
+/// How long the log records of a guest were, of all levels together, that nobody reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LogBytes {
+    /// Whose they are, where there are several guests.
+    pub guest: String,
+    /// Of those that found no room in the ring when they were made.
+    pub discarded: u64,
+    /// Of those that the rate limit kept out, as far as a record has said so; an estimate, where their lengths vary.
+    pub suppressed: u64,
+}
+
+/// What each guest has lost; none where it lost nothing, or where the trace does not say.
+pub(super) fn bytes(trace: &Trace) -> Vec<LogBytes> {
+    let of_guest = |guest| {
+        let LostBytes { discarded, suppressed } = trace.description.log_fates(guest)?.bytes?;
+        (discarded > 0 || suppressed > 0).then(|| LogBytes {
+            guest: super::guest_name(trace, guest),
+            discarded,
+            suppressed,
+        })
+    };
+    trace.guests().filter_map(of_guest).collect()
 }
 
 /// The levels at which each guest made records; none where the trace does not say, as one whose recording has not ended.
@@ -58,18 +84,23 @@ mod tests {
     fn records_that_nobody_read_are_there_by_level_and_a_trace_without_accounts_says_nothing() {
         let mut text = String::new();
         write_preamble(&mut text, [1; 16], &Clock { hz: 1_000_000_000, ..Clock::default() }).unwrap();
-        let mut logged = |more: &str| {
+        let mut read = |more: &str| {
             text += more;
             let mut ingest = Ingest::new(Limits::default());
             ingest.metadata(&text).unwrap();
-            logs(&ingest.finish())
+            ingest.finish()
         };
-        assert_eq!(logged(""), []);
+        let nothing = read("");
+        assert_eq!((logs(&nothing), bytes(&nothing)), (vec![], vec![]));
+        let lost = Some(LostBytes { discarded: 48, suppressed: 0 });
         let account = Account { filtered: [0, 0, 4], offered: [0, 3, 1], discarded: [0, 1, 0], ..Account::default() };
+        let account = Account { bytes: lost, ..account };
         let mut line = String::new();
         write_account(&mut line, 2, 1, &account).unwrap();
+        let trace = read(&line);
         let rows: Vec<_> =
-            logged(&line).into_iter().map(|row| (row.level, row.made, row.filtered, row.discarded)).collect();
+            logs(&trace).into_iter().map(|row| (row.level, row.made, row.filtered, row.discarded)).collect();
+        assert_eq!(bytes(&trace), [LogBytes { guest: String::new(), discarded: 48, suppressed: 0 }]);
         assert_eq!(rows, [("error", 3, 0, 1), ("warn", 5, 4, 0)]);
     }
 }

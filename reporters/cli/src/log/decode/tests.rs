@@ -1,6 +1,6 @@
 use super::*;
 use fata_wire::describe::{Callsite, Record};
-use fata_wire::event::{EventId, FIRST_CALLSITE, Header};
+use fata_wire::event::{EventId, FIRST_CALLSITE, Header, LEDGER};
 use fata_wire::field::{Field, FieldType, Fields, Unit};
 use fata_wire::metadata::{write_preamble, write_record};
 use fata_wire::packet::HEADER_BYTES;
@@ -72,6 +72,15 @@ fn shown(decode: impl FnOnce(&mut dyn FnMut(Entry))) -> (usize, Vec<(Cause, Coun
     (records, losses)
 }
 
+/// The same packet with another header.
+fn changed(bytes: &[u8], change: impl FnOnce(&mut PacketHeader)) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut header = PacketHeader::parse(&bytes).unwrap();
+    change(&mut header);
+    header.write(&mut bytes);
+    bytes
+}
+
 fn info(count: u64) -> Counts {
     let mut counts = Counts::default();
     counts.by_level[Level::Info as usize] = count;
@@ -92,6 +101,54 @@ fn how_many_records_of_a_callsite_that_nobody_described_were_suppressed_is_told_
     assert_eq!(losses, [(Cause::Limited, unknown), (Cause::Limited, info(5))]);
 }
 
+/// The packets as one collector numbers them.
+fn in_order(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut before = 0;
+    let number = |(bytes, seq): (&Vec<u8>, u64)| {
+        changed(bytes, |header| {
+            (header.packet_seq_num, header.events_before) = (seq, before);
+            before += header.events;
+        })
+    };
+    packets.iter().zip(0..).map(number).collect()
+}
+
+#[test]
+fn how_long_missing_records_were_is_told_by_the_ledgers_and_by_the_account_at_the_end() {
+    let mut decoder = decoder();
+    // Each record is 16 bytes. The first packet lacks nothing; then a packet with seven others was overwritten.
+    let ledger =
+        |recorded, discarded: (u64, u64), undescribed| [recorded, 16 * recorded, discarded.0, discarded.1, undescribed];
+    let mut discarded = Discarded::default();
+    let first = packet(discarded, &[(1, SAYS, &[0]), (2, SAYS, &[1])]);
+    let (full, one) = (ledger(9, (0, 0), 0), ledger(9, (1, 40), 1));
+    let second = packet(discarded, &[(5, LEDGER, &full), (6, SAYS, &[9]), (7, LEDGER, &one)]);
+    discarded[fata_wire::packet::Cause::Full as usize] = 3;
+    let third = packet(discarded, &[(8, SAYS, &[11])]);
+    let account = Account {
+        offered: [15, 0, 0],
+        discarded: [4, 0, 0],
+        bytes: Some(log::LostBytes { discarded: 100, suppressed: 0 }),
+        ..Account::default()
+    };
+    let third = changed(&third, |header| header.discarded = Discarded::default());
+    let packets = in_order(&[first, second, third, packet(discarded, &[])]);
+    let mut told = Vec::new();
+    let mut take = |entry: Entry| {
+        if let What::Loss { cause, length, .. } = entry.what {
+            told.push((cause, length.bytes, length.is_about));
+        }
+    };
+    packets.iter().for_each(|bytes| decoder.packet(bytes, &mut take));
+    decoder.end(&[(1, 0, account)], &mut take);
+    let expected = [
+        (Cause::Overwritten, Some(7 * 16), false),
+        (Cause::Undescribed, Some(40), false),
+        (Cause::Full, Some(60), false),
+    ];
+    assert_eq!(told, expected);
+}
+
 #[test]
 fn what_is_missing_has_the_cause_that_the_ring_counted_in_the_middle_and_at_the_end() {
     let mut decoder = decoder();
@@ -104,8 +161,8 @@ fn what_is_missing_has_the_cause_that_the_ring_counted_in_the_middle_and_at_the_
     let last = packet(discarded, &[]);
     let account = Account { offered: [11, 0, 0], ..Account::default() };
     let (records, losses) = shown(|take| {
-        for bytes in [&first, &second, &last] {
-            decoder.packet(bytes, &mut |entry| take(entry));
+        for bytes in in_order(&[first.clone(), second.clone(), last.clone()]) {
+            decoder.packet(&bytes, &mut |entry| take(entry));
         }
         decoder.end(&[(1, 0, account), (2, 1, Account::default())], &mut |entry| take(entry));
     });
