@@ -50,7 +50,7 @@ pub mod packets;
 pub mod pyramid;
 pub mod query;
 pub mod random;
-mod repeats;
+pub mod repeats;
 pub mod samples;
 mod secret_hash;
 pub mod source;

@@ -13,7 +13,7 @@ use fata_wire::packet::{FLAG_MAY_REPEAT, PacketHeader};
 
 /// The last packet of a stream that had events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub struct Held {
     /// Which packet of the guest it was, or was a piece of.
     number: u64,
     /// The number of its first event among the stream's.
@@ -24,7 +24,8 @@ pub(crate) struct Held {
 
 impl Held {
     /// A packet; `None` for an empty one.
-    pub(crate) fn of(header: &PacketHeader) -> Option<Self> {
+    #[must_use]
+    pub fn of(header: &PacketHeader) -> Option<Self> {
         (header.events > 0).then(|| Held {
             number: number_of(header),
             from: header.events_before,
@@ -33,12 +34,14 @@ impl Held {
     }
 
     /// Whether a packet begins the recording of a successor, which goes on where this one was, or behind it.
-    pub(crate) fn is_continued_by(&self, header: &PacketHeader) -> bool {
+    #[must_use]
+    pub fn is_continued_by(&self, header: &PacketHeader) -> bool {
         header.packet_seq_num == 0 && header.events == 0 && header.events_before >= self.from
     }
 
     /// How many of the first events of a packet are those of this one, where it may repeat it.
-    pub(crate) fn repeated_by(&self, header: &PacketHeader) -> u64 {
+    #[must_use]
+    pub fn repeated_by(&self, header: &PacketHeader) -> u64 {
         if header.flags & FLAG_MAY_REPEAT == 0 || number_of(header) != self.number {
             return 0;
         }
@@ -46,7 +49,8 @@ impl Held {
     }
 
     /// Whether a packet has events of this one, and no successor's mark: someone has put a recording behind itself.
-    pub(crate) fn overlaps(&self, header: &PacketHeader) -> bool {
+    #[must_use]
+    pub fn overlaps(&self, header: &PacketHeader) -> bool {
         header.flags & FLAG_MAY_REPEAT == 0 && header.events > 0 && header.events_before < self.until
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use fata_model::description::{Callsite, Description};
 use fata_model::guests::GuestId;
+use fata_model::repeats::Held;
 use fata_model::time::TickScale;
 use fata_reporters::loss::{Cause, Counts, Length};
 use fata_reporters::time::Time;
@@ -33,6 +34,8 @@ pub(super) struct Decoder {
     /// Whether the first record of a stream would have the number 0 if nothing were missing.
     whole: bool,
     malformed: u64,
+    /// Packets that were read before.
+    repeated: u64,
     /// Records that had a number; of these, shown; and numbers that were missing.
     read: u64,
     shown: Shown,
@@ -48,6 +51,9 @@ struct Stream {
     discarded_since: Discarded,
     /// When the last record was made.
     last: Option<Time>,
+    /// The last packet, and the last one that had events.
+    seq: Option<u64>,
+    held: Option<Held>,
 }
 
 impl Stream {
@@ -58,7 +64,7 @@ impl Stream {
             false => (Numbers::from_anywhere(), Balance::from_anywhere()),
         };
         let discarded = Discarded::default();
-        Stream { numbers, balance, discarded, discarded_since: discarded, last: None }
+        Stream { numbers, balance, discarded, discarded_since: discarded, last: None, seq: None, held: None }
     }
 
     /// The same, of which this is the first packet: perhaps the stream's very first.
@@ -66,6 +72,22 @@ impl Stream {
         let is_begun = header.events_before == 0 && header.events_discarded == 0;
         let stream = Stream::new(whole);
         if is_begun { Stream { balance: Balance::from_zero(), ..stream } } else { stream }
+    }
+
+    /// How many of the first events of the packet were read before: a collector that was killed may have handed on what its
+    /// successor begins with, and a stream may have been put behind itself.
+    fn repeated(&mut self, header: &PacketHeader) -> u64 {
+        let is_continued = self.held.is_some_and(|held| held.is_continued_by(header));
+        let is_behind = self.seq.is_some_and(|last| {
+            header.packet_seq_num <= last || last == 0 && self.held.is_some_and(|held| held.overlaps(header))
+        });
+        if is_behind && !is_continued {
+            return u64::MAX;
+        }
+        self.seq = Some(header.packet_seq_num);
+        let repeated = self.held.map_or(0, |held| held.repeated_by(header));
+        self.held = Held::of(header).or(self.held);
+        repeated
     }
 
     /// Why so many records are missing, where they are lost, and how long they were. It is told once.
@@ -97,6 +119,7 @@ impl Decoder {
             streams: HashMap::new(),
             whole,
             malformed: 0,
+            repeated: 0,
             read: 0,
             shown: Shown::default(),
             lost: 0,
@@ -129,6 +152,11 @@ impl Decoder {
         self.malformed
     }
 
+    /// Packets that had been read before, and were left out.
+    pub(super) fn repeated(&self) -> u64 {
+        self.repeated
+    }
+
     pub(super) fn metadata(&mut self, text: &str) -> anyhow::Result<()> {
         self.description.metadata(text)?;
         Ok(())
@@ -145,9 +173,15 @@ impl Decoder {
         let stream = packet.header.stream_id >> 16;
         let whole = self.whole;
         let known = self.streams.entry(stream).or_insert_with(|| Stream::from(&packet.header, whole));
+        let repeated = known.repeated(&packet.header);
+        if repeated == u64::MAX {
+            self.repeated += 1;
+            return;
+        }
         let mut balance = known.balance;
         let mut records = Vec::new();
-        for event in packet.events().map_while(Result::ok) {
+        let fresh = packet.events().map_while(Result::ok).skip(usize::try_from(repeated).unwrap_or(usize::MAX));
+        for event in fresh {
             if event.id.callsite() == LEDGER {
                 balance.ledger(&Ledger::parse(event.payload));
             }

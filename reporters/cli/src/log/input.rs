@@ -174,6 +174,9 @@ impl Input {
         for decoder in self.decoders.iter().filter(|decoder| decoder.malformed() > 0) {
             warnings.push(format!("{} packets of {} could not be read", decoder.malformed(), decoder.guest()));
         }
+        for decoder in self.decoders.iter().filter(|decoder| decoder.repeated() > 0) {
+            warnings.push(format!("{} packets of {} came twice: once is enough", decoder.repeated(), decoder.guest()));
+        }
         warnings
     }
 

@@ -3,7 +3,7 @@ use fata_wire::describe::{Callsite, Record};
 use fata_wire::event::{EventId, FIRST_CALLSITE, Header, LEDGER};
 use fata_wire::field::{Field, FieldType, Fields, Unit};
 use fata_wire::metadata::{write_preamble, write_record};
-use fata_wire::packet::HEADER_BYTES;
+use fata_wire::packet::{FLAG_MAY_REPEAT, FLAG_PIECE, HEADER_BYTES};
 use fata_wire::shared::Clock;
 
 const SAYS: u16 = FIRST_CALLSITE;
@@ -147,6 +147,29 @@ fn how_long_missing_records_were_is_told_by_the_ledgers_and_by_the_account_at_th
         (Cause::Full, Some(60), false),
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn what_a_killed_collector_had_handed_on_is_not_told_again_by_its_successor_nor_by_the_same_stream_behind_itself() {
+    let mut decoder = decoder();
+    let numbered = |bytes: &[u8], seq: u64, events_before: u64, flags: u32| {
+        changed(bytes, |header| {
+            (header.packet_seq_num, header.events_before, header.flags) = (seq, events_before, FLAG_LOG | flags);
+        })
+    };
+    let none = Discarded::default();
+    let empty = packet(none, &[]);
+    let (first, more) = (packet(none, &[(1, SAYS, &[0]), (2, SAYS, &[1])]), packet(none, &[(3, SAYS, &[2])]));
+    let again = packet(none, &[(1, SAYS, &[0]), (2, SAYS, &[1]), (3, SAYS, &[2]), (4, SAYS, &[3])]);
+    let killed = [numbered(&empty, 0, 0, 0), numbered(&first, 1, 0, FLAG_PIECE), numbered(&more, 2, 2, FLAG_PIECE)];
+    // It goes on with the packet of which the last piece was perhaps handed on.
+    let successor = [numbered(&empty, 0, 2, 0), numbered(&again, 1, 0, FLAG_MAY_REPEAT)];
+    let whole: Vec<_> = killed.iter().chain(&successor).collect();
+    let (records, losses) =
+        shown(|take| whole.iter().for_each(|bytes| decoder.packet(bytes, &mut |entry| take(entry))));
+    assert_eq!((records, losses, decoder.repeated()), (4, vec![], 0));
+    let (records, losses) = shown(|take| decoder.packet(whole[4], &mut |entry| take(entry)));
+    assert_eq!((records, losses, decoder.repeated()), (0, vec![], 1));
 }
 
 #[test]
