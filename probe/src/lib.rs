@@ -33,6 +33,7 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod bytes;
 mod callsite;
 mod clock;
 pub mod control;

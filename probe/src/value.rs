@@ -7,6 +7,7 @@
 use fata_wire::event::{ARG_LIMIT, EXTENDED, MAX_INLINE_WORDS, MAX_PAYLOAD_WORDS};
 use fata_wire::field::{FieldType, MAX_FIELDS, Unit};
 
+use crate::bytes::{without_nul, word_of};
 use crate::name::Name;
 
 /// A number of bytes.
@@ -233,15 +234,12 @@ fn put_text(text: &[u8], slot: &mut impl FnMut(u64), max_words: usize) -> usize 
     if text.len() >= max_words * 8 {
         return put_cut(text, slot, max_words);
     }
-    let words = text.len() / 8 + 1;
-    for word in 0..words {
-        let mut bytes = [0; 8];
-        for (byte, &from) in bytes.iter_mut().zip(&text[word * 8..]) {
-            *byte = if from == 0 { 0x1a } else { from };
-        }
-        slot(u64::from_le_bytes(bytes));
+    let (whole, rest) = text.as_chunks::<8>();
+    for chunk in whole {
+        slot(without_nul(u64::from_le_bytes(*chunk), 8));
     }
-    words
+    slot(without_nul(word_of(rest), rest.len()));
+    whole.len() + 1
 }
 
 /// As [`put_text`], for a text that is longer than `max_words`: its begin, between two characters, and the mark of a cut.

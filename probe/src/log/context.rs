@@ -5,19 +5,19 @@
 //! `enabled` and the event, the outermost takes a second token.
 
 use core::ptr;
-#[cfg(any(feature = "tracing", all(feature = "std", feature = "profiling")))]
+#[cfg(any(feature = "tracing", feature = "log", all(feature = "std", feature = "profiling")))]
 use core::sync::atomic::AtomicU32;
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 
 use super::slot::{NOBODY, Slot};
 
 /// How deep records may nest: an interrupt within one, and what a `Display` of a field logs.
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 const DEPTH: usize = 3;
 /// The longest payload of a record made at run time, in words.
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) const SCRATCH_WORDS: usize = 256;
 /// How many entered spans are known; of deeper ones records only say that they are there.
 #[cfg(feature = "tracing")]
@@ -35,9 +35,9 @@ pub(crate) struct Context {
     /// The places of callsites whose next event has its token already: as a number above 0, 16 bits each, the youngest lowest.
     #[cfg(feature = "tracing")]
     granted: AtomicU64,
-    #[cfg(feature = "tracing")]
+    #[cfg(any(feature = "tracing", feature = "log"))]
     depth: AtomicU32,
-    #[cfg(feature = "tracing")]
+    #[cfg(any(feature = "tracing", feature = "log"))]
     scratch: [[AtomicU64; SCRATCH_WORDS]; DEPTH],
     #[cfg(feature = "tracing")]
     pub(crate) entered: super::spans::Entered,
@@ -54,9 +54,9 @@ impl Context {
             waiting: core::sync::atomic::AtomicBool::new(false),
             #[cfg(feature = "tracing")]
             granted: AtomicU64::new(0),
-            #[cfg(feature = "tracing")]
+            #[cfg(any(feature = "tracing", feature = "log"))]
             depth: AtomicU32::new(0),
-            #[cfg(feature = "tracing")]
+            #[cfg(any(feature = "tracing", feature = "log"))]
             scratch: [const { [const { AtomicU64::new(0) }; SCRATCH_WORDS] }; DEPTH],
             #[cfg(feature = "tracing")]
             entered: super::spans::Entered::new(),
@@ -114,6 +114,16 @@ impl Context {
         self.granted.store(self.granted.load(Ordering::Relaxed) << 16 | site.number(), Ordering::Relaxed);
     }
 
+    /// The place of the callsite of `meta`, if its next event was the last to be granted its token, which it takes.
+    #[cfg(feature = "tracing")]
+    #[inline(always)]
+    pub(crate) fn take_last_grant(&self, meta: &tracing_core::Metadata<'_>) -> Option<&'static super::table::Site> {
+        let granted = self.granted.load(Ordering::Relaxed);
+        let site = super::table::numbered(granted & 0xffff).filter(|site| site.is_of(meta))?;
+        self.granted.store(granted >> 16, Ordering::Relaxed);
+        Some(site)
+    }
+
     /// Whether the event of `site` has its token. What was granted later, and never became an event, is forgotten; what was
     /// granted earlier stays: it is that of code which this one has interrupted.
     #[cfg(feature = "tracing")]
@@ -127,7 +137,7 @@ impl Context {
     }
 
     /// Room to encode a record in; `None` where records are nested too deep.
-    #[cfg(feature = "tracing")]
+    #[cfg(any(feature = "tracing", feature = "log"))]
     pub(crate) fn scratch(&self) -> Option<Scratch<'_>> {
         let depth = self.depth.load(Ordering::Relaxed);
         let words = self.scratch.get(depth as usize)?;
@@ -137,13 +147,13 @@ impl Context {
 }
 
 /// Words that one record has to itself, until this is dropped.
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 pub(crate) struct Scratch<'a> {
     pub(crate) words: &'a [AtomicU64; SCRATCH_WORDS],
     depth: &'a AtomicU32,
 }
 
-#[cfg(feature = "tracing")]
+#[cfg(any(feature = "tracing", feature = "log"))]
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         self.depth.store(self.depth.load(Ordering::Relaxed) - 1, Ordering::Relaxed);

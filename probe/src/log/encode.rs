@@ -29,9 +29,11 @@ pub(crate) struct Encoder<'a> {
     used: usize,
     /// How many fields have a place of their own.
     typed: usize,
-    /// How many fields are still to come, at most.
-    left: usize,
+    /// How many fields come at most, and how many of them did.
+    fields: usize,
+    seen: usize,
     signature: Signature,
+    has_text: bool,
     /// The text of the fields for which there is no place of their own.
     more: Option<Text<'a>>,
     cut: bool,
@@ -44,8 +46,8 @@ pub(crate) struct Signature(pub(crate) u64);
 impl Signature {
     /// Whether a text is among the fields.
     pub(crate) fn has_text(self) -> bool {
-        const STR: u64 = TYPES.len() as u64;
-        self.0 & JOINED == JOINED || (0..TYPED).any(|place| self.0 >> (4 * place) & 15 == STR)
+        let is_text = |place: usize| self.0 >> (4 * place) & 15 == Number::Str as u64;
+        self.0 & JOINED == JOINED || (0..TYPED).any(is_text)
     }
 }
 
@@ -106,8 +108,26 @@ fn text_words(words: &[AtomicU64]) -> usize {
     words.iter().position(has_nul).map_or(words.len(), |at| at + 1)
 }
 
-/// The types that values of `tracing` have, by the number that stands in a signature.
+/// The types that values of `tracing` have, by the number that stands in a signature, from 1 on.
 const TYPES: [FieldType; 5] = [FieldType::U64, FieldType::I64, FieldType::F64, FieldType::Bool, FieldType::Str];
+
+/// The number of a type in a signature.
+#[derive(Clone, Copy)]
+enum Number {
+    U64 = 1,
+    I64 = 2,
+    F64 = 3,
+    Bool = 4,
+    Str = 5,
+}
+
+const _: () = assert!(
+    matches!(TYPES[Number::U64 as usize - 1], FieldType::U64)
+        && matches!(TYPES[Number::I64 as usize - 1], FieldType::I64)
+        && matches!(TYPES[Number::F64 as usize - 1], FieldType::F64)
+        && matches!(TYPES[Number::Bool as usize - 1], FieldType::Bool)
+        && matches!(TYPES[Number::Str as usize - 1], FieldType::Str)
+);
 /// Says that fields were joined into one text, in the place of the last.
 const JOINED: u64 = 15 << 60;
 
@@ -115,6 +135,8 @@ const JOINED: u64 = 15 << 60;
 pub(crate) struct Encoded {
     pub(crate) words: usize,
     pub(crate) signature: Signature,
+    /// Whether a text is among the fields.
+    pub(crate) has_text: bool,
     pub(crate) cut: bool,
 }
 
@@ -127,8 +149,10 @@ impl<'a> Encoder<'a> {
             words,
             used: 0,
             typed,
-            left: fields.min(TYPED),
+            fields: fields.min(TYPED),
+            seen: 0,
             signature: Signature::default(),
+            has_text: false,
             more: None,
             cut: false,
         }
@@ -141,25 +165,27 @@ impl<'a> Encoder<'a> {
             self.cut |= cut;
             self.signature.0 |= JOINED;
         }
-        Encoded { words: self.used, signature: self.signature, cut: self.cut }
+        Encoded { words: self.used, signature: self.signature, has_text: self.has_text, cut: self.cut }
     }
 
     /// The last place is kept for the rest where there are more fields than places.
+    #[inline(always)]
     fn is_typed(&self, field: &Field) -> bool {
         field.index() < self.typed
     }
 
-    fn note(&mut self, field: &Field, ty: FieldType) {
-        let number = TYPES.iter().position(|&other| other == ty).map_or(0, |at| at as u64 + 1);
-        self.signature.0 |= number << (4 * field.index());
-        self.left = self.left.saturating_sub(1);
+    #[inline(always)]
+    fn note(&mut self, field: &Field, number: Number) {
+        self.signature.0 |= (number as u64) << (4 * field.index());
+        self.seen += 1;
     }
 
-    fn number(&mut self, field: &Field, ty: FieldType, word: u64, shown: &dyn fmt::Display) {
+    #[inline(always)]
+    fn number(&mut self, field: &Field, number: Number, word: u64, shown: &dyn fmt::Display) {
         if !self.is_typed(field) {
             return self.join(field, format_args!("{shown}"));
         }
-        self.note(field, ty);
+        self.note(field, number);
         if let Some(slot) = self.words.get(self.used) {
             slot.store(word, Ordering::Relaxed);
             self.used += 1;
@@ -168,16 +194,18 @@ impl<'a> Encoder<'a> {
 
     /// The words that a text may take: all but what later fields may count on.
     fn room(&self) -> &'a [AtomicU64] {
-        let kept = LEAST_WORDS * self.left.saturating_sub(1);
+        let kept = LEAST_WORDS * self.fields.saturating_sub(self.seen + 1);
         let end = self.words.len().saturating_sub(kept).max(self.used + 1).min(self.words.len());
         self.words.get(self.used..end).unwrap_or(&[])
     }
 
+    #[inline(always)]
     fn text(&mut self, field: &Field, write: impl FnOnce(&mut Text<'_>)) {
         let mut text = Text::new(self.room());
         write(&mut text);
         let (words, cut) = text.end();
-        self.note(field, FieldType::Str);
+        self.note(field, Number::Str);
+        self.has_text = true;
         self.used += words;
         self.cut |= cut;
     }
@@ -185,6 +213,7 @@ impl<'a> Encoder<'a> {
     #[cold]
     fn join(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         let room = self.room();
+        self.has_text = true;
         let text = self.more.get_or_insert_with(|| Text::new(room));
         // A text that is full takes no more, which its mark says.
         let _ = write!(text, "{}={value} ", field.name());
@@ -193,19 +222,19 @@ impl<'a> Encoder<'a> {
 
 impl Visit for Encoder<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.number(field, FieldType::F64, value.to_bits(), &value);
+        self.number(field, Number::F64, value.to_bits(), &value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.number(field, FieldType::I64, value.cast_unsigned(), &value);
+        self.number(field, Number::I64, value.cast_unsigned(), &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.number(field, FieldType::U64, value, &value);
+        self.number(field, Number::U64, value, &value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.number(field, FieldType::Bool, u64::from(value), &value);
+        self.number(field, Number::Bool, u64::from(value), &value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

@@ -15,12 +15,14 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use super::limit::Bucket;
 use super::pairs::Pairs;
+use super::payload::Missing;
 use super::sentence::Sentence;
 use super::summary::TARGET as TARGET_OF_ALL;
 use super::text::Text;
 use super::{Taken, context, places, rules};
-use crate::callsite::Callsite;
-use crate::value::{Cons, Nil};
+use crate::callsite::{Callsite, UNDESCRIBED};
+use crate::describe::{Outcome, describe};
+use crate::value::{Cons, Nil, TaskId};
 
 /// How many places in the source are known.
 const SITES: usize = if cfg!(feature = "std") { 1024 } else { 128 };
@@ -31,6 +33,7 @@ const MESSAGE_BYTES: usize = 1500;
 /// Of a record with key-values, the room for its file and for its target, and for everything.
 const NAME_WORDS: usize = 32;
 const PAIRED_WORDS: usize = 1 + 2 * NAME_WORDS + MESSAGE_BYTES / 8 + super::pairs::WORDS;
+const _: () = assert!(1 + 2 * NAME_WORDS + MESSAGE_BYTES / 8 <= context::SCRATCH_WORDS, "a record fits the scratch");
 
 /// From now on the records of all code that uses the crate `log` are recorded. For the application, once.
 ///
@@ -83,6 +86,9 @@ impl Log for Facade {
         if record.key_values().count() > 0 {
             return with_pairs(record, bucket, level);
         }
+        if encoded(record, bucket, callsite, level, template) {
+            return;
+        }
         let mut message = Sentence::<MESSAGE_BYTES>::new();
         let text = match record.args().as_str() {
             Some(text) => text,
@@ -99,6 +105,57 @@ impl Log for Facade {
     }
 
     fn flush(&self) {}
+}
+
+/// Number, task, spans, line, file, target, message.
+type Fields =
+    Cons<u64, Cons<TaskId, Cons<u64, Cons<u32, Cons<&'static str, Cons<&'static str, Cons<&'static str, Nil>>>>>>>;
+
+/// A record that is encoded where the thread has room for that; `false` where it has not, and nothing was done.
+#[inline]
+fn encoded(
+    record: &Record<'_>,
+    bucket: &'static Bucket,
+    callsite: &'static Callsite,
+    level: Level,
+    template: u32,
+) -> bool {
+    context::recording(|context| {
+        let Some(scratch) = context.scratch() else { return false };
+        let (mut used, mut is_cut) = (1, false);
+        scratch.words[0].store(record.line().unwrap_or(0).into(), Ordering::Relaxed);
+        let mut add = |room: usize, write: &mut dyn FnMut(&mut Text<'_>)| {
+            let mut text = Text::new(&scratch.words[used..][..room]);
+            write(&mut text);
+            let (len, was_cut) = text.end();
+            used += len;
+            is_cut |= was_cut;
+        };
+        add(NAME_WORDS, &mut |text| text.add(record.file().unwrap_or("")));
+        add(NAME_WORDS, &mut |text| text.add(record.target()));
+        add(MESSAGE_BYTES / 8, &mut |text| match record.args().as_str() {
+            Some(all) => text.add(all),
+            // A text that is full ends the formatting, which its mark says.
+            None => _ = text.write_fmt(*record.args()),
+        });
+        let template = match template & UNDESCRIBED {
+            0 => Ok(template),
+            _ => described(callsite),
+        };
+        super::record::encoded(context, bucket, level, template, &scratch.words[..used], is_cut);
+        true
+    })
+}
+
+/// The template of a callsite that is reached for the first time.
+#[cold]
+#[inline(never)]
+fn described(callsite: &'static Callsite) -> Result<u32, Missing> {
+    match describe(callsite, crate::value::types::<Fields>) {
+        Outcome::Described(template) => Ok(template),
+        Outcome::Busy => Err(Missing::Busy),
+        Outcome::NoRoom => Err(Missing::NoRoom),
+    }
 }
 
 /// A record with key-values, all of whose fields are encoded beside the ring.

@@ -98,37 +98,80 @@ pub(crate) fn folds(
 ) -> bool {
     let last = &slot.class(of.0).last;
     let compared = last.alone(|| {
-        let what = u64::from(record.template) | u64::from(record.task) << 32;
-        let is_next = value(&last.what) == what
-            && value(&last.spans) == record.spans
-            && value(&last.numbered) == slot.numbered(of.0);
-        let mut comparison = Comparison { words: &last.words, len: 0, is_same: is_next };
+        let mut comparison = Comparison { words: &last.words, len: 0, is_same: true };
         if about_words <= LAST_WORDS {
             words(&mut comparison);
         }
-        let (len, is_short) = (comparison.len as u64, about_words.max(comparison.len) <= LAST_WORDS);
-        if comparison.is_same && is_short && value(&last.len) == len {
-            if value(&last.repeated) == 0 {
-                last.since.store(crate::clock::ticks(), Ordering::Relaxed);
-            }
-            last.repeated.store(value(&last.repeated) + 1, Ordering::Relaxed);
-            slot.count(Count::Folded, of);
-            return true;
-        }
-        say(slot, of.0);
-        last.what.store(if is_short { what } else { 0 }, Ordering::Relaxed);
-        last.spans.store(record.spans, Ordering::Relaxed);
-        last.len.store(len, Ordering::Relaxed);
-        last.numbered.store(slot.numbered(of.0).wrapping_add(1), Ordering::Relaxed);
-        false
+        let is_short = about_words.max(comparison.len) <= LAST_WORDS;
+        last.decide(slot, of, record, comparison.len, comparison.is_same && is_short, is_short)
     });
     compared.unwrap_or(false)
 }
 
 /// As [`folds`], of a record that was encoded before.
 #[cfg(any(feature = "tracing", feature = "log"))]
+#[inline]
 pub(crate) fn folds_words(slot: &Slot, of: (u32, usize), record: Candidate, words: &[AtomicU64]) -> bool {
-    folds(slot, of, record, words.len(), |comparison| words.iter().for_each(|word| comparison.word(value(word))))
+    let last = &slot.class(of.0).last;
+    let compared = last.alone(|| {
+        let is_short = words.len() <= LAST_WORDS;
+        let mut differs = u64::from(!is_short);
+        for (last, word) in last.words.iter().zip(words) {
+            let word = value(word);
+            differs |= value(last) ^ word;
+            last.store(word, Ordering::Relaxed);
+        }
+        last.decide(slot, of, record, words.len(), differs == 0, is_short)
+    });
+    compared.unwrap_or(false)
+}
+
+impl Last {
+    /// Whether a record of `len` words that are those of the last one, or are not, is its repetition, and so is counted; it is the
+    /// last one from now on.
+    #[inline(always)]
+    fn decide(
+        &self,
+        slot: &Slot,
+        of: (u32, usize),
+        record: Candidate,
+        len: usize,
+        is_same: bool,
+        is_short: bool,
+    ) -> bool {
+        let what = u64::from(record.template) | u64::from(record.task) << 32;
+        let (len, numbered) = (len as u64, slot.numbered(of.0));
+        let differs = value(&self.what) ^ what | value(&self.spans) ^ record.spans | value(&self.len) ^ len;
+        if is_same && differs | value(&self.numbered) ^ numbered == 0 {
+            self.repeat(slot, of);
+            return true;
+        }
+        // What is said is a record too.
+        let numbered = if value(&self.repeated) > 0 { said(slot, of.0) } else { numbered };
+        self.what.store(if is_short { what } else { 0 }, Ordering::Relaxed);
+        self.spans.store(record.spans, Ordering::Relaxed);
+        self.len.store(len, Ordering::Relaxed);
+        self.numbered.store(numbered.wrapping_add(1), Ordering::Relaxed);
+        false
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn repeat(&self, slot: &Slot, of: (u32, usize)) {
+        if value(&self.repeated) == 0 {
+            self.since.store(crate::clock::ticks(), Ordering::Relaxed);
+        }
+        self.repeated.store(value(&self.repeated) + 1, Ordering::Relaxed);
+        slot.count(Count::Folded, of);
+    }
+}
+
+/// As [`say`]; how many numbers the class has given then.
+#[cold]
+#[inline(never)]
+fn said(slot: &Slot, class: u32) -> u64 {
+    say(slot, class);
+    slot.numbered(class)
 }
 
 /// Says how often the last record of `class` was repeated, if it was.

@@ -153,8 +153,9 @@ impl Bucket {
     #[cfg(any(feature = "tracing", feature = "log"))]
     #[inline]
     pub(crate) fn note_length(&self, words: usize, varies: bool) {
-        let words = u32::try_from(words).unwrap_or(0) & !VARIES;
-        self.words.store(words | if varies { VARIES } else { 0 }, Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "a record has less than 2^10 words")]
+        let words = words as u32 | u32::from(varies) << VARIES.trailing_zeros();
+        self.words.store(words, Ordering::Relaxed);
     }
 
     /// Takes a token, if there is one.

@@ -235,26 +235,38 @@ pub(super) fn admitted_words(
     words: &[AtomicU64],
     is_cut: bool,
 ) {
-    context::recording(|context| {
-        let (slot, of) = (context.slot(), class_of(level));
-        let (spans, task) = (context.spans(), context.task());
-        if is_cut {
-            slot.count_cut(of.0);
-        }
-        let length = Payload::words_of(words.len(), true);
-        bucket.note_length(length, true);
-        let template = match template {
-            Ok(template) => template,
-            Err(missing) => return slot.miss(of, missing, length),
-        };
-        if fold::folds_words(slot, of, Candidate { template, task, spans }, words) {
-            return;
-        }
-        let payload = Payload { seq: slot.number(of), spans, words, text: true, task };
-        if !slot.class(of.0).writer.record(template, payload) {
-            slot.lose(of, Lost { words: length, is_undescribed: false });
-        }
-    });
+    context::recording(|context| encoded(context, bucket, level, template, words, is_cut));
+}
+
+/// As [`admitted_words`], in this context.
+#[cfg(feature = "log")]
+#[inline]
+pub(super) fn encoded(
+    context: &context::Context,
+    bucket: &'static Bucket,
+    level: Level,
+    template: Result<u32, Missing>,
+    words: &[AtomicU64],
+    is_cut: bool,
+) {
+    let (slot, of) = (context.slot(), class_of(level));
+    let (spans, task) = (context.spans(), context.task());
+    if is_cut {
+        slot.count_cut(of.0);
+    }
+    let length = Payload::words_of(words.len(), true);
+    bucket.note_length(length, true);
+    let template = match template {
+        Ok(template) => template,
+        Err(missing) => return slot.miss(of, missing, length),
+    };
+    if fold::folds_words(slot, of, Candidate { template, task, spans }, words) {
+        return;
+    }
+    let payload = Payload { seq: slot.number(of), spans, words, text: true, task };
+    if !slot.class(of.0).writer.record(template, payload) {
+        slot.lose(of, Lost { words: length, is_undescribed: false });
+    }
 }
 
 /// Counts a record that a rule kept out. For the macro.

@@ -19,7 +19,7 @@ use super::fold::{self, Candidate};
 use super::limit::{Bucket, Length};
 use super::payload::{Missing, Payload};
 use super::slot::Slot;
-use super::table;
+use super::table::{self, Site};
 use super::{Taken, rules, spans};
 use crate::current::Lost;
 
@@ -105,15 +105,14 @@ fn key(meta: &Metadata<'_>) -> usize {
     core::ptr::from_ref(meta).addr()
 }
 
-/// As [`Subscriber::enabled`], where the callsite is not one that made too many a moment ago.
+/// As [`Subscriber::enabled`], where the callsite is not one that made too many a moment ago: whether one more event may be
+/// made; takes its token. A callsite that is not known yet takes it when it is.
 #[inline(never)]
 fn is_enabled(meta: &Metadata<'_>) -> bool {
-    is_counted(meta) || is_admitted(meta)
-}
-
-/// Whether one more event may be made; takes its token. A callsite that is not known yet takes it when it is.
-fn is_admitted(meta: &Metadata<'_>) -> bool {
     let Some(site) = table::find(meta).filter(|_| meta.is_event()) else { return ask_the_rules(meta) };
+    if is_counted(meta) {
+        return true;
+    }
     site.is_on()
         && context::recording(|context| {
             let is_allowed = site.bucket.allows(context.slot(), site.level(), || site.id(), key(meta), as_last);
@@ -132,6 +131,9 @@ fn as_last() -> (Length, u16) {
 #[cold]
 #[inline(never)]
 fn ask_the_rules(meta: &Metadata<'_>) -> bool {
+    if is_counted(meta) {
+        return true;
+    }
     // What cannot be asked is offered, and counted as discarded where it cannot be described either.
     rules::allow(meta.target(), table::level_of(meta)).unwrap_or(true)
 }
@@ -165,33 +167,45 @@ pub(crate) fn max_level() -> LevelFilter {
 }
 
 /// Makes a record of an event.
+#[inline]
 pub(crate) fn record(event: &Event<'_>) {
-    let of = class_of(table::level_of(event.metadata()));
     context::recording(|context| {
-        make(context, context.slot(), event, of);
+        let slot = context.slot();
+        let site = context.take_last_grant(event.metadata()).or_else(|| admitted(context, slot, event));
+        if let Some(site) = site {
+            make(context, slot, site, event);
+        }
     });
 }
 
-/// As [`record`], of a level with this class and place.
-fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usize)) {
-    let (meta, class) = (event.metadata(), slot.class(of.0));
+/// The place of the event's callsite, if a record of it is to be made; otherwise it is counted.
+#[inline(never)]
+fn admitted(context: &Context, slot: &'static Slot, event: &Event<'_>) -> Option<&'static Site> {
+    let meta = event.metadata();
     let site = match table::register(meta) {
         Ok(site) => site,
-        Err(missing) => return miss(context, slot, event, of, missing),
+        Err(missing) => {
+            miss(context, slot, event, missing);
+            return None;
+        }
     };
     if !site.is_on() {
         if is_counted(meta) {
-            slot.count(Count::Filtered, of);
+            slot.count(Count::Filtered, site.class());
         }
-        return;
+        return None;
     }
     let is_kept_out = || {
         slot.floods.counts(key(meta), None::<fn() -> u16>)
             || !site.bucket.allows(slot, site.level(), || site.id(), key(meta), as_last)
     };
-    if !context.take_grant(site) && is_kept_out() {
-        return;
-    }
+    (context.take_grant(site) || !is_kept_out()).then_some(site)
+}
+
+/// As [`record`], of a callsite whose record has its token.
+#[inline]
+fn make(context: &Context, slot: &'static Slot, site: &'static Site, event: &Event<'_>) {
+    let (meta, of) = (event.metadata(), site.class());
     // Deeper than this only a field that logs while it is formatted comes, or an interrupt in an interrupt.
     let Some(scratch) = context.scratch() else {
         return slot.miss(of, Missing::Busy, Payload::words_of(encode::least_words(event), true));
@@ -199,7 +213,7 @@ fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usi
     let mut encoder = Encoder::new(scratch.words, meta.fields().len());
     event.record(&mut encoder);
     let encoded = encoder.end();
-    let text = encoded.signature.has_text();
+    let text = encoded.has_text;
     let length = Payload::words_of(encoded.words, text);
     site.bucket.note_length(length, text);
     let template = match table::template(site, meta, encoded.signature) {
@@ -215,7 +229,7 @@ fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usi
         return;
     }
     let payload = Payload { seq: slot.number(of), spans, words, text, task };
-    if !class.writer.record(template, payload) {
+    if !slot.class(of.0).writer.record(template, payload) {
         slot.lose(of, Lost { words: length, is_undescribed: false });
     }
 }
@@ -224,7 +238,7 @@ fn make(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usi
 /// what is said of their losses is no flood.
 #[cold]
 #[inline(never)]
-fn miss(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usize), missing: Missing) {
+fn miss(context: &Context, slot: &'static Slot, event: &Event<'_>, missing: Missing) {
     static OTHERS: [Bucket; Level::ALL.len()] = [const { Bucket::new() }; Level::ALL.len()];
     let level = table::level_of(event.metadata());
     let bucket = &OTHERS[level as usize];
@@ -237,12 +251,12 @@ fn miss(context: &Context, slot: &'static Slot, event: &Event<'_>, of: (u32, usi
             let mut encoder = Encoder::new(scratch.words, event.metadata().fields().len());
             event.record(&mut encoder);
             let encoded = encoder.end();
-            Payload::words_of(encoded.words, encoded.signature.has_text())
+            Payload::words_of(encoded.words, encoded.has_text)
         }
         None => Payload::words_of(encode::least_words(event), true),
     };
     bucket.note_length(length, true);
-    slot.miss(of, missing, length);
+    slot.miss(class_of(level), missing, length);
 }
 
 /// Makes a span: encodes its fields, for when it is entered.

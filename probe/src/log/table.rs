@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, 
 use fata_wire::describe::{Callsite as Description, Record};
 use fata_wire::event::EventId;
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
-use fata_wire::log::{FIRST_FIELDS, SPANS};
+use fata_wire::log::{FIRST_FIELDS, SPANS, class_of};
 use tracing_core::Metadata;
 
 use super::encode::{Signature, fields};
@@ -42,6 +42,8 @@ pub(crate) struct Site {
     /// Whether its records are made.
     on: AtomicBool,
     level: AtomicU8,
+    /// The class of its level and the level's place in it, one above the other.
+    class: AtomicU8,
     pub(crate) bucket: Bucket,
 }
 
@@ -57,6 +59,7 @@ impl Site {
             template: AtomicU32::new(0),
             on: AtomicBool::new(false),
             level: AtomicU8::new(0),
+            class: AtomicU8::new(0),
             bucket: Bucket::new(),
         }
     }
@@ -68,8 +71,8 @@ impl Site {
     }
 
     /// Whether it is that of `meta`, which a callsite's own is by its address.
-    #[inline]
-    fn is_of(&self, meta: &Metadata<'_>) -> bool {
+    #[inline(always)]
+    pub(crate) fn is_of(&self, meta: &Metadata<'_>) -> bool {
         self.meta.load(Ordering::Acquire).addr() == ptr::from_ref(meta).addr()
     }
 
@@ -83,6 +86,13 @@ impl Site {
     #[inline]
     pub(crate) fn level(&self) -> Level {
         Level::from_u8(self.level.load(Ordering::Relaxed)).unwrap_or(Level::Info)
+    }
+
+    /// The class of its level, and the level's place in it.
+    #[inline(always)]
+    pub(crate) fn class(&self) -> (u32, usize) {
+        let class = self.class.load(Ordering::Relaxed);
+        (u32::from(class >> 4), usize::from(class & 3))
     }
 
     /// Its number in the table, from 1 on.
@@ -105,6 +115,12 @@ impl Site {
         let template = self.template.load(Ordering::Acquire);
         (template != 0 && self.signature.load(Ordering::Relaxed) == signature.0).then_some(template)
     }
+}
+
+/// The place of this number, from 1 on, if there is one.
+#[inline(always)]
+pub(crate) fn numbered(number: u64) -> Option<&'static Site> {
+    TABLE.get(usize::try_from(number).ok()?.wrapping_sub(1))
 }
 
 #[inline]
@@ -148,7 +164,9 @@ fn insert(meta: &'static Metadata<'static>) -> Option<&'static Site> {
         return None;
     };
     site.on.store(rules::is_made(meta.target(), level_of(meta)), Ordering::Relaxed);
+    let (class, place) = class_of(level_of(meta));
     site.level.store(level_of(meta) as u8, Ordering::Relaxed);
+    site.class.store(u8::from(class == 1) << 4 | place.to_le_bytes()[0], Ordering::Relaxed);
     // Release: pairs with the Acquire in `meta`.
     site.meta.store(ptr::from_ref(meta).cast_mut(), Ordering::Release);
     Some(site)

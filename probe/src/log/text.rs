@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use fata_wire::log::CUT;
 
+use crate::bytes::{without_nul, word_of};
+
 /// A text that is being written into words.
 pub(crate) struct Text<'a> {
     words: &'a [AtomicU64],
@@ -46,28 +48,31 @@ impl<'a> Text<'a> {
 
     #[inline]
     fn bytes(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        if self.len.is_multiple_of(8) {
-            while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
-                let word = u64::from_le_bytes(*chunk);
-                // A zero byte, by the borrow that it makes.
-                if word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080 != 0 {
-                    break;
-                }
-                self.put(word);
-                self.len += 8;
-                rest = after;
-            }
+        let shift = self.len % 8 * 8;
+        let (whole, rest) = bytes.as_chunks::<8>();
+        if !whole.is_empty() {
+            self.whole(whole, shift);
         }
-        for &byte in rest {
-            let byte = if byte == 0 { 0x1a } else { byte };
-            self.word |= u64::from(byte) << (self.len % 8 * 8);
-            self.len += 1;
-            if self.len.is_multiple_of(8) {
-                self.words.get(self.len / 8 - 1).inspect(|word| word.store(self.word, Ordering::Relaxed));
-                self.word = 0;
-            }
+        let word = without_nul(word_of(rest), rest.len());
+        self.word |= word << shift;
+        if shift / 8 + rest.len() >= 8 {
+            self.put(self.word);
+            self.word = carried(word, shift);
         }
+        self.len += rest.len();
+    }
+
+    /// Adds whole words of text, each of which ends in the next word where the text so far has ended within one.
+    #[inline]
+    fn whole(&mut self, whole: &[[u8; 8]], shift: usize) {
+        let mut open = self.word;
+        for (slot, chunk) in self.words.get(self.len / 8..).unwrap_or(&[]).iter().zip(whole) {
+            let word = without_nul(u64::from_le_bytes(*chunk), 8);
+            slot.store(open | word << shift, Ordering::Relaxed);
+            open = carried(word, shift);
+        }
+        self.word = open;
+        self.len += 8 * whole.len();
     }
 
     /// Stores the word that the text's end lies in.
@@ -106,6 +111,13 @@ impl<'a> Text<'a> {
         self.word = kept;
         self.len = end;
     }
+}
+
+/// What of `word` was shifted out of the word that it was added to.
+#[inline(always)]
+fn carried(word: u64, shift: usize) -> u64 {
+    // In two steps, since all 64 bits cannot be shifted out in one.
+    word >> (56 - shift) >> 8
 }
 
 impl fmt::Write for Text<'_> {
