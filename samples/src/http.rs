@@ -113,17 +113,19 @@ impl Connection {
     }
 
     async fn try_serve(self: &Rc<Self>) -> Result<(), NetError> {
-        let mut first = Some(self.server.begin());
-        let mut keep_alive = true;
-        while keep_alive && self.has_input().await? {
-            let request = first.take().unwrap_or_else(|| self.server.begin());
+        let mut request = self.server.begin();
+        while self.has_input().await? {
             let answer = self.answer().await?;
-            keep_alive = answer.keep_alive;
+            let mut keep_alive = answer.keep_alive;
             while keep_alive && self.is_overtaken(answer).await? {
                 keep_alive = self.has_input().await? && self.answer_apart().await;
             }
             self.stream.acked(answer.end).await?;
             self.server.end(request);
+            if !keep_alive || !self.has_input().await? {
+                break;
+            }
+            request = self.server.begin();
         }
         Ok(())
     }

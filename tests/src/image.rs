@@ -63,20 +63,33 @@ pub fn slim_fata() -> &'static Path {
     })
 }
 
-/// The whole command, with its viewer. Built once, by the features by which the workspace's tests have mostly built it.
+/// The whole command, with its viewer. Built once, as `tests/run` builds the tests, which have mostly built it then.
 pub fn fata() -> &'static Path {
     static FATA: OnceLock<PathBuf> = OnceLock::new();
     FATA.get_or_init(|| {
         let root = root().unwrap();
         let target = target(&root);
         let status = cargo()
-            .args(["test", "--locked", "--workspace", "--no-run", "--test", "pictures", "--manifest-path"])
+            .args([
+                "test",
+                "--release",
+                "--locked",
+                "--workspace",
+                "--exclude",
+                "fata-bench",
+                "--no-run",
+                "--test",
+                "pictures",
+            ])
+            .arg("--config")
+            .arg(root.join("tests/checked.toml"))
+            .arg("--manifest-path")
             .arg(root.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&target)
             .status();
         assert!(status.unwrap().success(), "fata does not build");
-        target.join("debug/fata")
+        target.join("release/fata")
     })
 }
 
