@@ -62,7 +62,8 @@ impl Width {
 /// Packs what the numbers that `number` says of `groups` are more than `base`, one group of eight behind the other, from `at`
 /// on. Up to [`PAD`] bytes beyond them become 0; what does not fit is not written.
 ///
-/// Eight numbers are added up, each times a power of two; what all of `base` adds to that is taken off at the end.
+/// Eight numbers are added up, each times a power of two: what is left of a number above `base` has so many bits as the width
+/// says, so that none reaches into the next.
 #[inline(always)]
 pub(crate) fn put_groups<T>(
     bytes: &mut [u8],
@@ -76,27 +77,27 @@ pub(crate) fn put_groups<T>(
     if bits == 0 {
         return;
     }
-    let powers = |count: u32| (0..count).map(|i| 1u128 << (i * bits)).sum::<u128>();
+    // No number is less than the base. (One that were would be wrong here, and nothing else.)
+    let number = |one: &T| number(one).wrapping_sub(base.into());
     let power = |times: u32| POWERS.get((bits * times) as usize).copied().unwrap_or(0);
     let (one, two, mut at) = (power(1), power(2), at);
     if bits < 16 {
-        let (base, four) = (u128::from(base) * powers(8), power(4));
+        let four = power(4);
         for group in groups {
             let [a, b, c, d, e, f, g, h] = group.each_ref().map(&number);
             let (low, high) = (a + b * one + (c + d * one) * two, e + f * one + (g + h * one) * two);
-            put_words(bytes, at, u128::from(low) + u128::from(high) * u128::from(four) - base);
+            put_words(bytes, at, u128::from(low) + u128::from(high) * u128::from(four));
             at += bits as usize;
         }
     } else if bits < 32 {
-        let base = u128::from(base) * powers(4);
         for half in groups.as_flattened().as_chunks().0 {
             let [a, b, c, d] = half.each_ref().map(&number);
-            put_words(bytes, at, u128::from(a + b * one) + u128::from(c + d * one) * u128::from(two) - base);
+            put_words(bytes, at, u128::from(a + b * one) + u128::from(c + d * one) * u128::from(two));
             at += bits as usize / 2;
         }
     } else {
         for one in groups.as_flattened() {
-            put_word(bytes, at, number(one) - u64::from(base));
+            put_word(bytes, at, number(one));
             at += bits as usize / 8;
         }
     }
@@ -216,6 +217,24 @@ mod tests {
                 bytes[end..].fill(0xff);
                 assert_eq!(eight(&bytes, 1, width)[..count], numbers[..count], "{bits} bits, {count}");
                 assert_eq!((bytes[0], Width::from_bits(width.bits())), (7, width));
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_far_above_nothing_come_back_as_how_much_more_than_their_base_they_are() {
+        let mut random = Random::new(5);
+        for bits in 0..=32 {
+            let mask = (1u64 << bits) - 1;
+            for base in [0, 1, u32::MAX - u32::try_from(mask).unwrap()] {
+                let more: [Eight; 3] = [(); 3].map(|()| [(); FAN_OUT].map(|()| random.next_u64() & mask));
+                let width = Width::of(more.iter().flatten().fold(mask, |all, number| all | number));
+                let groups = more.map(|eight| eight.map(|number| number + u64::from(base)));
+                let mut bytes = [0; 3 * 32 + PAD];
+                put_groups(&mut bytes, 0, width, &groups, base, |&number| number);
+                for (i, more) in more.iter().enumerate() {
+                    assert_eq!(&eight(&bytes, i * width.bytes(FAN_OUT), width), more, "{bits} bits above {base}");
+                }
             }
         }
     }
