@@ -14,6 +14,7 @@ use tracing_core::field::{Field, Visit};
 use tracing_core::{Event, Metadata};
 
 use super::context::SCRATCH_WORDS;
+use super::payload::Payload;
 use super::text::Text;
 
 /// How many fields a record has before the program's.
@@ -269,40 +270,51 @@ impl Visit for Encoder<'_> {
     }
 }
 
-/// How many words the fields of an event take at least, where there is no room to put them together: a text that would have to be
-/// formatted is taken for a short one.
-pub(crate) fn least_words(event: &Event<'_>) -> usize {
-    struct Least(usize);
+/// How many words the record of an event takes, where there is no room to put it together; at least that, where a text would have to
+/// be formatted: it is taken for a short one.
+pub(crate) fn least_length(event: &Event<'_>) -> usize {
+    #[derive(Default)]
+    struct Least {
+        words: usize,
+        has_text: bool,
+    }
 
-    impl Visit for Least {
-        fn record_f64(&mut self, _: &Field, _: f64) {
-            self.0 += 1;
-        }
-
-        fn record_str(&mut self, _: &Field, value: &str) {
-            self.0 += value.len() / 8 + 1;
-        }
-
-        fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {
-            self.0 += 1;
-        }
-
-        fn record_i64(&mut self, _: &Field, _: i64) {
-            self.0 += 1;
-        }
-
-        fn record_u64(&mut self, _: &Field, _: u64) {
-            self.0 += 1;
-        }
-
-        fn record_bool(&mut self, _: &Field, _: bool) {
-            self.0 += 1;
+    impl Least {
+        fn text(&mut self, len_bytes: usize) {
+            self.words += len_bytes / 8 + 1;
+            self.has_text = true;
         }
     }
 
-    let mut least = Least(0);
+    impl Visit for Least {
+        fn record_f64(&mut self, _: &Field, _: f64) {
+            self.words += 1;
+        }
+
+        fn record_str(&mut self, _: &Field, value: &str) {
+            self.text(value.len());
+        }
+
+        fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {
+            self.text(0);
+        }
+
+        fn record_i64(&mut self, _: &Field, _: i64) {
+            self.words += 1;
+        }
+
+        fn record_u64(&mut self, _: &Field, _: u64) {
+            self.words += 1;
+        }
+
+        fn record_bool(&mut self, _: &Field, _: bool) {
+            self.words += 1;
+        }
+    }
+
+    let mut least = Least::default();
     event.record(&mut least);
-    least.0.min(SCRATCH_WORDS)
+    Payload::words_of(least.words.min(SCRATCH_WORDS), least.has_text)
 }
 
 /// The fields that events of `meta` with this signature have, after those in `first`.

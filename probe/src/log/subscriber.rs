@@ -208,7 +208,7 @@ fn make(context: &Context, slot: &'static Slot, site: &'static Site, event: &Eve
     let (meta, of) = (event.metadata(), site.class());
     // Deeper than this only a field that logs while it is formatted comes, or an interrupt in an interrupt.
     let Some(scratch) = context.scratch() else {
-        return slot.miss(of, Missing::Busy, Payload::words_of(encode::least_words(event), true));
+        return slot.miss(of, Missing::Busy, encode::least_length(event));
     };
     let mut encoder = Encoder::new(scratch.words, meta.fields().len());
     event.record(&mut encoder);
@@ -253,7 +253,7 @@ fn miss(context: &Context, slot: &'static Slot, event: &Event<'_>, missing: Miss
             let encoded = encoder.end();
             Payload::words_of(encoded.words, encoded.has_text)
         }
-        None => Payload::words_of(encode::least_words(event), true),
+        None => encode::least_length(event),
     };
     bucket.note_length(length, true);
     slot.miss(class_of(level), missing, length);
