@@ -4,10 +4,9 @@
 //! flow (15-bit packet ids are used again). As many points are kept as [`Limits`](crate::ingest::Limits) say, and
 //! [`MAX_LIVE`] flows are joined at a time; beyond that points are instants without arrows, and counted.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::guests::GuestId;
-use crate::secret_hash::Secret;
 use crate::time::Nanos;
 use crate::trace::Actor;
 
@@ -47,7 +46,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug, Default)]
 struct Live {
     tables: Vec<Vec<u32>>,
-    others: HashMap<(u16, u64), u32, Secret>,
+    others: HashMap<(u16, u64), u32>,
     /// Flows in the tables.
     in_tables: usize,
 }
@@ -252,7 +251,7 @@ mod tests {
     #[test]
     fn flows_in_tables_and_beside_them_are_those_of_a_map() {
         let mut random = crate::random::Random::new(3);
-        let (mut live, mut map) = (Live::default(), HashMap::new());
+        let (mut live, mut map) = (Live::default(), HashMap::default());
         for point in 0..20_000u32 {
             let category = u16::try_from(random.below(20)).unwrap();
             let id = random.below(3) * 32_767 + random.below(20);

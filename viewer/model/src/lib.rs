@@ -52,7 +52,6 @@ pub mod query;
 pub mod random;
 pub mod repeats;
 pub mod samples;
-mod secret_hash;
 pub mod source;
 pub mod spans;
 pub mod stats;
