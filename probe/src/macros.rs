@@ -32,19 +32,34 @@ macro_rules! span_begin {
 #[cfg(feature = "profiling")]
 #[macro_export]
 macro_rules! name {
-    ($text:expr) => {{
+    ($text:expr) => {
+        $crate::Name::of_callsite($crate::__callsite!(
+            $crate::Kind::Name,
+            $crate::__private::category_of($text),
+            $text,
+            &[]
+        ))
+    };
+}
+
+/// Not for use by hand: a callsite of this kind, category, name and these fields, by reference.
+#[cfg(feature = "profiling")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __callsite {
+    ($kind:expr, $category:expr, $name:expr, $fields:expr) => {{
         #[used]
         #[unsafe(link_section = "fata_callsites")]
         static CALLSITE: $crate::__private::Callsite = $crate::__private::Callsite::new(
-            $crate::Kind::Name,
+            $kind,
             $crate::Level::Info,
-            $crate::__private::category_of($text),
-            $text,
+            $category,
+            $name,
             ::core::file!(),
             ::core::line!(),
-            &[],
+            $fields,
         );
-        $crate::Name::of_callsite(&CALLSITE)
+        &CALLSITE
     }};
 }
 
@@ -66,29 +81,10 @@ macro_rules! wait {
 #[macro_export]
 macro_rules! __wait {
     ($pending:expr, $switch:expr) => {{
-        #[used]
-        #[unsafe(link_section = "fata_callsites")]
-        static PENDING: $crate::__private::Callsite = $crate::__private::Callsite::new(
-            $crate::Kind::Pending,
-            $crate::Level::Info,
-            "task",
-            $pending,
-            ::core::file!(),
-            ::core::line!(),
-            &["task"],
+        static WAIT: $crate::Wait = $crate::Wait::of_callsites(
+            $crate::__callsite!($crate::Kind::Pending, "task", $pending, &["task"]),
+            $crate::__callsite!($crate::Kind::Switch, "task", $switch, &["task"]),
         );
-        #[used]
-        #[unsafe(link_section = "fata_callsites")]
-        static SWITCH: $crate::__private::Callsite = $crate::__private::Callsite::new(
-            $crate::Kind::Switch,
-            $crate::Level::Info,
-            "task",
-            $switch,
-            ::core::file!(),
-            ::core::line!(),
-            &["task"],
-        );
-        static WAIT: $crate::Wait = $crate::Wait::of_callsites(&PENDING, &SWITCH);
         &WAIT
     }};
 }
