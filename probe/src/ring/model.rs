@@ -55,7 +55,12 @@ fn mark(writer: &Writer, value: u64) -> bool {
 
 /// Fills what a mark has left of a packet.
 fn filler(writer: &Writer) -> bool {
-    let text = String::from_utf8(std::vec![b'x'; (BODY - 4) * 8 - 1]).unwrap();
+    fill(writer, BODY - 2)
+}
+
+/// Records an event of so many words.
+fn fill(writer: &Writer, words: usize) -> bool {
+    let text = String::from_utf8(std::vec![b'x'; (words - 2) * 8 - 1]).unwrap();
     writer.record(template(FILLER), Cons(text.as_str(), Nil))
 }
 

@@ -3,7 +3,6 @@
 
 use core::cell::Cell;
 use std::rc::Rc;
-use std::string::String;
 
 use fata_wire::event::{Events, LEDGER};
 use fata_wire::log::ledger::{Balance, Extent, Ledger};
@@ -13,10 +12,9 @@ use fata_wire::repair::{End, repair};
 use fata_wire::shared::{Mode, StreamStatus};
 
 use super::guest::{CONFIG, Guest, View};
-use super::{BODY, FILLER, MARK, PACKETS, template};
+use super::{BODY, PACKETS};
 use crate::region::Config;
 use crate::sync::model;
-use crate::value::{Cons, Nil};
 
 const LOGGING: Config<'static> = Config { log_streams: 2, ..CONFIG };
 const STREAM: u32 = 1;
@@ -86,13 +84,8 @@ fn interrupted(mode: Mode, packets: u64, points: &[usize]) -> usize {
             }
         }
     };
-    let mark = move |offer: &dyn Fn(usize, &dyn Fn() -> bool)| {
-        offer(2, &|| writer.record(template(MARK), Cons(7u64, Nil)));
-    };
-    let fill = move |offer: &dyn Fn(usize, &dyn Fn() -> bool)| {
-        let text = String::from_utf8(std::vec![b'x'; (FILLED - 2) * 8 - 1]).unwrap();
-        offer(FILLED, &|| writer.record(template(FILLER), Cons(text.as_str(), Nil)));
-    };
+    let mark = move |offer: &dyn Fn(usize, &dyn Fn() -> bool)| offer(2, &|| super::mark(writer, 7));
+    let fill = move |offer: &dyn Fn(usize, &dyn Fn() -> bool)| offer(FILLED, &|| super::fill(writer, FILLED));
     let handler = offer.clone();
     model::interrupt_at(
         points,
