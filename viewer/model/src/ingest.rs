@@ -24,7 +24,7 @@ use crate::guests::GuestId;
 use crate::log_losses::Why;
 use crate::logs::Logs;
 use crate::objects::Objects;
-use crate::repeats::Held;
+use crate::repeats::Place;
 use crate::stats::CallsiteTimes;
 use crate::streams::{Current, Stream, StreamGap};
 use crate::tasks::Tasks;
@@ -243,7 +243,7 @@ impl Ingest {
     pub(crate) fn repeated(&self, header: &PacketHeader) -> u64 {
         let cpu = GuestId::new(header.guest()).cpu(header.cpu_id);
         let stream = self.trace.streams.iter().find(|stream| stream.cpu == cpu);
-        stream.and_then(|stream| stream.held).map_or(0, |held| held.repeated_by(header))
+        stream.map_or(0, |stream| stream.progress.repeated_by(header))
     }
 
     /// Takes the packets that waited for the clock.
@@ -288,8 +288,7 @@ impl Ingest {
 
     fn follow(&mut self, stream: &mut Stream, packet: &Packet<'_>, begin: Nanos) -> Result<(), IngestError> {
         self.continuity(stream, &packet.header, begin)?;
-        let repeated = stream.held.map_or(0, |held| held.repeated_by(&packet.header));
-        stream.held = Held::of(&packet.header).or(stream.held);
+        let repeated = stream.progress.take(&packet.header);
         if repeated > 0 && repeated == packet.header.events {
             return Ok(());
         }
@@ -359,8 +358,8 @@ impl Ingest {
 
     /// Compares a packet's header with the one before it: what is missing is a gap.
     fn continuity(&mut self, stream: &mut Stream, header: &PacketHeader, begin: Nanos) -> Result<(), IngestError> {
-        let missing = match stream.last_seq {
-            None => {
+        let missing = match stream.progress.place(header) {
+            Place::First => {
                 stream.from_start = header.events_before == 0;
                 // Whoever comes at the beginning knows that no task runs yet.
                 if header.events_before == 0 && header.events_discarded == 0 {
@@ -373,17 +372,12 @@ impl Ingest {
                 }
                 0
             }
-            // Another collector goes on.
-            Some(_) if stream.held.is_some_and(|held| held.is_continued_by(header)) => 0,
-            Some(last)
-                if header.packet_seq_num <= last
-                    || (last == 0 && stream.held.is_some_and(|held| held.overlaps(header))) =>
-            {
+            Place::Continued => 0,
+            Place::Behind { last } => {
                 return Err(IngestError::OutOfOrder { cpu: stream.cpu, last, found: header.packet_seq_num });
             }
-            Some(last) => header.packet_seq_num - last - 1,
+            Place::Next { missing } => missing,
         };
-        stream.last_seq = Some(header.packet_seq_num);
         let mut discarded = Discarded::default();
         for ((new, now), before) in discarded.iter_mut().zip(header.discarded).zip(&mut stream.discarded) {
             *new = now.saturating_sub(*before);

@@ -6,7 +6,7 @@ use fata_wire::packet::{Cause, Discarded};
 
 use crate::guests::GuestId;
 use crate::log_losses::{Follow, Why};
-use crate::repeats::Held;
+use crate::repeats::Progress;
 use crate::spans::Stack;
 use crate::tasks::Seen;
 use crate::time::{Nanos, TickScale};
@@ -51,9 +51,7 @@ pub struct Stream {
     pub first: Nanos,
     /// Its last moment so far.
     pub last: Nanos,
-    pub(crate) last_seq: Option<u64>,
-    /// Its last packet with events.
-    pub(crate) held: Option<Held>,
+    pub(crate) progress: Progress,
     pub(crate) current: Current,
     /// Spans of interrupts that are open, on top of the vCPU's stack.
     pub(crate) irq_depth: u32,
@@ -86,8 +84,7 @@ impl Stream {
             discarded_before: Discarded::default(),
             first,
             last: first,
-            last_seq: None,
-            held: None,
+            progress: Progress::default(),
             current: Current::Unknown,
             irq_depth: 0,
             stack: Stack::default(),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use fata_model::description::{Callsite, Description};
 use fata_model::guests::GuestId;
-use fata_model::repeats::Held;
+use fata_model::repeats::{Place, Progress};
 use fata_model::time::TickScale;
 use fata_reporters::loss::{Cause, Counts, Length};
 use fata_reporters::time::Time;
@@ -51,9 +51,7 @@ struct Stream {
     discarded_since: Discarded,
     /// When the last record was made.
     last: Option<Time>,
-    /// The last packet, and the last one that had events.
-    seq: Option<u64>,
-    held: Option<Held>,
+    progress: Progress,
 }
 
 impl Stream {
@@ -64,7 +62,7 @@ impl Stream {
             false => (Numbers::from_anywhere(), Balance::from_anywhere()),
         };
         let discarded = Discarded::default();
-        Stream { numbers, balance, discarded, discarded_since: discarded, last: None, seq: None, held: None }
+        Stream { numbers, balance, discarded, discarded_since: discarded, last: None, progress: Progress::default() }
     }
 
     /// The same, of which this is the first packet: perhaps the stream's very first.
@@ -75,19 +73,12 @@ impl Stream {
     }
 
     /// How many of the first events of the packet were read before: a collector that was killed may have handed on what its
-    /// successor begins with, and a stream may have been put behind itself.
-    fn repeated(&mut self, header: &PacketHeader) -> u64 {
-        let is_continued = self.held.is_some_and(|held| held.is_continued_by(header));
-        let is_behind = self.seq.is_some_and(|last| {
-            header.packet_seq_num <= last || last == 0 && self.held.is_some_and(|held| held.overlaps(header))
-        });
-        if is_behind && !is_continued {
-            return u64::MAX;
+    /// successor begins with. `None` where all of it was: a stream may have been put behind itself.
+    fn repeated(&mut self, header: &PacketHeader) -> Option<u64> {
+        match self.progress.place(header) {
+            Place::Behind { .. } => None,
+            Place::First | Place::Continued | Place::Next { .. } => Some(self.progress.take(header)),
         }
-        self.seq = Some(header.packet_seq_num);
-        let repeated = self.held.map_or(0, |held| held.repeated_by(header));
-        self.held = Held::of(header).or(self.held);
-        repeated
     }
 
     /// Why so many records are missing, where they are lost, and how long they were. It is told once.
@@ -173,11 +164,10 @@ impl Decoder {
         let stream = packet.header.stream_id >> 16;
         let whole = self.whole;
         let known = self.streams.entry(stream).or_insert_with(|| Stream::from(&packet.header, whole));
-        let repeated = known.repeated(&packet.header);
-        if repeated == u64::MAX {
+        let Some(repeated) = known.repeated(&packet.header) else {
             self.repeated += 1;
             return;
-        }
+        };
         let mut balance = known.balance;
         let mut records = Vec::new();
         let fresh = packet.events().map_while(Result::ok).skip(usize::try_from(repeated).unwrap_or(usize::MAX));
