@@ -122,22 +122,7 @@ fn encoded(
 ) -> bool {
     context::recording(|context| {
         let Some(scratch) = context.scratch() else { return false };
-        let (mut used, mut is_cut) = (1, false);
-        scratch.words[0].store(record.line().unwrap_or(0).into(), Ordering::Relaxed);
-        let mut add = |room: usize, write: &mut dyn FnMut(&mut Text<'_>)| {
-            let mut text = Text::new(&scratch.words[used..][..room]);
-            write(&mut text);
-            let (len, was_cut) = text.end();
-            used += len;
-            is_cut |= was_cut;
-        };
-        add(NAME_WORDS, &mut |text| text.add(record.file().unwrap_or("")));
-        add(NAME_WORDS, &mut |text| text.add(record.target()));
-        add(MESSAGE_BYTES / 8, &mut |text| match record.args().as_str() {
-            Some(all) => text.add(all),
-            // A text that is full ends the formatting, which its mark says.
-            None => _ = text.write_fmt(*record.args()),
-        });
+        let (used, is_cut) = without_pairs(record, scratch.words);
         let template = match template & UNDESCRIBED {
             0 => Ok(template),
             _ => described(callsite),
@@ -145,6 +130,28 @@ fn encoded(
         super::record::encoded(context, bucket, level, template, &scratch.words[..used], is_cut);
         true
     })
+}
+
+/// Encodes line, file, target and message to the begin of `words`: how many they take, and whether one was cut.
+#[inline]
+fn without_pairs(record: &Record<'_>, words: &[AtomicU64]) -> (usize, bool) {
+    let (mut used, mut is_cut) = (1, false);
+    words[0].store(record.line().unwrap_or(0).into(), Ordering::Relaxed);
+    let mut add = |room: usize, write: &mut dyn FnMut(&mut Text<'_>)| {
+        let mut text = Text::new(&words[used..][..room]);
+        write(&mut text);
+        let (len, was_cut) = text.end();
+        used += len;
+        is_cut |= was_cut;
+    };
+    add(NAME_WORDS, &mut |text| text.add(record.file().unwrap_or("")));
+    add(NAME_WORDS, &mut |text| text.add(record.target()));
+    add(MESSAGE_BYTES / 8, &mut |text| match record.args().as_str() {
+        Some(all) => text.add(all),
+        // A text that is full ends the formatting, which its mark says.
+        None => _ = text.write_fmt(*record.args()),
+    });
+    (used, is_cut)
 }
 
 /// The template of a callsite that is reached for the first time.
@@ -163,26 +170,12 @@ fn described(callsite: &'static Callsite) -> Result<u32, Missing> {
 fn with_pairs(record: &Record<'_>, bucket: &'static Bucket, level: Level) {
     let words = [const { AtomicU64::new(0) }; PAIRED_WORDS];
     let pairs = Pairs::of(level, record.key_values());
-    let (mut used, mut is_cut) = (1, pairs.is_cut);
-    words[0].store(record.line().unwrap_or(0).into(), Ordering::Relaxed);
-    let mut text = |room: usize, write: &mut dyn FnMut(&mut Text<'_>)| {
-        let mut text = Text::new(&words[used..][..room]);
-        write(&mut text);
-        let (len, was_cut) = text.end();
-        used += len;
-        is_cut |= was_cut;
-    };
-    text(NAME_WORDS, &mut |text| text.add(record.file().unwrap_or("")));
-    text(NAME_WORDS, &mut |text| text.add(record.target()));
-    text(MESSAGE_BYTES / 8, &mut |text| {
-        // A text that is full ends the formatting, which its mark says.
-        let _ = text.write_fmt(*record.args());
-    });
+    let (mut used, is_cut) = without_pairs(record, &words);
     for (to, from) in words[used..].iter().zip(pairs.words()) {
         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         used += 1;
     }
-    super::record::admitted_words(bucket, level, pairs.template(level), &words[..used], is_cut);
+    super::record::admitted_words(bucket, level, pairs.template(level), &words[..used], is_cut || pairs.is_cut);
 }
 
 /// The level of a record; those of the targets `app` and `app::…` are the program's own words.
