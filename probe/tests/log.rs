@@ -205,7 +205,11 @@ fn a_record_names_its_task_and_the_spans_around_it() {
     let copy = guest.copy();
     assert_eq!(
         copy.lines(),
-        ["info log <request> <parse> message=inside", "info log <request> message=outside", "info log message=alone"]
+        [
+            "info log <request{id=17,path=/index}> <parse> message=inside",
+            "info log <request{id=17,path=/index}> message=outside",
+            "info log message=alone"
+        ]
     );
     assert!(copy.records().iter().all(|record| record.task == 7));
     assert_eq!(copy.trace(), ["request id=17 path=/index", "parse", "parse end", "request end"]);
@@ -286,7 +290,7 @@ fn what_a_span_learns_later_is_an_instant_within_it_and_is_known_when_it_is_ente
 fn an_instrumented_function_is_a_span_with_its_arguments() {
     let guest = Guest::new("instrument");
     assert!(instrumented(3).is_err());
-    assert_eq!(guest.lines(), ["warn log <instrumented> message=about to fail"]);
+    assert_eq!(guest.lines(), ["warn log <instrumented{attempt=3}> message=about to fail"]);
     assert_eq!(guest.copy().trace(), ["instrumented attempt=3", "instrumented end"]);
 }
 

@@ -2,8 +2,8 @@
 //! without texts, by the macros of `tracing` and in their spans, from the first record on, when nothing is described yet.
 //!
 //! What must hold in both modes, by level: made = read + discarded + overwritten, exactly, and every number below what was
-//! offered was read once or is missing for one of these reasons; no record torn, none with another's fields. The same holds of
-//! bytes, of which the rings' ledgers say how many are missing.
+//! offered was read once or is missing for one of these reasons; no record torn, none with another's fields, and none said to be in
+//! another's span. The same holds of bytes, of which the rings' ledgers say how many are missing.
 //! `FATA_STRESS_RECORDS=100000000 cargo test --release -p fata-probe --test log_stress` is a full run.
 #![cfg(all(feature = "tracing", feature = "std", target_os = "linux"))]
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
@@ -19,8 +19,9 @@ use fata_probe::region::{Config, Region};
 use fata_wire::describe::{self, Records};
 use fata_wire::event::{Event, LEDGER};
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit, Value};
+use fata_wire::log::context::Group;
 use fata_wire::log::ledger::{Balance, Extent, Ledger};
-use fata_wire::log::{Account, Fates, SEQ};
+use fata_wire::log::{Account, Fates, SEQ, SPANS};
 use fata_wire::shared::{Mode, PAGE_BYTES, at};
 use interrupts::{LEVELS, Reader, copy, deepest, set_control, storm};
 
@@ -67,18 +68,19 @@ fn say(from: usize) {
 
 /// What a callsite's records are.
 struct Site {
+    kind: Kind,
     level: Level,
     fields: Vec<(String, FieldType)>,
 }
 
-/// The log callsites that are described so far, by id.
+/// The callsites of log streams that are described so far, by id.
 fn sites(region: &Region) -> HashMap<u16, Site> {
     let used = fata_wire::u64_at(&copy(region, at::DESCRIPTION_USED as u64, 8), 0);
     let area = copy(region, region.geometry().description_offset, usize::try_from(used).unwrap());
     let site = |record| match record {
-        describe::Record::Callsite(site) if site.kind == Kind::Log => {
+        describe::Record::Callsite(site) if matches!(site.kind, Kind::Log | Kind::Context) => {
             let fields = site.fields.as_slice().iter().map(|field| (field.name.to_owned(), field.ty)).collect();
-            Some((site.id, Site { level: site.level, fields }))
+            Some((site.id, Site { kind: site.kind, level: site.level, fields }))
         }
         _ => None,
     };
@@ -118,36 +120,69 @@ struct Log {
     /// By class: what is missing, and the records and bytes that were read.
     balance: [Balance; 2],
     read: [Extent; 2],
+    /// By class: from where the spans are entered that are around the records; and how many records said so.
+    around: [Group<u64>; 2],
+    /// By class: how many records there were before the packet that is read, and how many of it were read.
+    packet: [(u64, u64); 2],
+    in_spans: u64,
 }
 
 impl Log {
     fn take(&mut self, class: usize, event: &Event<'_>) {
         let id = event.id.callsite();
         if id == LEDGER {
-            return self.balance[class].ledger(&Ledger::parse(event.payload));
+            let ledger = Ledger::parse(event.payload);
+            let (before, read) = self.packet[class];
+            if ledger.recorded.records > before {
+                if ledger.recorded.records != before + read {
+                    self.around[class].lose();
+                }
+                self.packet[class] = (ledger.recorded.records, 0);
+            }
+            return self.balance[class].ledger(&ledger);
         }
-        let bytes = 8 + event.payload.len() as u64;
-        self.balance[class].read(bytes);
-        self.read[class].records += 1;
-        self.read[class].bytes += bytes;
         if !self.sites.contains_key(&id) {
             self.sites = sites(self.region);
         }
         let site = &self.sites[&id];
         let list: Vec<_> = site.fields.iter().map(|(name, ty)| Field { name, ty: *ty, unit: Unit::None }).collect();
-        let (mut i, mut check, mut from) = (None, None, None);
+        if site.kind == Kind::Context {
+            let from = Fields::new(&list).values(event.arg, event.payload).find_map(|(field, value)| match value {
+                Value::U64(from) if field.name == "from" => Some(from),
+                _ => None,
+            });
+            return self.around[class].context(event.arg, from.unwrap());
+        }
+        let bytes = 8 + event.payload.len() as u64;
+        self.balance[class].read(bytes);
+        self.read[class].records += 1;
+        self.packet[class].1 += 1;
+        self.read[class].bytes += bytes;
+        let (mut i, mut check, mut from, mut spans) = (None, None, None, None);
         for (field, value) in Fields::new(&list).values(event.arg, event.payload) {
             match (field.name, value) {
                 (SEQ, Value::U64(number)) => self.seen[site.level as usize].add(number),
                 ("i", Value::U64(value)) => i = Some(value),
                 ("check", Value::U64(value)) => check = Some(value),
                 ("from", Value::U64(value)) => from = Some(value),
+                (SPANS, Value::U64(word)) => spans = Some(word),
                 ("text", Value::Str(text)) => assert_eq!(text, TEXT.as_bytes(), "a torn text"),
                 _ => {}
             }
         }
         assert_eq!(i.map(|i| !i), check, "a torn record");
         assert!(from.is_some_and(|from| from < LEVELS as u64), "a torn record");
+        if let Some(word) = spans {
+            // All levels' spans are of one callsite. Records of INFO are made in a span of their own; the others are those of what was
+            // interrupted, which is never the same level, and level 0 interrupts nobody.
+            let around: Vec<u64> = self.around[class].of_record(word).copied().collect();
+            let is_in_own = site.level == Level::Info && !around.is_empty();
+            let interrupted = around.split_last().filter(|_| is_in_own).map_or(&*around, |(_, outer)| outer);
+            assert!(interrupted.iter().skip(1).all(|level| *level != 0), "{around:?}");
+            assert!(interrupted.iter().all(|level| Some(*level) != from), "{around:?} around {from:?}");
+            assert!(!is_in_own || around.last() == from.as_ref(), "{around:?} around {from:?}");
+            self.in_spans += u64::from(is_in_own);
+        }
     }
 }
 
@@ -168,7 +203,8 @@ fn run(mode: Mode, records: u64) {
     fata_probe::control::poll();
     let mut readers = [Reader::new(1), Reader::new(2)];
     let (sites, seen, read) = (HashMap::new(), Default::default(), Default::default());
-    let mut log = Log { region, sites, seen, balance: [Balance::from_zero(); 2], read };
+    let (balance, around) = ([Balance::from_zero(); 2], Default::default());
+    let mut log = Log { region, sites, seen, balance, read, around, packet: [(0, 0); 2], in_spans: 0 };
     storm(region, say, records, || {
         for (class, reader) in readers.iter_mut().enumerate() {
             reader.read(region, false, &mut |event| log.take(class, event));
@@ -211,6 +247,12 @@ fn run(mode: Mode, records: u64) {
             Mode::Overwrite => assert!(seen.count + fate.discarded <= made),
         }
     }
+    let read_info = log.seen[Level::Info as usize].count;
+    println!(
+        "{mode:?}: of {read_info} of INFO, of which a third is in spans, {} said what their span carries",
+        log.in_spans
+    );
+    assert!(log.in_spans * 4 > read_info);
     let total = fates.total();
     assert_eq!(total.offered, LOGGED.iter().map(|level| fates.of(*level).offered).sum::<u64>());
     let (mut overwritten, mut discarded) = (0, 0);

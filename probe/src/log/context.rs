@@ -99,10 +99,33 @@ impl Context {
         self.task.store(task, Ordering::Relaxed);
     }
 
-    /// The spans that are entered, as a record has them: [`fata_wire::log::SPANS`].
+    /// The spans that are entered, as a record in the ring of `class` has them ([`fata_wire::log::SPANS`]): their fields are told
+    /// there first.
+    #[cfg(any(feature = "tracing", feature = "log"))]
+    #[inline(always)]
+    pub(crate) fn spans_told(&self, class: &super::slot::Class) -> u64 {
+        #[cfg(feature = "tracing")]
+        return self.entered.word() | self.entered.tell(class);
+        #[cfg(not(feature = "tracing"))]
+        {
+            let _ = class;
+            0
+        }
+    }
+
+    /// Tells the fields of the spans that are entered in the reserved ring, for the record that is made next.
+    #[inline(always)]
+    pub(crate) fn tell_reserved(&self, slot: &Slot) {
+        #[cfg(feature = "tracing")]
+        self.entered.told.store(self.entered.tell(slot.class(1)), Ordering::Relaxed);
+        #[cfg(not(feature = "tracing"))]
+        let _ = slot;
+    }
+
+    /// The spans that are entered, as a record in the reserved ring has them, where [`Context::tell_reserved`] came before.
     pub(crate) fn spans(&self) -> u64 {
         #[cfg(feature = "tracing")]
-        return self.entered.word();
+        return self.entered.word() | self.entered.told.load(Ordering::Relaxed);
         #[cfg(not(feature = "tracing"))]
         return 0;
     }

@@ -8,7 +8,7 @@
 use core::fmt::{self, Write as _};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use fata_wire::field::{FieldType, Fields, MAX_FIELDS, Unit};
+use fata_wire::field::{FieldType, Fields, Kind, MAX_FIELDS, Unit};
 use fata_wire::log::MORE;
 use tracing_core::field::{Field, Visit};
 use tracing_core::{Event, Metadata};
@@ -54,6 +54,9 @@ impl Signature {
 
 /// Marks a signature as that of values which a span was given after it began: they are an instant within it.
 const LATER: u64 = 1 << 48;
+/// Marks a signature as that of what a log stream says of a span.
+const CONTEXT: u64 = 1 << 49;
+const _: () = assert!(4 * TYPED <= 48, "the marks lie behind the fields");
 
 impl Signature {
     /// The signature of the same fields as values that came later.
@@ -61,8 +64,18 @@ impl Signature {
         Signature(self.0 | LATER)
     }
 
-    pub(crate) fn is_later(self) -> bool {
-        self.0 & LATER != 0
+    /// The signature of the same fields in a context: [`fata_wire::log::context`].
+    pub(crate) fn context(self) -> Self {
+        Signature(self.0 | CONTEXT)
+    }
+
+    /// What events with this signature are, of a callsite whose own are of the kind `own`.
+    pub(crate) fn kind(self, own: Kind) -> Kind {
+        match self.0 & (LATER | CONTEXT) {
+            0 => own,
+            LATER => Kind::Instant,
+            _ => Kind::Context,
+        }
     }
 
     /// The type of the field at `place`, if it is there.

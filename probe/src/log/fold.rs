@@ -21,7 +21,7 @@ const LAST_WORDS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Last {
     is_used: AtomicBool,
-    /// Its template and task; 0 where there is none to compare with.
+    /// Its template and task, and what says which spans were around it; 0 where there is none to compare with.
     what: AtomicU64,
     spans: AtomicU64,
     len: AtomicU64,
@@ -139,7 +139,8 @@ impl Last {
         is_same: bool,
         is_short: bool,
     ) -> bool {
-        let what = u64::from(record.template) | u64::from(record.task) << 32;
+        let surroundings = slot.class(of.0).surroundings();
+        let what = u64::from(record.template) | u64::from(record.task) << 32 | u64::from(surroundings) << 48;
         let (len, numbered) = (len as u64, slot.numbered(of.0));
         let differs = value(&self.what) ^ what | value(&self.spans) ^ record.spans | value(&self.len) ^ len;
         if is_same && differs | value(&self.numbered) ^ numbered == 0 {

@@ -67,6 +67,8 @@ mod subscriber;
 pub(crate) mod table;
 #[cfg(any(feature = "tracing", feature = "log"))]
 mod text;
+#[cfg(feature = "tracing")]
+mod told;
 
 pub use error::{Chain, ResultExt, Unread};
 #[cfg(feature = "log")]

@@ -149,6 +149,9 @@ fn make<F: FieldSet>(
 #[inline(always)]
 fn put<F: FieldSet>(slot: &Slot, task: u16, callsite: &'static Callsite, level: Level, template: u32, fields: F) {
     let of = class_of(level);
+    if matches!(level, Level::Warn | Level::Error) {
+        context::with(|context| context.tell_reserved(slot));
+    }
     if F::TEXT && is_repeated(slot, of, task, template, &fields) {
         return;
     }
@@ -250,7 +253,7 @@ pub(super) fn encoded(
     is_cut: bool,
 ) {
     let (slot, of) = (context.slot(), class_of(level));
-    let (spans, task) = (context.spans(), context.task());
+    let task = context.task();
     if is_cut {
         slot.count_cut(of.0);
     }
@@ -260,6 +263,7 @@ pub(super) fn encoded(
         Ok(template) => template,
         Err(missing) => return slot.miss(of, missing, length),
     };
+    let spans = context.spans_told(slot.class(of.0));
     if fold::folds_words(slot, of, Candidate { template, task, spans }, words) {
         return;
     }

@@ -36,6 +36,8 @@ pub(crate) struct Class {
     /// The number of the next record of each level.
     numbers: [AtomicU64; CLASS_LEVELS],
     pub(crate) last: super::fold::Last,
+    #[cfg(feature = "tracing")]
+    pub(crate) told: super::told::Told,
 }
 
 /// The accounts of who has none.
@@ -147,7 +149,18 @@ impl Class {
             writer: Writer::unattached(),
             numbers: [const { AtomicU64::new(0) }; CLASS_LEVELS],
             last: super::fold::Last::new(),
+            #[cfg(feature = "tracing")]
+            told: super::told::Told::new(),
         }
+    }
+
+    /// Another number than before, and the spans around its records are others, or have other fields.
+    #[inline(always)]
+    pub(crate) fn surroundings(&self) -> u16 {
+        #[cfg(feature = "tracing")]
+        return self.told.changes();
+        #[cfg(not(feature = "tracing"))]
+        return 0;
     }
 }
 

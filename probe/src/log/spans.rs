@@ -3,7 +3,7 @@
 //! A span's fields are encoded when it is made and recorded each time that it is entered, as a begin of kind
 //! [`Kind::Span`](fata_wire::field::Kind::Span) in the trace stream; so an `#[instrument]`ed future shows each of its polls.
 //! Fields that are set later (`Span::record`) are an instant of the span's name within it, and are among its fields when it is
-//! entered again.
+//! entered again. What records are told of the fields of the spans around them is in `told.rs`.
 //!
 //! When it is full: there is room for [`MAX_SPANS`] spans at a time. Further ones are not recorded, and neither are those that an
 //! interrupt makes where they cannot be described; records within them name the spans around them, with a mark that there were
@@ -11,7 +11,7 @@
 //! much is kept as fits [`SPAN_WORDS`].
 
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 
 use fata_wire::event::EventId;
 use fata_wire::log::{MAX_SPANS as NAMED, MORE_SPANS};
@@ -41,6 +41,8 @@ struct Alive {
     signature: AtomicU64,
     /// Somebody changes the fields: other threads leave them alone.
     changing: AtomicBool,
+    /// Counts what was put here: another number, and these are other fields.
+    version: AtomicU32,
     /// The callsite, where the span is recorded.
     site: AtomicPtr<Site>,
     len: AtomicUsize,
@@ -65,6 +67,7 @@ impl Alive {
             template: AtomicU32::new(0),
             signature: AtomicU64::new(0),
             changing: AtomicBool::new(false),
+            version: AtomicU32::new(0),
             site: AtomicPtr::new(core::ptr::null_mut()),
             len: AtomicUsize::new(0),
             words: [const { AtomicU64::new(0) }; SPAN_WORDS],
@@ -99,6 +102,7 @@ impl Begin<'_> {
         for (to, from) in span.words.iter().zip(self.payload) {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        span.version.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -178,20 +182,33 @@ pub(crate) fn close(id: &Id) -> bool {
 }
 
 /// The spans that are entered where the context is, the innermost last.
+///
+/// Invariant: an interrupt may come between any two instructions, and enters and leaves spans of its own then. So a place is taken
+/// before it is filled, and emptied before it is given back; above `depth` all are empty. What was half changed is found as it was.
 #[derive(Debug)]
 pub(crate) struct Entered {
     depth: AtomicU32,
-    /// Each span's id and template; in bit 63 whether its begin was recorded.
+    /// Each span's id and template; in bit 63 whether its begin was recorded. 0 is no span.
     spans: [AtomicU64; MAX_ENTERED],
     /// The innermost of those that are recorded, as a record has them.
     word: AtomicU64,
+    /// Their ids, in the order of the word's lanes.
+    named: [AtomicU32; NAMED],
+    /// What records of the reserved stream add to the word: whether the spans' fields were told there.
+    pub(super) told: AtomicU64,
 }
 
 const RECORDED: u64 = 1 << 63;
 
 impl Entered {
     pub(crate) const fn new() -> Self {
-        Entered { depth: AtomicU32::new(0), spans: [const { AtomicU64::new(0) }; MAX_ENTERED], word: AtomicU64::new(0) }
+        Entered {
+            depth: AtomicU32::new(0),
+            spans: [const { AtomicU64::new(0) }; MAX_ENTERED],
+            word: AtomicU64::new(0),
+            named: [const { AtomicU32::new(0) }; NAMED],
+            told: AtomicU64::new(0),
+        }
     }
 
     /// The spans as a record has them: [`fata_wire::log::SPANS`].
@@ -208,6 +225,9 @@ impl Entered {
     }
 
     fn renew(&self, depth: u32) {
+        // An interrupt that comes before the word does not take it for that of other spans.
+        self.word.store(MORE_SPANS, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
         let depth = depth as usize;
         let (mut word, mut named) = (if depth > MAX_ENTERED { MORE_SPANS } else { 0 }, 0);
         for entry in self.spans.iter().take(depth).rev() {
@@ -217,10 +237,54 @@ impl Entered {
                 word |= MORE_SPANS;
             } else if callsite != 0 {
                 word |= callsite << (16 * named);
+                if let Some(lane) = self.named.get(named) {
+                    lane.store((entry & 0xffff_ffff) as u32, Ordering::Relaxed);
+                }
                 named += 1;
             }
         }
+        self.told.store(0, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
         self.word.store(word, Ordering::Relaxed);
+    }
+
+    /// The spans that a record names, the outermost first.
+    pub(super) fn named(&self) -> impl Iterator<Item = Around> + '_ {
+        let word = self.word();
+        self.named.iter().enumerate().rev().filter_map(move |(lane, id)| {
+            let (callsite, id) = ((word >> (16 * lane) & 0xfff) as u16, id.load(Ordering::Relaxed));
+            let span = SPANS.get((id as usize).checked_sub(1)?)?;
+            (callsite != 0).then_some(Around { callsite, id, span })
+        })
+    }
+}
+
+/// A span around a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around {
+    /// The number of its callsite, as the record has it.
+    pub(super) callsite: u16,
+    id: u32,
+    span: &'static Alive,
+}
+
+impl Around {
+    /// Another number than before, and it is another span, or has other fields.
+    pub(super) fn identity(self) -> u64 {
+        u64::from(self.span.version.load(Ordering::Relaxed)) << 32 | u64::from(self.id)
+    }
+
+    pub(super) fn has_fields(self) -> bool {
+        self.span.len.load(Ordering::Relaxed) > 0
+    }
+
+    /// Its fields, and the template of the event that tells them; `None` where that cannot be described.
+    pub(super) fn context(self) -> Option<(u32, Words<'static>)> {
+        let site = site_of(self.span)?;
+        let signature = Signature(self.span.signature.load(Ordering::Relaxed));
+        let template = table::template(site, site.meta()?, signature.context()).ok()?;
+        let len = self.span.len.load(Ordering::Relaxed).min(SPAN_WORDS);
+        Some((template, Words { words: &self.span.words[..len], text: signature.has_text() }))
     }
 }
 
@@ -235,12 +299,13 @@ pub(crate) fn enter(context: &Context, id: &Id) {
     });
     let entered = &context.entered;
     let depth = entered.depth.load(Ordering::Relaxed);
+    entered.depth.store(depth + 1, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
     if let Some(entry) = entered.spans.get(depth as usize) {
         let mark = if recorded { RECORDED } else { 0 };
         let place = id.into_u64() & 0xffff_ffff;
         entry.store(mark | u64::from(template & !TEXT) << 32 | place, Ordering::Relaxed);
     }
-    entered.depth.store(depth + 1, Ordering::Relaxed);
     entered.renew(depth + 1);
 }
 
@@ -248,15 +313,25 @@ pub(crate) fn enter(context: &Context, id: &Id) {
 pub(crate) fn exit(context: &Context, id: &Id) {
     let entered = &context.entered;
     let Some(depth) = entered.depth.load(Ordering::Relaxed).checked_sub(1) else { return };
-    entered.depth.store(depth, Ordering::Relaxed);
     let end = (depth as usize + 1).min(MAX_ENTERED);
     let entries = entered.spans.get(..end).unwrap_or(&[]);
-    let is_it = |entry: &AtomicU64| entry.load(Ordering::Relaxed) & 0xffff_ffff == id.into_u64() & 0xffff_ffff;
-    if let Some(at) = entries.iter().rposition(is_it) {
+    let is_it = |entry: &AtomicU64| {
+        let entry = entry.load(Ordering::Relaxed);
+        entry != 0 && entry & 0xffff_ffff == id.into_u64() & 0xffff_ffff
+    };
+    let left = entries.iter().rposition(is_it).map(|at| {
         let entry = entries[at].load(Ordering::Relaxed);
         for (to, from) in entries[at..].iter().zip(entries.get(at + 1..).unwrap_or(&[])) {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        if let Some(last) = entries.last() {
+            last.store(0, Ordering::Relaxed);
+        }
+        entry
+    });
+    compiler_fence(Ordering::SeqCst);
+    entered.depth.store(depth, Ordering::Relaxed);
+    if let Some(entry) = left {
         let template = (entry >> 32) as u32 & 0x7fff_ffff;
         if entry & RECORDED != 0 {
             let end = u32::from(EventId::end(0).0);

@@ -224,7 +224,7 @@ fn make(context: &Context, slot: &'static Slot, site: &'static Site, event: &Eve
         slot.count_cut(of.0);
     }
     let words = &scratch.words[..encoded.words.min(SCRATCH_WORDS)];
-    let (task, spans) = (context.task(), context.spans());
+    let (task, spans) = (context.task(), context.spans_told(slot.class(of.0)));
     if fold::folds_words(slot, of, Candidate { template, task, spans }, words) {
         return;
     }

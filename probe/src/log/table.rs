@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, 
 use fata_wire::describe::{Callsite as Description, Record};
 use fata_wire::event::EventId;
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
-use fata_wire::log::{FIRST_FIELDS, SPANS, class_of};
+use fata_wire::log::{FIRST_FIELDS, SPAN, SPANS, class_of};
 use tracing_core::Metadata;
 
 use super::encode::{Signature, fields};
@@ -228,13 +228,14 @@ pub(crate) fn describe_all(region: &Region) {
 }
 
 fn append(region: &Region, id: u16, meta: &'static Metadata<'static>, signature: Signature) -> bool {
-    let kind = if signature.is_later() { Kind::Instant } else { kind_of(meta) };
+    let kind = signature.kind(kind_of(meta));
     let first = match kind {
         Kind::Log => {
             let mut first = Fields::new(&FIRST_FIELDS);
             first.push(Field { name: SPANS, ty: FieldType::U64, unit: Unit::None });
             first
         }
+        Kind::Context => Fields::new(&[Field { name: SPAN, ty: FieldType::Object, unit: Unit::None }]),
         _ => Fields::EMPTY,
     };
     region.append(&Record::Callsite(Description {

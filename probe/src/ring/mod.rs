@@ -205,11 +205,15 @@ impl Writer {
     }
 
     fn reserve_slowly(&self, words: usize) -> Option<Slot> {
+        self.reserve_or_say(words).map_err(|cause| self.discard(cause)).ok()
+    }
+
+    /// Memory for an event, whatever is unusual, or why there is none.
+    fn reserve_or_say(&self, words: usize) -> Result<Slot, Cause> {
         let limit = self.limit.load(Ordering::Relaxed);
         if (words + HEADER_WORDS + self.own_words()) as u64 > limit {
             // An unattached writer has no packets at all, and nowhere to count.
-            self.discard(Cause::TooBig);
-            return None;
+            return Err(Cause::TooBig);
         }
         loop {
             // Acquire: as in `reserve`.
@@ -221,8 +225,7 @@ impl Writer {
                 _ => None,
             };
             if let Some(cause) = cause {
-                self.discard(cause);
-                return None;
+                return Err(cause);
             }
             let last = self.last.load(Ordering::Relaxed);
             // A clock that steps back (a thread that moved to a CPU a little behind) stands still instead.
@@ -239,9 +242,25 @@ impl Writer {
                 continue;
             }
             if let Some(slot) = self.exchange(state, state, now, words) {
-                return Some(slot);
+                return Ok(slot);
             }
         }
+    }
+
+    /// Records what a log ring says beside its records, if there is room; otherwise nothing is counted. Returns whether there was.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn record_beside<F: FieldSet>(&self, template: u32, fields: F) -> bool {
+        let extent = fields.extent();
+        let Ok(slot) = self.reserve_or_say(1 + extent.words) else { return false };
+        self.ledger.note_own(1 + extent.words);
+        slot.commit(template, &fields, extent);
+        true
+    }
+
+    /// The number of the youngest packet, its low half.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn youngest(&self) -> u32 {
+        (self.state.load(Ordering::Relaxed) >> 32) as u32
     }
 
     /// The words of a packet, besides its header, that are taken when it opens.

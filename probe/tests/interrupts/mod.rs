@@ -92,11 +92,20 @@ pub(crate) fn storm(region: &'static Region, work: Work, times: u64, mut meanwhi
                 }
             }
         });
+        let _stops = StoresTrue(done);
         while !writer.is_finished() {
             meanwhile();
         }
-        done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Stores it when it goes, also with a panic: a test that fails ends.
+struct StoresTrue<'a>(&'a AtomicBool);
+
+impl Drop for StoresTrue<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Copies `bytes` bytes at `offset` of the region, as another process would.

@@ -9,6 +9,7 @@ use fata_wire::describe::Records;
 use fata_wire::event::{CLOCK, Events, LEDGER};
 use fata_wire::field::{FieldType, Kind, Level, Value};
 use fata_wire::log::Account;
+use fata_wire::log::context::Group;
 use fata_wire::log::ledger::{Balance, Extent, Ledger};
 use fata_wire::packet::{HEADER_BYTES, PacketHeader};
 use fata_wire::repair::committed_prefix;
@@ -24,7 +25,7 @@ pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) seq: u64,
     pub(crate) task: u16,
-    /// Names of the spans around it, the outermost first.
+    /// Names of the spans around it, the outermost first, with their fields where they have any.
     pub(crate) spans: Vec<String>,
     pub(crate) fields: Vec<(String, String)>,
 }
@@ -82,9 +83,12 @@ impl Copy {
     /// How much of a class was read that is still there, and what is missing, by the ring's ledgers.
     pub(crate) fn balance(&self, class: u32) -> (Extent, Balance) {
         let (mut read, mut balance) = (Extent::default(), Balance::from_zero());
+        let callsites = self.callsites();
+        let is_context = |id: u16| callsites.get(&id).is_some_and(|callsite| callsite.kind == Kind::Context);
         self.events(self.geometry.stream_count + class, |event| match event.id.callsite() {
             LEDGER => balance.ledger(&Ledger::parse(event.payload)),
             CLOCK => {}
+            id if is_context(id) => {}
             _ => {
                 let bytes = 8 + event.payload.len() as u64;
                 balance.read(bytes);
@@ -92,6 +96,21 @@ impl Copy {
             }
         });
         (read, balance)
+    }
+
+    /// Events that a class has discarded, whatever they were.
+    pub(crate) fn discarded(&self, class: u32) -> u64 {
+        StreamStatus::parse(self.page(), self.geometry.stream_count + class).discarded.iter().sum()
+    }
+
+    /// How often a class was told what a span carries.
+    pub(crate) fn contexts(&self, class: u32) -> usize {
+        let (callsites, mut count) = (self.callsites(), 0);
+        self.events(self.geometry.stream_count + class, |event| {
+            let callsite = callsites.get(&event.id.callsite());
+            count += usize::from(callsite.is_some_and(|callsite| callsite.kind == Kind::Context));
+        });
+        count
     }
 
     pub(crate) fn names_refused(&self) -> u64 {
@@ -155,15 +174,24 @@ impl Copy {
         let name = |id: u64| callsites.get(&u16::try_from(id).unwrap()).map_or_else(String::new, |c| c.name.clone());
         let mut records = Vec::new();
         for stream in self.geometry.stream_count..self.geometry.all_streams() {
+            let mut around = Group::default();
             self.events(stream, |event| {
-                let Some(callsite) = callsites.get(&event.id.callsite()).filter(|c| c.kind == Kind::Log) else {
-                    return;
-                };
+                let Some(callsite) = callsites.get(&event.id.callsite()) else { return };
                 let list: Vec<_> = callsite
                     .fields
                     .iter()
                     .map(|(name, ty)| fata_wire::field::Field { name, ty: *ty, unit: fata_wire::field::Unit::None })
                     .collect();
+                if callsite.kind == Kind::Context {
+                    let fields = fata_wire::field::Fields::new(&list);
+                    let values = fields.values(event.arg, event.payload).skip(1);
+                    let fields: Vec<_> =
+                        values.map(|(field, value)| format!("{}={}", field.name, text(value))).collect();
+                    return around.context(event.arg, fields.join(","));
+                }
+                if callsite.kind != Kind::Log {
+                    return;
+                }
                 let mut record = Record {
                     stream,
                     ticks: event.ticks,
@@ -181,7 +209,11 @@ impl Copy {
                         (fata_wire::log::TASK, Value::Task(task)) => record.task = task,
                         (fata_wire::log::SPANS, Value::U64(word)) => {
                             let more = (word & fata_wire::log::MORE_SPANS != 0).then(|| "…".to_owned());
-                            let named = fata_wire::log::span_ids(word).map(|id| name(u64::from(id)));
+                            let mut fields = around.of_record(word);
+                            let named = fata_wire::log::span_ids(word).map(|id| match fields.next() {
+                                Some(fields) if !fields.is_empty() => format!("{}{{{fields}}}", name(u64::from(id))),
+                                _ => name(u64::from(id)),
+                            });
                             record.spans = more.into_iter().chain(named).collect();
                         }
                         (name, value) => record.fields.push((name.to_owned(), text(value))),

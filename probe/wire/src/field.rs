@@ -71,6 +71,9 @@ byte_enum! {
         FlowEnd = 6 "flow_end",
         /// A log record: fields of a `tracing` event.
         Log = 7 "log",
+        /// In a log stream: one of the spans around the records behind it, with its fields; see
+        /// [`log::context`](crate::log::context).
+        Context = 8 "context",
         /// Task `arg` begins to exist; fields: its name ([`FieldType::Name`]) and its parent ([`FieldType::Task`]).
         Spawn = 16 "spawn",
         /// Task `arg` was woken by what is running now (the current task, an interrupt, a timer) and is ready.

@@ -26,6 +26,7 @@
 //! assert_eq!((fates.of(Level::Error).made(), fates.of(Level::Error).filtered), (7, 4));
 //! ```
 
+pub mod context;
 pub mod ledger;
 pub mod summary;
 
@@ -48,11 +49,15 @@ pub const MORE_SPANS: u64 = 1 << 63;
 /// The callsites of the spans in a word of [`SPANS`], the outermost first: 16 bits each, the innermost lowest, of which the upper
 /// four are no part of the number.
 ///
-/// A record carries its spans' callsites and so their names. What fields they have is in their begins, in the trace stream of
-/// the same vCPU, where the last begin of that callsite by the same task is the one.
+/// A record carries its spans' callsites and so their names. What fields they have stands before it, see [`context`].
 pub fn span_ids(word: u64) -> impl Iterator<Item = u16> {
     (0..MAX_SPANS).rev().map(move |place| (word >> (16 * place) & 0xfff) as u16).filter(|&id| id != 0)
 }
+
+/// Set in the word of [`SPANS`] where [contexts](context) before the record say what fields its spans have.
+pub const TOLD_SPANS: u64 = 1 << 15;
+/// The name of the field by which a [context](context) says the callsite of the span that it is about.
+pub const SPAN: &str = "fata.span";
 
 /// The name of the field that holds a record's text.
 pub const MESSAGE: &str = "message";

@@ -31,10 +31,9 @@ fn a_dead_guest_and_its_trace_say_the_same_in_order_with_the_causes_and_the_hist
     let times: Vec<_> = dead.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
     let shown: Vec<_> = dead.iter().map(|line| untimed(line)).collect();
-    let error =
-        "ERROR chatter/2 chatter.writer store: giving up error=\"key 9 was not stored: the device is full\" in round";
+    let error = "ERROR chatter/2 chatter.writer store: giving up error=\"key 9 was not stored: the device is full\" in round{worker=1 round=9}";
     assert!(shown.contains(&error.to_owned()), "{shown:#?}");
-    let history = "DEBUG chatter/1 chatter.writer store: (before the error) writing key=9 in round";
+    let history = "DEBUG chatter/1 chatter.writer store: (before the error) writing key=9 in round{worker=1 round=9}";
     assert!(shown.contains(&history.to_owned()), "{shown:#?}");
     assert!(!shown.iter().any(|line| line.contains("chatter.reader store: (before")), "{shown:#?}");
     assert!(shown[2].starts_with("APP chatter/2 main app: chatter begins"), "{shown:#?}");
@@ -45,6 +44,8 @@ fn a_dead_guest_and_its_trace_say_the_same_in_order_with_the_causes_and_the_hist
     assert_eq!(count(&["--target", "cache"]), 10 + 2);
     assert_eq!(count(&["--level", "debug", "--task", "chatter.reader", "--target", "store"]), 10);
     assert_eq!(count(&["--level", "debug", "--field", "key=9"]), 1);
+    // What the span around a record carries is looked for, too.
+    assert_eq!(count(&["--level", "debug", "--field", "worker=1", "--target", "store"]), 20 + 1);
     assert_eq!(count(&["--level", "debug", "--grep", "writing"]), 10);
     assert_eq!(
         (count(&["--grep", "CHATTER"]), count(&["--grep", "CHATTER", "--ignore-case"])),

@@ -48,7 +48,10 @@ fn every_record_of_every_thread_is_found_with_its_thread_and_its_spans() {
     // One look into the shelf an order, by the clerk whose order it is, within both spans.
     let mut looks: BTreeMap<String, u64> = BTreeMap::new();
     for look in all.iter().filter(|record| text(record, "message") == "looking into the shelf") {
-        assert_eq!(look["spans"].to_string(), r#"[{"name":"order"},{"name":"sell"}]"#, "{look}");
+        let [order, sell] = &look["spans"].as_array().unwrap()[..] else { panic!("{look}") };
+        assert_eq!((text(order, "name"), text(sell, "name")), ("order".into(), "sell".into()), "{look}");
+        assert_eq!(format!("clerk-{}", order["fields"]["clerk"]), text(look, "task"), "{look}");
+        assert_eq!(sell["fields"]["article"], look["fields"]["article"], "{look}");
         *looks.entry(text(look, "task")).or_default() += 1;
     }
     let clerks: BTreeMap<_, _> = (0..CLERKS).map(|clerk| (format!("clerk-{clerk}"), ORDERS)).collect();

@@ -1,5 +1,6 @@
 //! What a record's numbers stand for: the words of its callsite, of its task, and of the spans around it.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -8,10 +9,12 @@ use alloc::vec::Vec;
 use fata_wire::describe::{self, Callsite, MAX_RECORD_BYTES, Records};
 use fata_wire::event::Event;
 use fata_wire::field;
+use fata_wire::log::context::Group;
 use fata_wire::log::summary::Summary;
-use fata_wire::log::{FILE, LINE, MORE_SPANS, SEQ, SPANS, TARGET, TASK, span_ids};
+use fata_wire::log::{FILE, LINE, MAX_SPANS, MORE_SPANS, SEQ, SPAN, SPANS, TARGET, TASK, span_ids};
 
 use super::Memory;
+use super::stream::Context;
 use crate::loss::{Cause, Counts, Loss};
 use crate::record::{Field, Record, Span, Value};
 use crate::reporter::Item;
@@ -32,11 +35,12 @@ impl Known<'_> {
         &self,
         callsite: &Callsite<'_>,
         event: &Event<'_>,
+        around: &mut Group<Context>,
         time: Time,
         with: impl FnOnce(&Item<'_>) -> T,
     ) -> T {
         let mut fields = Vec::new();
-        let mut names = Vec::new();
+        let mut word = 0;
         let mut task = String::new();
         let mut sequence = 0;
         let (mut target, mut file, mut line) = (callsite.category, callsite.file, callsite.line);
@@ -45,14 +49,28 @@ impl Known<'_> {
                 (SEQ, field::Value::U64(number)) => sequence = number,
                 (TASK, field::Value::Task(number)) if number > 0 => task = self.task(number),
                 (TASK, _) => {}
-                (SPANS, field::Value::U64(spans)) => names = self.span_names(spans),
+                (SPANS, field::Value::U64(spans)) => word = spans,
                 (TARGET, field::Value::Str(text)) => target = core::str::from_utf8(text).unwrap_or(target),
                 (FILE, field::Value::Str(text)) => file = core::str::from_utf8(text).unwrap_or(file),
                 (LINE, field::Value::U64(number)) => line = u32::try_from(number).unwrap_or(0),
                 (name, value) => fields.push(Field { name, value: reported(value) }),
             }
         }
-        let spans: Vec<_> = names.iter().map(|name| Span { name, fields: &[] }).collect();
+        // A description is long, and few records have spans with fields.
+        let mut descriptions = [const { None }; MAX_SPANS];
+        let contexts = around.of_record(word).zip(&mut descriptions);
+        let of_spans: Vec<_> = contexts.map(|(context, description)| self.fields_of(context, description)).collect();
+        let names = self.span_names(word);
+        let mut of_spans = of_spans.iter();
+        let more = usize::from(word & MORE_SPANS != 0);
+        let spans: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| Span {
+                name,
+                fields: if i < more { &[] } else { of_spans.next().map_or(&[], Vec::as_slice) },
+            })
+            .collect();
         with(&Item::Record(Record {
             time,
             sequence,
@@ -102,6 +120,19 @@ impl Known<'_> {
             })?
         };
         named().unwrap_or_else(|| format!("#{number}"))
+    }
+
+    /// What a context says of a span. Its callsite is read into `description`.
+    fn fields_of<'b>(
+        &self,
+        context: &'b Context,
+        description: &'b mut Option<Box<[u8; MAX_RECORD_BYTES]>>,
+    ) -> Vec<Field<'b>> {
+        let bytes = description.insert(Box::new([0; MAX_RECORD_BYTES]));
+        let Some(callsite) = read_callsite(self.memory, context.described, bytes) else { return Vec::new() };
+        let values = callsite.fields.values(context.arg, &context.payload);
+        let fields = values.filter(|(field, _)| field.name != SPAN);
+        fields.map(|(field, value)| Field { name: field.name, value: reported(value) }).collect()
     }
 
     /// The names of the spans in the word, outermost first; `…` where there were more further out.

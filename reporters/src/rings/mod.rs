@@ -24,9 +24,9 @@ use core::fmt;
 use fata_wire::describe::{self, MAX_RECORD_BYTES};
 use fata_wire::event::LEDGER;
 use fata_wire::field::{self, Kind};
-use fata_wire::log::SEQ;
 use fata_wire::log::ledger::Ledger;
 use fata_wire::log::summary::{Summarised, Summary};
+use fata_wire::log::{MAX_SPANS, SEQ, SPAN};
 use fata_wire::shared::{self, Geometry};
 
 use crate::loss::{Cause, Counts, Loss};
@@ -34,7 +34,7 @@ use crate::reporter::Item;
 use crate::time::Time;
 use known::{Known, read_record};
 pub use relay::Relay;
-use stream::Stream;
+use stream::{CONTEXT_BYTES, Context, Stream};
 
 /// No description is shorter: length and kind, a number, a text.
 const LEAST_RECORD_BYTES: u64 = 16;
@@ -125,7 +125,8 @@ impl Reader {
     pub fn worst_case_bytes(&self) -> usize {
         let geometry = &self.memory.geometry;
         let described = usize::try_from(geometry.description_capacity / LEAST_RECORD_BYTES).unwrap_or(usize::MAX);
-        let streams = self.streams.len() * (geometry.log_packet_bytes as usize + size_of::<Stream>());
+        let stream = geometry.log_packet_bytes as usize + size_of::<Stream>() + MAX_SPANS * CONTEXT_BYTES;
+        let streams = self.streams.len() * stream;
         streams + (described + MAX_TASKS) * NOTE_BYTES + 4 * MAX_RECORD_BYTES
     }
 
@@ -154,8 +155,17 @@ impl Reader {
                 stream.balance.ledger(&Ledger::parse(event.payload));
             }
             let callsite = described.and_then(|at| known::read_callsite(memory, at, &mut description));
+            if let (Some(callsite), Some(described)) = (&callsite, described)
+                && callsite.kind == Kind::Context
+            {
+                let span = callsite.fields.values(event.arg, event.payload).find_map(|(field, value)| match value {
+                    field::Value::Object(span) if field.name == SPAN => Some(span),
+                    _ => None,
+                });
+                stream.around.context(span.unwrap_or(0), Context::of(&event, described));
+            }
             let Some(callsite) = callsite.filter(|callsite| callsite.kind == Kind::Log) else {
-                // A clock event, a ledger, or one that was never described.
+                // What a span's fields are, a clock event, a ledger, or one that was never described.
                 stream.pass();
                 continue;
             };
@@ -187,7 +197,7 @@ impl Reader {
                 Some(said) if said.what == Summarised::Suppressed => {
                     known.give_suppressed(&said, time, |item| with(event.arg, item))
                 }
-                _ => known.give(&callsite, &event, time, |item| with(event.arg, item)),
+                _ => known.give(&callsite, &event, &mut stream.around, time, |item| with(event.arg, item)),
             };
             stream.pass();
             return Some(given);
@@ -203,7 +213,9 @@ impl Reader {
             let at = geometry.description_offset + self.described;
             let Some(consumed) = read_record(&self.memory, at, &mut bytes, |record, consumed| {
                 match record {
-                    describe::Record::Callsite(callsite) if matches!(callsite.kind, Kind::Log | Kind::Span) => {
+                    describe::Record::Callsite(callsite)
+                        if matches!(callsite.kind, Kind::Log | Kind::Span | Kind::Context) =>
+                    {
                         self.callsites.insert(callsite.id, at);
                     }
                     describe::Record::Callsite(callsite) if callsite.kind == Kind::Name => {

@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use fata_wire::event::{CLOCK, Event, Events, MAX_CALLSITES};
+use fata_wire::log::context::Group;
 use fata_wire::log::ledger::Balance;
 use fata_wire::numbers::Numbers;
 use fata_wire::packet::{self, Discarded, HEADER_BYTES, PacketHeader};
@@ -28,9 +29,30 @@ pub(super) struct Stream {
     pub(super) ticks: u64,
     pub(super) numbers: Numbers,
     pub(super) balance: Balance,
+    /// What was said of the spans around the records that come next: the context's callsite, its arg and its payload.
+    pub(super) around: Group<Context>,
     /// What the ring had discarded when the last record was given out, and what it has by now.
     pub(super) discarded: Discarded,
     pub(super) discarded_since: Discarded,
+}
+
+/// An event that says what fields a span has.
+pub(super) struct Context {
+    /// Where its callsite is described.
+    pub(super) described: u64,
+    pub(super) arg: u16,
+    /// At most [`CONTEXT_BYTES`].
+    pub(super) payload: Vec<u8>,
+}
+
+/// More than the fields of a span take in a ring.
+pub(super) const CONTEXT_BYTES: usize = 256;
+
+impl Context {
+    pub(super) fn of(event: &Event<'_>, described: u64) -> Self {
+        let payload = event.payload.get(..CONTEXT_BYTES).unwrap_or(event.payload);
+        Context { described, arg: event.arg, payload: payload.to_vec() }
+    }
 }
 
 /// The event at `at`.
@@ -50,6 +72,7 @@ impl Stream {
             ticks: 0,
             numbers: Numbers::from_zero(),
             balance: Balance::from_zero(),
+            around: Group::default(),
             discarded: Discarded::default(),
             discarded_since: Discarded::default(),
         }
@@ -104,6 +127,7 @@ impl Stream {
             }
             let oldest = (youngest + 1).saturating_sub(ring);
             if self.packet < oldest {
+                self.around.lose();
                 self.go_to(oldest);
             }
             if !self.copy(memory) {

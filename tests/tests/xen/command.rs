@@ -108,9 +108,10 @@ pub(crate) fn read_and_lost(dom0: &Dom0, trace: &str) -> (u64, u64) {
     (stats["events_total"].as_u64().unwrap(), lost)
 }
 
-/// Events of a trace's vCPU, without the records of its log and their ledgers, which have rings and counts of their own.
+/// Events of a trace's vCPU, without those of its log, which have rings and counts of their own.
 fn of_the_vcpu(stats: &serde_json::Value) -> u64 {
-    let of_the_log = |callsite: &&serde_json::Value| callsite["kind"] == "log" || callsite["kind"] == "ledger";
+    let of_the_log =
+        |callsite: &&serde_json::Value| ["log", "context", "ledger"].iter().any(|kind| callsite["kind"] == *kind);
     let logs = stats["callsites"].as_array().unwrap().iter().filter(of_the_log);
     stats["events_total"].as_u64().unwrap() - logs.map(|callsite| callsite["count"].as_u64().unwrap()).sum::<u64>()
 }

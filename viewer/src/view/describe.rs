@@ -259,6 +259,7 @@ fn kind_text(kind: Kind) -> &'static str {
         Kind::Log => "log record",
         Kind::Create => "creation",
         Kind::Exists => "name of an object, said again",
+        Kind::Context => "fields of a span around log records",
         Kind::Try => "found not ready",
         Kind::Read => "value taken",
         Kind::Resolve => "resolution",

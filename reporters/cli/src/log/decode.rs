@@ -12,15 +12,16 @@ use fata_model::repeats::{Place, Progress};
 use fata_model::time::TickScale;
 use fata_reporters::loss::{Cause, Counts, Length};
 use fata_reporters::time::Time;
-use fata_wire::event::{LEDGER, MAX_CALLSITES};
+use fata_wire::event::{Event, LEDGER, MAX_CALLSITES};
 use fata_wire::field::{Kind, Level, Value};
+use fata_wire::log::context::Group;
 use fata_wire::log::ledger::{Balance, Extent, Ledger};
 use fata_wire::log::summary::{Summarised, Summary};
 use fata_wire::log::{self, Account, Fates};
 use fata_wire::numbers::Numbers;
 use fata_wire::packet::{Discarded, FLAG_LOG, Packet, PacketHeader};
 
-use super::entry::{Entry, Owned, Said, Shown, What};
+use super::entry::{Entry, Fields, Owned, Said, Shown, What};
 
 /// Decodes the packets of one guest.
 pub(super) struct Decoder {
@@ -46,6 +47,8 @@ pub(super) struct Decoder {
 struct Stream {
     numbers: Numbers,
     balance: Balance,
+    /// What was said of the spans around the records that come next.
+    around: Group<Fields>,
     /// What the guest had discarded when its last record was made, and what it has by now.
     discarded: Discarded,
     discarded_since: Discarded,
@@ -62,7 +65,15 @@ impl Stream {
             false => (Numbers::from_anywhere(), Balance::from_anywhere()),
         };
         let discarded = Discarded::default();
-        Stream { numbers, balance, discarded, discarded_since: discarded, last: None, progress: Progress::default() }
+        Stream {
+            numbers,
+            balance,
+            around: Group::default(),
+            discarded,
+            discarded_since: discarded,
+            last: None,
+            progress: Progress::default(),
+        }
     }
 
     /// The same, of which this is the first packet: perhaps the stream's very first.
@@ -76,9 +87,11 @@ impl Stream {
     /// successor begins with. `None` where all of it was: a stream may have been put behind itself.
     fn repeated(&mut self, header: &PacketHeader) -> Option<u64> {
         match self.progress.place(header) {
-            Place::Behind { .. } => None,
-            Place::First | Place::Continued | Place::Next { .. } => Some(self.progress.take(header)),
+            Place::Behind { .. } => return None,
+            Place::First | Place::Continued | Place::Next { missing: 0 } => {}
+            Place::Next { .. } => self.around.lose(),
         }
+        Some(self.progress.take(header))
     }
 
     /// Why so many records are missing, where they are lost, and how long they were. It is told once.
@@ -168,22 +181,29 @@ impl Decoder {
             self.repeated += 1;
             return;
         };
-        let mut balance = known.balance;
+        let (mut balance, mut around) = (known.balance, std::mem::take(&mut known.around));
         let mut records = Vec::new();
-        let fresh = packet.events().map_while(Result::ok).skip(usize::try_from(repeated).unwrap_or(usize::MAX));
+        let fresh = packet.events().skip(usize::try_from(repeated).unwrap_or(usize::MAX));
         for event in fresh {
+            let Ok(event) = event else {
+                around.lose();
+                break;
+            };
             if event.id.callsite() == LEDGER {
                 balance.ledger(&Ledger::parse(event.payload));
             }
             let Some(callsite) = self.callsite(event.id.callsite()) else { continue };
-            if callsite.kind == Kind::Log {
+            if callsite.kind == Kind::Context {
+                let (span, fields) = context(callsite, &event);
+                around.context(span, fields);
+            } else if callsite.kind == Kind::Log {
                 balance.read(8 + event.payload.len() as u64);
-                let record = self.record(stream, callsite, &event);
+                let record = self.record(stream, callsite, &event, &mut around);
                 records.push(record);
             }
         }
         if let Some(known) = self.streams.get_mut(&stream) {
-            known.balance = balance;
+            (known.balance, known.around) = (balance, around);
         }
         self.losses(stream, &packet.header, &records, take);
         for record in records {
@@ -213,7 +233,7 @@ impl Decoder {
         }
     }
 
-    fn record(&self, stream: u32, callsite: &Callsite, event: &fata_wire::event::Event<'_>) -> Numbered {
+    fn record(&self, stream: u32, callsite: &Callsite, event: &Event<'_>, around: &mut Group<Fields>) -> Numbered {
         let mut said = Said {
             sequence: 0,
             level: callsite.level,
@@ -234,7 +254,7 @@ impl Decoder {
             match (field.name, value) {
                 (log::SEQ, Value::U64(seq)) => number = Some(seq),
                 (log::TASK, Value::Task(task)) => said.task = task,
-                (log::SPANS, Value::U64(word)) => said.spans = self.spans(word),
+                (log::SPANS, Value::U64(word)) => said.spans = self.spans(word, around),
                 (log::TARGET, Value::Str(target)) => said.target = String::from_utf8_lossy(target).into_owned(),
                 (log::FILE, Value::Str(file)) => said.file = String::from_utf8_lossy(file).into_owned(),
                 (log::LINE, Value::U64(line)) => said.line = u32::try_from(line).unwrap_or(0),
@@ -281,11 +301,13 @@ impl Decoder {
         Some(What::Loss { cause: Cause::Limited, place, counts, length: (&summary).into(), first })
     }
 
-    /// The names of the spans in a record's word, the outermost first; `…` where there were more further out.
-    fn spans(&self, word: u64) -> Vec<String> {
-        let more = (word & log::MORE_SPANS != 0).then(|| "…".to_owned());
+    /// The spans in a record's word, the outermost first, with what was said of them; `…` where there were more further out.
+    fn spans(&self, word: u64, around: &mut Group<Fields>) -> Vec<(String, Fields)> {
+        let more = (word & log::MORE_SPANS != 0).then(|| ("…".to_owned(), Fields::new()));
         let name = |id| self.callsite(id).map_or_else(|| format!("#{id}"), |span| span.name.to_string());
-        more.into_iter().chain(log::span_ids(word).map(name)).collect()
+        let mut fields = around.of_record(word).cloned();
+        let named = log::span_ids(word).map(|id| (name(id), fields.next().unwrap_or_default()));
+        more.into_iter().chain(named).collect()
     }
 
     /// A loss for each run of numbers that is missing before and among `records`.
@@ -384,6 +406,18 @@ impl Decoder {
             self.scale = Some(self.scale());
         }
     }
+}
+
+/// The callsite of the span that a context is about, and the span's fields.
+fn context(callsite: &Callsite, event: &Event<'_>) -> (u16, Fields) {
+    let (mut span, mut fields) = (0, Fields::new());
+    for (field, value) in callsite.wire_fields().values(event.arg, event.payload) {
+        match (field.name, value) {
+            (log::SPAN, Value::Object(callsite)) => span = callsite,
+            (name, value) => fields.push((name.to_owned(), owned(value))),
+        }
+    }
+    (span, fields)
 }
 
 fn owned(value: Value<'_>) -> Owned {

@@ -38,11 +38,22 @@ pub(super) struct Said {
     pub(super) name: String,
     pub(super) file: String,
     pub(super) line: u32,
-    pub(super) spans: Vec<String>,
-    pub(super) fields: Vec<(String, Owned)>,
+    /// The spans around it, outermost first, with their fields.
+    pub(super) spans: Vec<(String, Fields)>,
+    pub(super) fields: Fields,
     pub(super) late: bool,
     pub(super) history: bool,
 }
+
+impl Said {
+    /// Its own fields, and those of the spans around it.
+    pub(super) fn all_fields(&self) -> impl Iterator<Item = &(String, Owned)> {
+        self.fields.iter().chain(self.spans.iter().flat_map(|(_, fields)| fields))
+    }
+}
+
+/// Fields by name, in their order.
+pub(super) type Fields = Vec<(String, Owned)>;
 
 /// The value of a field.
 #[derive(Clone, Debug)]
@@ -66,14 +77,19 @@ impl Owned {
     }
 }
 
+fn lent(fields: &Fields) -> Vec<Field<'_>> {
+    fields.iter().map(|(name, value)| Field { name, value: value.value() }).collect()
+}
+
 impl Entry {
     /// Hands the entry to `take` as what reporters know.
     pub(super) fn with<T>(&self, take: impl FnOnce(&Item<'_>) -> T) -> T {
         match &self.what {
             What::Record(said) => {
-                let fields: Vec<_> =
-                    said.fields.iter().map(|(name, value)| Field { name, value: value.value() }).collect();
-                let spans: Vec<_> = said.spans.iter().map(|name| Span { name, fields: &[] }).collect();
+                let fields = lent(&said.fields);
+                let of_spans: Vec<_> = said.spans.iter().map(|(_, fields)| lent(fields)).collect();
+                let spans: Vec<_> =
+                    said.spans.iter().zip(&of_spans).map(|((name, _), fields)| Span { name, fields }).collect();
                 take(&Item::Record(Record {
                     time: self.time,
                     sequence: said.sequence,
@@ -105,15 +121,19 @@ impl Entry {
             + match &self.what {
                 What::Loss { place, .. } => text(place),
                 What::Record(said) => {
-                    let fields = said.fields.iter().map(|(name, value)| {
-                        size_of::<(String, Owned)>()
-                            + text(name)
-                            + if let Owned::Str(bytes) = value { bytes.capacity() } else { 0 }
-                    });
+                    let in_fields = |fields: &Fields| {
+                        let bytes = fields.iter().map(|(name, value)| {
+                            size_of::<(String, Owned)>()
+                                + text(name)
+                                + if let Owned::Str(bytes) = value { bytes.capacity() } else { 0 }
+                        });
+                        bytes.sum::<usize>()
+                    };
+                    let in_span = |(name, fields): &_| size_of::<(String, Fields)>() + text(name) + in_fields(fields);
                     size_of::<Said>()
                         + [&said.task_name, &said.target, &said.name, &said.file].into_iter().map(text).sum::<usize>()
-                        + said.spans.iter().map(|name| size_of::<String>() + text(name)).sum::<usize>()
-                        + fields.sum::<usize>()
+                        + said.spans.iter().map(in_span).sum::<usize>()
+                        + in_fields(&said.fields)
                 }
             }
     }

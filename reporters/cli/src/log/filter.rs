@@ -26,7 +26,9 @@ impl Grep {
             let value = shown(value);
             self.is_in(&value) || self.is_in(&format!("{name}={value}"))
         };
-        self.is_in(&said.target) || said.fields.iter().any(is_field) || said.spans.iter().any(|span| self.is_in(span))
+        self.is_in(&said.target)
+            || said.all_fields().any(is_field)
+            || said.spans.iter().any(|(name, _)| self.is_in(name))
     }
 }
 
@@ -65,7 +67,7 @@ impl Filter {
             && self
                 .fields
                 .iter()
-                .all(|(key, wanted)| said.fields.iter().any(|(name, value)| name == key && shown(value) == *wanted))
+                .all(|(key, wanted)| said.all_fields().any(|(name, value)| name == key && shown(value) == *wanted))
             && self.grep.as_ref().is_none_or(|grep| grep.is_said(said))
     }
 

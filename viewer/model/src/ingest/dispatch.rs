@@ -86,7 +86,7 @@ impl Trace {
             self.count(callsite);
         }
         match kind {
-            Kind::Clock | Kind::Name => {}
+            Kind::Clock | Kind::Name | Kind::Context => {}
             Kind::Ledger => follow(stream).ledger(&Ledger::parse(event.payload)),
             Kind::Span if event.id.is_end() => self.span_end(stream, time, callsite, plan.category),
             Kind::Span => {
