@@ -17,7 +17,7 @@ use fata_wire::VERSION;
 use fata_wire::describe::Record;
 use fata_wire::event::{CLOCK, LEDGER, MAX_CALLSITES, UNFINISHED};
 use fata_wire::field::{Field as WireField, FieldType, Fields, Kind, Level, Unit};
-use fata_wire::log::{Account, Fates};
+use fata_wire::log::{Account, Fates, ledger};
 use fata_wire::metadata::Line;
 use fata_wire::shared::Clock;
 
@@ -47,6 +47,12 @@ pub struct Field {
     pub ty: FieldType,
     /// What its value counts.
     pub unit: Unit,
+}
+
+impl Field {
+    fn of(field: &WireField<'_>) -> Self {
+        Field { name: text(field.name), ty: field.ty, unit: field.unit }
+    }
 }
 
 /// One instrumentation point.
@@ -119,10 +125,10 @@ impl Description {
         if self.callsite(guest.callsite(CLOCK)).is_some() {
             return;
         }
-        for (id, kind, name) in [
-            (UNFINISHED, Kind::Unfinished, "fata.unfinished"),
-            (CLOCK, Kind::Clock, "fata.clock"),
-            (LEDGER, Kind::Ledger, "fata.ledger"),
+        for (id, kind, name, fields) in [
+            (UNFINISHED, Kind::Unfinished, "fata.unfinished", &[][..]),
+            (CLOCK, Kind::Clock, "fata.clock", &[]),
+            (LEDGER, Kind::Ledger, "fata.ledger", &ledger::FIELDS),
         ] {
             self.add(Callsite {
                 id: guest.callsite(id),
@@ -132,7 +138,7 @@ impl Description {
                 name: name.into(),
                 file: "".into(),
                 line: 0,
-                fields: Box::default(),
+                fields: fields.iter().map(Field::of).collect(),
             });
         }
     }
@@ -194,7 +200,6 @@ impl Description {
                     self.refused += 1;
                     return Ok(());
                 }
-                let fields = callsite.fields.as_slice().iter();
                 self.add(Callsite {
                     id: self.turn.callsite(callsite.id),
                     kind: callsite.kind,
@@ -203,9 +208,7 @@ impl Description {
                     name: text(callsite.name),
                     file: text(callsite.file),
                     line: callsite.line,
-                    fields: fields
-                        .map(|field| Field { name: text(field.name), ty: field.ty, unit: field.unit })
-                        .collect(),
+                    fields: callsite.fields.as_slice().iter().map(Field::of).collect(),
                 });
             }
         }

@@ -1,6 +1,8 @@
 //! What things are called: tasks, tracks, keys, actors, and the fields of events.
 
+use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Field, Value};
+use fata_wire::log::{self, MORE_SPANS, SPAN, SPANS};
 
 use crate::description::Callsite;
 use crate::guests::GuestId;
@@ -83,9 +85,25 @@ impl Trace {
         let fields = callsite.wire_fields();
         let one = |(field, value): (Field<'_>, Value<'_>)| FieldValue {
             name: field.name.to_owned(),
-            text: crate::text::value(&value, field.unit, self, guest, time),
+            text: match (field.name, value) {
+                (SPANS, Value::U64(word)) => self.span_names(guest, word),
+                (SPAN, Value::Object(span)) => self.span_name(guest, span),
+                (_, value) => crate::text::value(&value, field.unit, self, guest, time),
+            },
         };
         fields.values(arg, payload).map(one).collect()
+    }
+
+    /// The spans around a log record, the outermost first.
+    fn span_names(&self, guest: GuestId, word: u64) -> String {
+        let more = (word & MORE_SPANS != 0).then(|| "…".to_owned());
+        let names = log::span_ids(word).map(|span| self.span_name(guest, span));
+        more.into_iter().chain(names).collect::<Vec<_>>().join(":")
+    }
+
+    fn span_name(&self, guest: GuestId, span: u16) -> String {
+        let callsite = (span < MAX_CALLSITES).then(|| self.description.callsite(guest.callsite(span))).flatten();
+        callsite.map_or_else(|| format!("#{span}"), |callsite| callsite.name.to_string())
     }
 }
 

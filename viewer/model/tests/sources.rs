@@ -17,7 +17,8 @@ use fata_model::live::{Loader, Progress};
 use fata_model::packets::{StreamWriter, UUID};
 use fata_model::source::{self, Ahead, Chunk, OpenError};
 use fata_model::synthetic::Synthetic;
-use fata_wire::event::{EventId, FIRST_CALLSITE, UNFINISHED};
+use fata_wire::event::{EventId, FIRST_CALLSITE, LEDGER, UNFINISHED};
+use fata_wire::log::{MORE_SPANS, TOLD_SPANS};
 use fata_wire::packet::metadata_packet;
 use skipped::skipped;
 
@@ -279,6 +280,38 @@ fn a_dump_of_several_streams_is_in_the_order_of_time() {
     assert!(cpus.eq(all.iter().map(|(_, cpu)| cpu.to_string())), "the streams do not take turns as they did");
     let times: Vec<&str> = dumped.lines().map(|line| line.split("  ").next().unwrap()).collect();
     assert!(times.is_sorted(), "{:?}", times.windows(2).find(|pair| pair[0] > pair[1]));
+    fs::remove_dir_all(path).unwrap();
+}
+
+#[test]
+fn a_dump_says_what_a_log_ring_had_lost_and_which_spans_are_around_a_record() {
+    let path = directory("logged");
+    let described = r#"
+/* fata callsite 200 span info 1 "shop" "order" "" "id":u64:none */
+/* fata callsite 201 context info 1 "shop" "order" "" "fata.span":object:none "id":u64:none */
+/* fata callsite 202 log info 1 "shop" "said" "" "fata.spans":u64:none */
+"#;
+    fs::write(path.join("metadata"), small().metadata() + described).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = StreamWriter::new(0, 4096);
+    writer.event(1_000_000, EventId::begin(LEDGER), 0, &[10, 400, 2, 72, 1], &mut |packet| bytes.extend(packet));
+    writer.event(1_000_001, EventId::begin(201), 200, &[7], &mut |packet| bytes.extend(packet));
+    let spans = MORE_SPANS | 200 << 16 | TOLD_SPANS | 300;
+    writer.event(1_000_002, EventId::begin(202), 0, &[spans], &mut |packet| bytes.extend(packet));
+    writer.seal(&mut |packet| bytes.extend(packet));
+    fs::write(path.join("stream_0"), bytes).unwrap();
+    let mut dumped = Vec::new();
+    dump(&mut source::open(&path).unwrap(), &mut dumped).unwrap();
+    let dumped = String::from_utf8(dumped).unwrap();
+    let said: Vec<&str> = dumped.lines().map(|line| line.split_once("  cpu 0  ").unwrap().1).collect();
+    assert_eq!(
+        said,
+        [
+            "fata.ledger  recorded=10  recorded_bytes=400 B  discarded=2  discarded_bytes=72 B  undescribed=1",
+            "order  fata.span=order  id=7",
+            "said  fata.spans=…:order:#300"
+        ]
+    );
     fs::remove_dir_all(path).unwrap();
 }
 

@@ -4,7 +4,7 @@
 
 use fata_model::ingest::{Ingest, Limits};
 use fata_model::packets::{StreamWriter, UUID};
-use fata_model::trace::{Trace, TrackId};
+use fata_model::trace::{Trace, TrackId, TrackKind};
 use fata_wire::describe::{Callsite, Record};
 use fata_wire::event::EventId;
 use fata_wire::field::{Field, FieldType, Fields, Kind, Level, Unit};
@@ -196,11 +196,8 @@ pub(crate) fn picture(trace: &Trace) -> String {
         if let Some(row) = track.row() {
             out += &format!("{label}:\n");
             for entry in row.entries() {
-                let fields = if trace.description().callsite(entry.key).is_some() {
-                    trace.fields(entry.key, entry.extra, entry.start)
-                } else {
-                    vec![]
-                };
+                let is_state = matches!(track.kind, TrackKind::Task { .. } | TrackKind::Cpu { .. });
+                let fields = if is_state { vec![] } else { trace.fields(entry.key, entry.extra, entry.start) };
                 let mark = if entry.uncertain { " ?" } else { "" };
                 out += &format!(
                     "  {}..{} {}{mark} {fields:?}\n",
