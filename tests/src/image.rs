@@ -46,20 +46,26 @@ fn build(features: &[&str]) -> std::io::Result<PathBuf> {
     Ok(copy)
 }
 
-/// The command without its viewer, which needs no library but C's. Built once, into `target/slim`.
+/// The command without its viewer, which needs no library but C's. Built once, into `target/slim`, of what was built for the tests
+/// as far as both ask for the same.
 pub fn slim_fata() -> &'static Path {
     static FATA: OnceLock<PathBuf> = OnceLock::new();
     FATA.get_or_init(|| {
         let root = root().unwrap();
-        let target = target(&root).join("slim");
+        let target = target(&root);
+        let slim = target.join("slim");
         let status = cargo()
-            .args(["build", "--locked", "--package", "fata", "--no-default-features", "--manifest-path"])
+            .args(["build", "--release", "--locked", "--package", "fata", "--no-default-features"])
+            .arg("--config")
+            .arg(root.join("tests/checked.toml"))
+            .arg("--manifest-path")
             .arg(root.join("Cargo.toml"))
             .arg("--target-dir")
-            .arg(&target)
+            .arg(&slim)
+            .env("CARGO_BUILD_BUILD_DIR", &target)
             .status();
         assert!(status.unwrap().success(), "fata does not build without its viewer");
-        target.join("debug/fata")
+        slim.join("release/fata")
     })
 }
 

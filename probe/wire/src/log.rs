@@ -6,7 +6,8 @@
 //! | [`TASK`] | `task` | the task that was running; rides in the header word |
 //! | [`SPANS`] | `u64` | the spans it happened in: see [`span_ids`] |
 //!
-//! Then come the fields of the program, of which [`MESSAGE`] is the text. Target is the callsite's category, level its level.
+//! Then come the fields of the program, of which [`MESSAGE`] is the text. Target is the callsite's category, level its level. What
+//! fields the spans have stands before the record: [`context`].
 //!
 //! Each vCPU has two log streams: the [ordinary](class_of) one for INFO, DEBUG and TRACE, and the reserved one for APP, ERROR
 //! and WARN, so that no flood of the former takes the room of the latter. Of each there is an [`Account`] in the header page.
