@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::command::{PATIENCE, ctl, outside, stats, wait_until};
+use super::command::{PATIENCE, ctls, outside, stats, wait_until};
 use super::dom0::Dom0;
 use super::guest::Guest;
 use super::network::VIF;
 use super::stamps::{Stamps, stamping};
-use super::turns::with_fata_alone;
+use super::turns::with_fata;
 
 /// In turn: what is true of the order in which these are asked for must be true of their order in the trace.
 const MARKS: [(&str, &str); 5] =
@@ -38,28 +38,28 @@ fn recorded() -> Option<&'static Recorded> {
 }
 
 fn record() -> Recorded {
-    let (dom0, _turn) = with_fata_alone().unwrap();
+    let (dom0, _turn) = with_fata().unwrap();
+    let here = dom0.start("exec fata run chatter --name here rounds=1000000 pause_ms=200");
+    dom0.sh("until fata list | grep here; do sleep 0.2; done");
     let server = Guest::create(dom0, "http", "server", "ip=10.0.2.31/24", VIF);
     server.wait_for("listening on port 80");
     let client =
         Guest::create(dom0, "fetch", "client", "ip=10.0.2.32/24 from=10.0.2.31 requests=1000000 pause_ms=5", VIF);
     let devices = [server.domid(), client.domid()].map(|domid| format!("vif{domid}.0"));
     let stamping = stamping(dom0, &devices.join(" "), "pair-stamps");
-    let here = dom0.start("echo $$ >here.pid; exec fata run chatter --name here rounds=1000000 pause_ms=200");
-    dom0.sh("until fata list | grep here; do sleep 0.2; done");
-    let collecting = dom0.start("echo $$ >pair.pid; exec fata collect server client here -o pair");
+    let collecting = dom0.start("exec fata collect server client here -o pair");
     let pair = dom0.share().join("pair");
     wait_until("nothing is collected", || {
-        [("stream_0", 100_000), ("stream_16", 100_000), ("stream_32", 0)]
+        [("stream_0", 50_000), ("stream_16", 50_000), ("stream_32", 0)]
             .iter()
             .all(|(stream, len)| std::fs::metadata(pair.join(stream)).is_ok_and(|file| file.len() > *len))
     });
-    for (guest, text) in MARKS {
-        assert_eq!(ctl(dom0, &format!("{guest} mark {text}")), "ok: marked\n");
-    }
-    dom0.sh("kill $(cat pair.pid) $(cat here.pid)");
+    let marks = MARKS.map(|(guest, text)| format!("{guest} mark {text}"));
+    assert_eq!(ctls(dom0, &marks.each_ref().map(String::as_str)), ["ok: marked\n"; MARKS.len()]);
+    collecting.kill();
+    here.kill();
     let said = collecting.wait(PATIENCE).text;
-    dom0.sh("kill $(cat pair-stamps.pid)");
+    stamping.kill();
     stamping.wait(PATIENCE);
     here.wait(PATIENCE);
     Recorded { dom0, said, devices }

@@ -2,12 +2,14 @@
 //!
 //! Both ends are counted: the guest records each time that it rings, and dom0's kernel counts what it hears.
 
+use std::time::Duration;
+
 use super::command::{PATIENCE, bytes_in, ctl, number_before, outside, stats, wait_until};
 use super::guest::Guest;
 use super::turns::with_fata;
 
 /// So many bells at least, of which each stands for an eighth of the ring.
-const RINGS: u64 = 6;
+const RINGS: u64 = 3;
 /// The guest's ring: boot parameter `ring_mib=1`.
 const RING_BYTES: u64 = 1 << 20;
 
@@ -15,15 +17,15 @@ const RING_BYTES: u64 = 1 << 20;
 fn a_guest_rings_for_an_eighth_of_its_ring_and_never_for_less() {
     let Some((dom0, _turn)) = with_fata() else { return };
     let _guest = Guest::create(dom0, "churn", "ringer", "rounds=1000000 mib=4 rest_micros=20 ring_mib=1", "");
-    // dom0's kernel counts a channel's events under the name of the program that listens, which other tests have too.
-    dom0.sh("ln -sf fata /bin/listener");
-    let collecting = dom0.start("echo $$ >ringer.pid; exec listener collect ringer -o ringer-trace");
+    // dom0's kernel counts a channel's events under the name of the program that listens, which `fata ctl` has too.
+    let collecting = dom0.start("ln -sf fata /bin/listener; exec listener collect ringer -o ringer-trace");
     let trace = dom0.share().join("ringer-trace");
     // A whole ring may have been full before anybody listened, and nothing rings for that.
     wait_until("too little is collected", || bytes_in(&trace) > RING_BYTES + 2 * RINGS * RING_BYTES / 8);
     assert!(ctl(dom0, "ringer stop").starts_with("ok: stopped"));
     let interrupts = dom0.sh("grep evtchn:listener /proc/interrupts");
-    dom0.sh("sleep 0.3; kill $(cat ringer.pid)");
+    std::thread::sleep(Duration::from_millis(300));
+    collecting.kill();
     let said = collecting.wait(PATIENCE).text;
     // Once Xen itself has rung, at the binding, since what was rung before that may be lost.
     let heard = interrupts.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() - 1;
@@ -58,15 +60,14 @@ fn a_guest_rings_for_an_eighth_of_its_ring_and_never_for_less() {
 fn a_guest_that_rings_all_the_time_is_heard_as_seldom_as_it_is_looked_at() {
     let Some((dom0, _turn)) = with_fata() else { return };
     let guest = Guest::create(dom0, "churn", "tinkler", "rounds=1000000 mib=1 rest_micros=20000 try=yes", "");
-    dom0.sh("ln -sf fata /bin/tinkled");
-    let collecting = dom0.start("echo $$ >tinkler.pid; exec tinkled collect tinkler -o tinkler-trace");
+    let collecting = dom0.start("ln -sf fata /bin/tinkled; exec tinkled collect tinkler -o tinkler-trace");
     let trace = dom0.share().join("tinkler-trace");
     wait_until("nothing is collected", || bytes_in(&trace) > 1000);
     guest.have_try("ring_bell");
     let counts = dom0.sh("grep evtchn:tinkled /proc/interrupts; sleep 2; grep evtchn:tinkled /proc/interrupts");
     let counts: Vec<u64> =
         counts.lines().map(|line| line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()).collect();
-    dom0.sh("kill $(cat tinkler.pid)");
+    collecting.kill();
     collecting.wait(PATIENCE);
     let heard = counts[1] - counts[0];
     println!("measured: a guest that rings all the time was heard {} times a second", heard / 2);

@@ -1,52 +1,66 @@
 //! `fata ctl` over the control channel of a domain: beside Debian's own client, after one that died, and with one that lies.
 
-use super::command::{busy, collecting, ctl, fata, outside, refused, stop_and_compare};
+use super::command::{busy, collecting, ctl, ctls, outside, refused, stop_and_compare};
 use super::turns::with_fata;
-
-/// What stands in XenStore where the domain has its channel.
-const PLACE: &str = "/local/domain/$(xl domid asked)/data/fata/ctl";
 
 #[test]
 fn requests_go_over_the_channel_and_past_it_while_another_client_has_it() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let _guest = busy(dom0, "asked", "");
-    dom0.sh(&format!("until xenstore-exists {PLACE}/event-channel; do sleep 0.1; done"));
+    let guest = busy(dom0, "asked", "");
+    let domid = guest.domid();
+    // What stands in XenStore where the domain has its channel.
+    let place = format!("/local/domain/{domid}/data/fata/ctl");
+    dom0.sh(&format!("until xenstore-exists {place}/event-channel; do sleep 0.2; done"));
     let collecting = collecting(dom0, "asked", "asked-trace", 1000);
-    assert!(ctl(dom0, "asked ping").starts_with("ok: up "));
-    assert!(ctl(dom0, "asked level churn=debug").starts_with("ok"));
     // What is not recorded in between is counted by neither side.
-    for request in ["flush", "disable heap", "freeze", "start", "enable heap", "mode overwrite", "mode discard"] {
-        assert!(ctl(dom0, &format!("asked {request}")).starts_with("ok"), "{request}");
-    }
+    let requests = [
+        "ping",
+        "level churn=debug",
+        "flush",
+        "disable heap",
+        "freeze",
+        "start",
+        "enable heap",
+        "mode overwrite",
+        "mode discard",
+    ];
+    let requests = requests.map(|request| format!("asked {request}"));
+    let answers = ctls(dom0, &requests.each_ref().map(String::as_str));
+    assert!(answers[0].starts_with("ok: up ") && answers.iter().all(|answer| answer.starts_with("ok")), "{answers:?}");
     assert_eq!(ctl(dom0, "asked mark over the channel"), "ok: marked\n");
     assert!(refused(dom0, "ctl asked nonsense").contains("there is no request \"nonsense\""));
 
     // Debian's client has it, until it is killed and can say nothing of that.
-    let client =
-        format!("sleep 1000 | vchan-socket-proxy $(xl domid asked) {PLACE} - >/dev/null & echo $! >client.pid; wait");
+    let client = format!("sleep 1000 | vchan-socket-proxy {domid} {place} - >/dev/null & echo $! >client.pid; wait");
     let client = dom0.start(&client);
-    dom0.sh(&format!("until lsevtchn $(xl domid asked) | grep \" $(xenstore-read {PLACE}/event-channel):.*(Connected)\"; do sleep 0.1; done"));
+    dom0.sh(&format!(
+        "until lsevtchn {domid} | grep \" $(xenstore-read {place}/event-channel):.*(Connected)\"; do sleep 0.3; done"
+    ));
     let said = ctl(dom0, "asked mark past the channel");
     assert!(said.contains("is taken by another client") && said.contains("asked through its control page"), "{said}");
     assert!(said.contains("ok: marked"), "{said}");
-    dom0.sh("kill -9 $(cat client.pid)");
+    let again = dom0.sh("kill -9 $(cat client.pid); fata ctl --timeout 40 asked mark over it again");
+    assert_eq!(again, "ok: marked\n");
     drop(client);
-    assert_eq!(ctl(dom0, "asked mark over it again"), "ok: marked\n");
 
     for (key, lie, sentence) in [
         ("ring-ref", "4000000000", "the page behind its grant 4000000000 cannot be mapped"),
         ("ring-ref", "x", "is no number"),
         ("event-channel", "999", "its event channel 999 cannot be bound to"),
     ] {
-        let was = dom0.sh(&format!("xenstore-read {PLACE}/{key}"));
-        dom0.sh(&format!("xenstore-write {PLACE}/{key} {lie}"));
-        let said = refused(dom0, "ctl asked ping");
+        let said = dom0.sh(&format!(
+            "place={place}/{key}; was=$(xenstore-read $place); xenstore-write $place {lie}; fata ctl asked ping; echo ended with $?
+             xenstore-write $place $was"
+        ));
         assert!(said.contains(sentence) && said.contains("needs no channel"), "{key} = {lie}: {said}");
-        dom0.sh(&format!("xenstore-write {PLACE}/{key} {was}"));
+        assert!(
+            said.contains("fata: ") && said.ends_with("ended with 1\n") && !said.contains("panicked"),
+            "{key} = {lie}: {said}"
+        );
     }
     // Where none is offered, there is the control page.
-    dom0.sh(&format!("xenstore-rm {PLACE}"));
-    assert!(fata(dom0, "ctl --timeout 40 asked mark without one").contains("ok: marked"));
+    let without = dom0.sh(&format!("xenstore-rm {place} && fata ctl --timeout 40 asked mark without one"));
+    assert!(without.contains("ok: marked"), "{without}");
     stop_and_compare(dom0, "asked", "asked-trace", collecting);
 
     // The domain records each request that it gets over its channel, and each mark however it came.

@@ -2,12 +2,12 @@
 //! attached, and then read through their grants or from their memory.
 
 use super::collect::crash;
-use super::command::{fata, number_before, outside, read_and_lost, refused, wait_until};
+use super::command::{fata, number_before, outside, read_and_lost, refused};
 use super::guest::Guest;
 use super::turns::with_fata;
 
 /// Boot parameters of a domain that works for a while, and then crashes with a record reserved and not written.
-const CRASHES: &str = "rounds=5 mib=4 rest_micros=1000 crash=unfinished";
+const CRASHES: &str = "mib=4 rest_micros=1000 crash=unfinished";
 /// How its recording ends, and what the dump of it says of that record.
 const END: &str = "; the guest crashed; 1 of its records are unfinished: the last shows what it was at";
 const RECORD: &str = "fata.unfinished  meant=crash.unfinished  at=";
@@ -15,7 +15,7 @@ const RECORD: &str = "fata.unfinished  meant=crash.unfinished  at=";
 #[test]
 fn a_domain_that_crashes_and_is_destroyed_at_once_is_said_to_have_crashed_and_where_it_was() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let _guest = Guest::paused(dom0, "churn", "torn", CRASHES, "on_crash=\"destroy\"");
+    let guest = Guest::paused(dom0, "churn", "torn", &format!("rounds=5 {CRASHES}"), "on_crash=\"destroy\"");
     // The collector waits for its first instructions.
     let said = dom0.sh("fata collect torn -o torn-trace & sleep 0.3; xl unpause torn; wait $!");
     assert!(said.contains(END), "{said}");
@@ -23,15 +23,17 @@ fn a_domain_that_crashes_and_is_destroyed_at_once_is_said_to_have_crashed_and_wh
     assert!((events, lost) == (number_before(&said, " events, "), 0) && events > 1000, "{said}");
     let dump = outside(dom0, &["dump", "torn-trace"]);
     assert!(dump.lines().last().unwrap().contains(RECORD), "{dump}");
-    wait_until("a destroyed domain is still there", || !dom0.sh("xl list").contains("(null)"));
+    guest.wait_for_its_last_page();
 }
 
 #[test]
 fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_grants_and_from_its_memory() {
     let Some((dom0, _turn)) = with_fata() else { return };
-    let guest = Guest::attended(dom0, "churn", "kept", CRASHES, "on_crash=\"preserve\"");
-    wait_until("it does not crash", || guest.state().is_some_and(|state| state.contains('c')));
-    let place = dom0.sh("echo -n /local/domain/$(xl domid kept)/data/fata");
+    // Little memory, since all of it is looked through.
+    let args = format!("rounds=2 {CRASHES}");
+    let guest = Guest::attended(dom0, "churn", "kept", &args, "on_crash=\"preserve\"; memory=32");
+    guest.wait_for_crash();
+    let place = format!("/local/domain/{}/data/fata", guest.domid());
     let by_grants = fata(dom0, "collect kept -o by-grants --snapshot");
     assert!(by_grants.contains(END) && !by_grants.contains("read from its memory"), "{by_grants}");
     let events = number_before(&by_grants, " events, ");
@@ -55,7 +57,7 @@ fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_gra
     assert!(dead.contains("is gone without a word"), "{dead}");
 
     // One that has not run one instruction.
-    dom0.sh("xl create -q -p kept.cfg 'kernel=\"/bin/fata-image\"; name=\"unborn\"; on_crash=\"preserve\"'");
+    dom0.sh("xl create -q -p kept.cfg 'kernel=\"/bin/fata-image\"; name=\"unborn\"; on_crash=\"preserve\"; memory=24'");
     let alive = refused(dom0, "collect unborn -o unborn-trace");
     assert!(alive.contains("advertises no trace ring in XenStore"), "{alive}");
     crash(dom0, "unborn");
@@ -64,7 +66,8 @@ fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_gra
         dead.contains("is dead; it advertises no ring in XenStore, and of its memory: no trace ring here"),
         "{dead}"
     );
-    dom0.sh("xl destroy unborn; xl destroy kept");
+    dom0.sh("xl destroy unborn");
+    guest.destroy();
     let gone = refused(dom0, "collect kept -o gone");
     assert!(gone.contains("no guest \"kept\""), "{gone}");
 }

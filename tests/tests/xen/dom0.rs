@@ -8,9 +8,9 @@
 //! assert_eq!(ended.code, 3);
 //! fs::write(dom0.share().join("a-file"), b"for dom0")?; // is /share/a-file there
 //! ```
-//! Scripts run beside one another, each with `/share` as its working directory. A channel tells an agent in dom0 (the end of
+//! Scripts run beside one another, each in a shell of its own with `/share` as its working directory. A channel tells an agent in dom0 (the end of
 //! `init.sh`) which to run; what they print and their ends come back as files in the shared folder. When the test program
-//! ends, however it does, QEMU is killed. `FATA_XEN_TIMES=FILE` says what takes how long.
+//! ends, however it does, QEMU is killed. `FATA_XEN_TIMES=FILE` says what takes how long, and how much of this machine's time.
 
 #![expect(unsafe_code, reason = "asking that QEMU ends with the tests")]
 
@@ -45,6 +45,8 @@ pub(crate) struct Dom0 {
     share: PathBuf,
     agent: Mutex<UnixStream>,
     serial: Arc<Mutex<Vec<u8>>>,
+    /// QEMU's process.
+    qemu: Arc<AtomicU32>,
     scripts: AtomicU32,
     programs: Mutex<BTreeSet<String>>,
 }
@@ -52,6 +54,8 @@ pub(crate) struct Dom0 {
 /// A script that has been started in dom0.
 pub(crate) struct Running<'a> {
     begun: Instant,
+    /// What the machine had used by then.
+    cpu_before: f64,
     dom0: &'a Dom0,
     number: u32,
     script: String,
@@ -109,10 +113,11 @@ impl Dom0 {
         let listener = UnixListener::bind(&socket).unwrap();
         let serial = Arc::new(Mutex::new(Vec::new()));
         let (start, sink) = (Instant::now(), Arc::clone(&serial));
+        let qemu = Arc::default();
         {
-            let (share, socket) = (share.clone(), socket.clone());
+            let (share, socket, qemu) = (share.clone(), socket.clone(), Arc::clone(&qemu));
             // QEMU dies with the thread that started it, and this one lives as long as the program.
-            std::thread::spawn(move || serve(image, &share, &socket, &sink));
+            std::thread::spawn(move || serve(image, &share, &socket, &sink, &qemu));
         }
         listener.set_nonblocking(true).unwrap();
         let agent = loop {
@@ -123,13 +128,14 @@ impl Dom0 {
             assert!(elapsed < Duration::from_secs(60), "QEMU does not start: {}", text_of(&serial));
             std::thread::sleep(Duration::from_millis(10));
         };
-        let dom0 =
-            Dom0 { share, agent: Mutex::new(agent), serial, scripts: AtomicU32::new(0), programs: Mutex::default() };
+        let (agent, scripts, programs) = (Mutex::new(agent), AtomicU32::new(0), Mutex::default());
+        let dom0 = Dom0 { share, agent, serial, qemu, scripts, programs };
         while !dom0.serial().contains("dom0 is ready") {
             assert!(start.elapsed() < BOOT, "dom0 does not boot; the serial line: {}", dom0.serial());
             std::thread::sleep(Duration::from_millis(20));
         }
-        println!("measured: Xen and dom0 were ready after {:.1} s", start.elapsed().as_secs_f64());
+        let (seconds, cpu) = (start.elapsed().as_secs_f64(), dom0.cpu_seconds());
+        println!("measured: Xen and dom0 were ready after {seconds:.1} s, and {cpu:.1} s of processors");
         dom0
     }
 
@@ -163,12 +169,21 @@ impl Dom0 {
         text_of(&self.serial)
     }
 
+    /// Time of this machine's processors that QEMU has used.
+    fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.qemu.load(Ordering::Relaxed))).unwrap_or_default();
+        // In hundredths of a second (proc(5)); the name before the third field may hold anything.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace();
+        fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+    }
+
     /// Starts a script.
     pub(crate) fn start(&self, script: &str) -> Running<'_> {
         let number = self.scripts.fetch_add(1, Ordering::Relaxed);
         fs::write(self.share.join(format!("run/{number}.sh")), script).unwrap();
-        writeln!(self.agent.lock().unwrap(), "{number}").unwrap();
-        Running { begun: Instant::now(), dom0: self, number, script: script.to_owned() }
+        writeln!(self.agent.lock().unwrap(), "run {number}").unwrap();
+        let (begun, cpu_before) = (Instant::now(), self.cpu_seconds());
+        Running { begun, cpu_before, dom0: self, number, script: script.to_owned() }
     }
 
     /// Runs a script and returns what it printed.
@@ -194,12 +209,20 @@ impl Running<'_> {
         self.file("rc").exists()
     }
 
+    /// Asks the script, or the program in whose place it has put itself, to end (`SIGTERM`), which takes dom0 no process.
+    pub(crate) fn kill(&self) {
+        writeln!(self.dom0.agent.lock().unwrap(), "kill {}", self.number).unwrap();
+    }
+
     /// Waits for the script's end.
     pub(crate) fn wait(self, at_most: Duration) -> Ended {
         let start = Instant::now();
         let code = loop {
-            if let Ok(code) = fs::read_to_string(self.file("rc")) {
-                break code.trim().parse().unwrap();
+            // The file is there before what it says.
+            if let Some(code) =
+                fs::read_to_string(self.file("rc")).ok().as_deref().and_then(|code| code.strip_suffix('\n'))
+            {
+                break code.parse().unwrap();
             }
             assert!(
                 start.elapsed() < at_most,
@@ -210,24 +233,26 @@ impl Running<'_> {
             );
             std::thread::sleep(Duration::from_millis(5));
         };
-        keep_time(&self.script, self.begun);
+        self.keep_time();
         Ended { code, text: self.text() }
+    }
+
+    /// Adds a line to the file that `FATA_XEN_TIMES` names: when the script began, how long it took, what its machine had used by
+    /// then and when it ended, of which test it is, and what it was.
+    fn keep_time(&self) {
+        static ZERO: OnceLock<Instant> = OnceLock::new();
+        let Some(path) = std::env::var_os("FATA_XEN_TIMES") else { return };
+        let since = self.begun.duration_since(*ZERO.get_or_init(|| self.begun)).as_secs_f64();
+        let (took, before, after) = (self.begun.elapsed().as_secs_f64(), self.cpu_before, self.dom0.cpu_seconds());
+        let (thread, script) = (std::thread::current(), self.script.replace('\n', "; "));
+        let test = thread.name().unwrap_or("?");
+        let mut file = fs::File::options().append(true).create(true).open(path).unwrap();
+        file.write_all(format!("{since:.3} {took:.3} {before:.2} {after:.2} {test} {script}\n").as_bytes()).unwrap();
     }
 
     fn file(&self, extension: &str) -> PathBuf {
         self.dom0.share.join(format!("run/{}.{extension}", self.number))
     }
-}
-
-/// Adds a line to the file that `FATA_XEN_TIMES` names: when a script began, how long it took, of which test, and what it was.
-fn keep_time(script: &str, begun: Instant) {
-    static ZERO: OnceLock<Instant> = OnceLock::new();
-    let Some(path) = std::env::var_os("FATA_XEN_TIMES") else { return };
-    let since = begun.duration_since(*ZERO.get_or_init(|| begun)).as_secs_f64();
-    let (thread, took) = (std::thread::current(), begun.elapsed().as_secs_f64());
-    let (test, script) = (thread.name().unwrap_or("?"), script.replace('\n', "; "));
-    let mut file = fs::File::options().append(true).create(true).open(path).unwrap();
-    file.write_all(format!("{since:.3} {took:.3} {test} {script}\n").as_bytes()).unwrap();
 }
 
 fn remove_shares_of_the_dead(cache: &Path) {
@@ -247,7 +272,7 @@ fn text_of(serial: &Mutex<Vec<u8>>) -> String {
 }
 
 /// Runs QEMU and keeps what it says, until the program ends.
-fn serve(image: &Image, share: &Path, socket: &Path, serial: &Mutex<Vec<u8>>) {
+fn serve(image: &Image, share: &Path, socket: &Path, serial: &Mutex<Vec<u8>>, process: &AtomicU32) {
     let mut qemu = match start(image, share, socket) {
         Ok(qemu) => qemu,
         Err(error) => {
@@ -256,6 +281,7 @@ fn serve(image: &Image, share: &Path, socket: &Path, serial: &Mutex<Vec<u8>>) {
             return;
         }
     };
+    process.store(qemu.id(), Ordering::Relaxed);
     let errors = qemu.stderr.take().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| keep(errors, serial));

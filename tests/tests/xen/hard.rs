@@ -34,14 +34,14 @@ fn a_domain_that_is_destroyed_at_any_moment_leaves_a_whole_trace_and_costs_anoth
     let beside = collecting(dom0, "bystander", "bystander-trace", 1000);
     for kill in 0..kills {
         let (name, trace) = (format!("prey-{kill}"), format!("prey-{kill}-trace"));
-        let _prey = busy(dom0, &name, "");
+        let prey = busy(dom0, &name, "");
         let collecting = collecting(dom0, &name, &trace, 1);
         // xorshift64 (Marsaglia).
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         std::thread::sleep(Duration::from_millis(random % LONGEST_LIFE_MILLIS));
-        dom0.sh(&format!("xl destroy {name}"));
+        prey.destroy();
         let ended = collecting.wait(PATIENCE);
         assert_eq!(ended.code, 0, "{}", ended.text);
         assert!(ended.text.contains("the guest is gone without a word"), "{}", ended.text);
@@ -64,7 +64,7 @@ fn a_domain_that_ends_its_grants_is_read_by_who_has_mapped_them_and_refused_to_a
     let said = refused(dom0, "collect faithless -o another");
     assert!(said.contains("cannot be mapped"), "{said}");
     assert!(fata(dom0, "list").contains("faithful."));
-    dom0.sh("xl destroy faithless");
+    hostile.destroy();
     let ended = collecting.wait(PATIENCE);
     assert_eq!(ended.code, 0, "{}", ended.text);
     is_whole(dom0, "faithless-trace", &ended.text);

@@ -3,7 +3,7 @@
 use super::command::{collecting, ctl, number_before, outside, stats, stop_and_compare};
 use super::dom0::Dom0;
 use super::guest::Guest;
-use super::turns::with_fata_alone;
+use super::turns::with_fata;
 
 /// The network device, with a hotplug script that dom0's small image can run.
 pub(crate) const VIF: &str = r#"vif=["bridge=xenbr0,script=vif-fata"]"#;
@@ -48,7 +48,7 @@ fn median_millis<'a>(seconds: impl Iterator<Item = &'a f64>) -> f64 {
 
 #[test]
 fn requests_take_as_long_in_the_trace_as_curl_says() {
-    let Some((dom0, _turn)) = with_fata_alone() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let guest = Guest::create(dom0, "http", "timed", "ip=10.0.2.26/24", VIF);
     guest.wait_for("listening on port 80");
     let collecting = collecting(dom0, "timed", "timed-trace", 1000);
@@ -82,7 +82,7 @@ fn requests_take_as_long_in_the_trace_as_curl_says() {
 
 #[test]
 fn iperf3_and_the_guest_and_netback_and_the_trace_count_the_same() {
-    let Some((dom0, _turn)) = with_fata_alone() else { return };
+    let Some((dom0, _turn)) = with_fata() else { return };
     let guest = Guest::create(dom0, "iperf", "loaded", "ip=10.0.2.27/24 tx_fragment=85", VIF);
     guest.wait_for("listening on port 5201");
     let collecting = collecting(dom0, "loaded", "loaded-trace", 1000);

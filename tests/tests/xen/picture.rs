@@ -46,7 +46,7 @@ fn the_picture_of_a_stream_that_comes_from_dom0_shows_what_the_domain_did() {
     let _guest = brisk(dom0, "afar");
     let file = File::create_new(dom0.share().join("afar-stream")).unwrap();
     drop(file);
-    let collecting = dom0.start("echo $$ >afar.pid; exec fata collect afar -o - --quiet >>afar-stream");
+    let collecting = dom0.start("exec fata collect afar -o - --quiet >>afar-stream");
     let picture = dom0.share().join("afar.png");
     let mut viewer = Command::new(image::fata());
     viewer.args(["view", "-", "--width", "1600", "--height", "900", "--screenshot"]).arg(&picture);
@@ -54,7 +54,7 @@ fn the_picture_of_a_stream_that_comes_from_dom0_shows_what_the_domain_did() {
     let mut viewer = viewer.spawn().unwrap();
     let stream = File::open(dom0.share().join("afar-stream")).unwrap();
     carry(&collecting, stream, viewer.stdin.take().unwrap()).unwrap();
-    dom0.sh("kill $(cat afar.pid)");
+    collecting.kill();
     let said = viewer.wait_with_output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     assert_eq!(collecting.wait(PATIENCE).code, 0);

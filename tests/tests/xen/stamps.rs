@@ -25,11 +25,10 @@ use super::dom0::{Dom0, Running};
 const SNAP_BYTES: usize = 64;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// Begins to stamp the frames on these devices of dom0's; what is seen is written into `file` in the share, until the process in
-/// `file.pid` is killed.
+/// Begins to stamp the frames on these devices of dom0's; what is seen is written into `file` in the share, until it is killed.
 pub(crate) fn stamping<'a>(dom0: &'a Dom0, devices: &str, file: &str) -> Running<'a> {
     let program = dom0.these_tests("stamps::stamps_frames_and_reads_clocks_until_it_is_killed");
-    dom0.start(&format!("echo $$ >{file}.pid; export DEVICES='{devices}' STAMPS={file}; exec {program}"))
+    dom0.start(&format!("export DEVICES='{devices}' STAMPS={file}; exec {program}"))
 }
 
 #[test]
