@@ -294,7 +294,7 @@ impl Collector {
     /// # Errors
     /// As [`poll`](Collector::poll). A reader that has gone is no error but [`End::ReaderGone`].
     pub fn run(&mut self, sink: &mut dyn Sink, report: &mut dyn FnMut(&Status) -> bool) -> Result<End, CollectError> {
-        let (mut pace, mut rang) = (Pace::new(), false);
+        let (mut pace, mut rang) = (Pace::new(self.memory.has_bell()), false);
         let mut reported = Instant::now();
         let result = loop {
             match self.poll(sink) {

@@ -5,20 +5,26 @@
 //! there is no pause. The longest one is what a guest has to fill a ring in, that was silent before and now writes as fast as
 //! it can.
 //!
-//! A guest that has a bell may cut a pause short by it. One that rang for less than a sixteenth of its ring sleeps out the next pause
-//! unheard: so a guest that rings all the time has at most twice as many looks as one that is silent.
+//! A guest that has a bell may cut a pause short by it, and rings for an eighth of its ring: it is looked at as seldom as is shown at
+//! once to who watches. One that rang for less than a sixteenth of its ring sleeps out the next pause unheard, which is then no longer
+//! than without a bell: so a guest that rings all the time has at most twice as many looks as one that has none.
 
 use std::time::Duration;
 
 const SHORTEST: Duration = Duration::from_micros(100);
 const LONGEST: Duration = Duration::from_millis(5);
+/// The longest that a bell ends.
+const LONGEST_WITH_BELL: Duration = Duration::from_millis(20);
 
 /// Full is this.
 pub(crate) const FULL: u64 = 1000;
 
 /// The pauses between looks.
 #[derive(Debug)]
-pub(crate) struct Pace(Duration);
+pub(crate) struct Pace {
+    next: Duration,
+    has_bell: bool,
+}
 
 /// The pause between two looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,20 +35,22 @@ pub(crate) struct Pause {
 }
 
 impl Pace {
-    pub(crate) fn new() -> Self {
-        Pace(SHORTEST)
+    pub(crate) fn new(has_bell: bool) -> Self {
+        Pace { next: SHORTEST, has_bell }
     }
 
     /// The pause after a look at rings of which the fullest held `fill` thousandths, and for which a bell `rang` or not. `None`
     /// where there is no time for one.
     pub(crate) fn after(&mut self, fill: u64, rang: bool) -> Option<Pause> {
+        let longest = if self.has_bell { LONGEST_WITH_BELL } else { LONGEST };
         if fill > FULL / 8 {
-            self.0 = (self.0 / 2).max(SHORTEST);
+            self.next = (self.next / 2).max(SHORTEST);
         } else if fill < FULL / 16 {
-            self.0 = (self.0 * 2).min(LONGEST);
+            self.next = (self.next * 2).min(longest);
         }
         let hears_bell = !(rang && fill < FULL / 16);
-        (fill <= FULL / 2).then_some(Pause { length: self.0, hears_bell })
+        let length = if hears_bell { self.next } else { self.next.min(LONGEST) };
+        (fill <= FULL / 2).then_some(Pause { length, hears_bell })
     }
 }
 
@@ -54,8 +62,8 @@ mod tests {
     const WAKING: Duration = Duration::from_micros(60);
 
     /// How full a ring becomes that is filled at `per_second` rings a second, and how often it is looked at.
-    fn settle(per_second: f64) -> (u64, u32) {
-        let mut pace = Pace::new();
+    fn settle(per_second: f64, has_bell: bool) -> (u64, u32) {
+        let mut pace = Pace::new(has_bell);
         let (mut fill, mut looks) = (0, 0);
         let mut time = Duration::ZERO;
         while time < Duration::from_secs(1) {
@@ -73,15 +81,17 @@ mod tests {
     #[test]
     fn a_ring_is_never_half_full_at_a_steady_rate_and_a_quiet_one_is_looked_at_seldom() {
         for rings_per_second in [0.0, 0.3, 10.0, 60.0, 240.0, 1000.0] {
-            let (fill, looks) = settle(rings_per_second);
-            assert!(fill < FULL / 2, "{rings_per_second} rings a second: {fill}");
-            assert!(looks < 250 || rings_per_second > 10.0, "{rings_per_second} rings a second: {looks} looks");
+            for (has_bell, seldom) in [(false, 250), (true, 80)] {
+                let (fill, looks) = settle(rings_per_second, has_bell);
+                assert!(fill < FULL / 2, "{rings_per_second} rings a second: {fill}");
+                assert!(looks < seldom || rings_per_second > 1.0, "{rings_per_second} rings a second: {looks} looks");
+            }
         }
     }
 
     /// How often a guest is looked at in a second that rings whenever it is heard, and has written `fill` thousandths each time.
     fn looks_at_one_that_rings(fill: u64) -> u32 {
-        let mut pace = Pace::new();
+        let mut pace = Pace::new(true);
         let (mut rang, mut time, mut looks) = (false, Duration::ZERO, 0);
         while time < Duration::from_secs(1) {
             let pause = pace.after(fill, rang).unwrap();

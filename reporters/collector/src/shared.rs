@@ -236,6 +236,12 @@ impl SharedMemory {
         }
     }
 
+    /// Whether the guest can end a [`wait`](Self::wait).
+    #[must_use]
+    pub fn has_bell(&self) -> bool {
+        self.bell.is_some()
+    }
+
     /// What lies where.
     #[must_use]
     pub fn geometry(&self) -> &Geometry {

@@ -4,8 +4,10 @@
 //! the question and after the answer. So the guest's moment has a place on our counter between the two, however long the answer
 //! took. Xen corrects its clock, and computes it on each processor from that one's counter: how far the places that several
 //! answers give are apart is part of the error, and so is how far our own readings are from the counter's even pace, many times
-//! over: the guest's processor may be another one, whose pace nobody here sees. (On a processor that is less than a few
-//! microseconds; in an emulated machine milliseconds, and then little is won by this clock.)
+//! over: the guest's processor may be another one, whose pace nobody here sees. On a processor that is less than a few
+//! microseconds. In an emulated machine two processors' clocks may lie milliseconds apart, for minutes, of which nothing is seen
+//! here: where the clock does not read and go as it does on a processor, it says where the guest is, and question and answer alone
+//! how far that may be wrong.
 //!
 //! Invariant: a reading that does not lie between question and answer is not used, so that what a guest makes up displaces its
 //! own events by no more than it could by answering late.
@@ -17,9 +19,12 @@ use crate::xen::device::SystemClock;
 /// How often the clock is read for one reading, of which the one that took least counts.
 const ATTEMPTS: u32 = 6;
 
-/// So many times as uneven as here the clock may go on the guest's processor. In an emulated machine that had a tenth of a
-/// processor, what dom0 stamped on frames showed it to be 7 times as far off as it was uneven here.
+/// So many times as uneven as here the clock may go on the guest's processor.
 const ELSEWHERE: u64 = 8;
+
+/// What reading the clock and its unevenness come to on no processor: a hundred thousandth of a second. In an emulated machine it is
+/// 10 to 600 µs, and what dom0 stamped on frames showed the clock of the guest's processor to be up to 6 ms off.
+const UNREAL_PARTS: u64 = 100_000;
 
 /// Xen's system time at a value of our counter, which may be wrong by so many ticks.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +104,19 @@ impl Readings {
     /// How far the guest is ahead and by how much that may be wrong either way, if that leaves something of what is known
     /// otherwise: that it is `ahead`, wrong by `error` at most, and that the counter has `hz` ticks per second.
     pub(super) fn within(&self, ahead: u64, error: u64, hz: u64) -> Option<(u64, u64)> {
-        let margin = self.error_ticks.saturating_add(self.unevenness(hz).saturating_mul(ELSEWHERE));
+        let unevenness = self.unevenness(hz);
+        let (by_clock, wrong) = self.by_clock(ahead, error, unevenness)?;
+        if self.error_ticks.saturating_add(unevenness) <= hz / UNREAL_PARTS {
+            return Some((by_clock, wrong));
+        }
+        // As far as the further end of what is known otherwise.
+        let off = by_clock.wrapping_sub(ahead).cast_signed().unsigned_abs();
+        Some((by_clock, error.saturating_add(off)))
+    }
+
+    /// As [`Readings::within`], where the clock goes on the guest's processor nearly as it does here.
+    fn by_clock(&self, ahead: u64, error: u64, unevenness: u64) -> Option<(u64, u64)> {
+        let margin = self.error_ticks.saturating_add(unevenness.saturating_mul(ELSEWHERE));
         let margin = i64::try_from(margin).unwrap_or(i64::MAX);
         let from_known = self.first?.wrapping_sub(ahead).cast_signed();
         let error = i64::try_from(error).ok()?;
@@ -149,6 +166,21 @@ mod tests {
         // On another processor it is 300 behind.
         readings.add(5300, 5000, reading(4300, 4000, 1), reading(6300, 6000, 1));
         assert_eq!(readings.within(0, 100_000, GIGAHERTZ), Some((0, 1 + 8 * 300)));
+    }
+
+    #[test]
+    fn where_the_clock_is_not_that_of_a_processor_only_question_and_answer_say_how_wrong_it_may_be() {
+        let mut readings = Readings::default();
+        readings.add(150_500, 150_000, reading(100_000, 100_000, 1), reading(200_000, 200_000, 1));
+        assert_eq!(readings.within(700, 90_000, GIGAHERTZ), Some((500, 1)));
+        // Here it is 11 µs behind within a second.
+        readings.add(1_150_500, 1_161_000, reading(1_100_000, 1_111_000, 1), reading(1_200_000, 1_211_000, 1));
+        let (ahead, error) = readings.within(700, 90_000, GIGAHERTZ).unwrap();
+        assert!((500..600).contains(&ahead) && error == 90_000 + (700 - ahead), "{ahead} {error}");
+        // What takes as long to read is none either.
+        let mut readings = Readings::default();
+        readings.add(150_500, 150_000, reading(100_000, 100_000, 10_001), reading(200_000, 200_000, 1));
+        assert_eq!(readings.within(700, 90_000, GIGAHERTZ), Some((500, 90_200)));
     }
 
     #[test]
