@@ -50,7 +50,7 @@ fn record() -> Recorded {
     let collecting = dom0.start("exec fata collect server client here -o pair");
     let pair = dom0.share().join("pair");
     wait_until("nothing is collected", || {
-        [("stream_0", 50_000), ("stream_16", 50_000), ("stream_32", 0)]
+        [("stream_0", 30_000), ("stream_16", 30_000), ("stream_32", 0)]
             .iter()
             .all(|(stream, len)| std::fs::metadata(pair.join(stream)).is_ok_and(|file| file.len() > *len))
     });
@@ -88,7 +88,7 @@ fn packets_between_two_domains_are_joined_none_arrives_before_it_was_sent_and_do
         println!("measured: {wire}");
         assert!(wire["joined"].as_u64().unwrap() > 20 && wire["impossible"] == 0, "{wire}");
         let error = wire["error_ns"].as_i64().unwrap();
-        assert!(0 < error && error <= clocks + 1 && clocks < 50_000_000, "{wire}, {said}");
+        assert!(0 < error && error <= clocks + 1 && clocks < 200_000_000, "{wire}, {said}");
         assert!(wire["min_ns"].as_i64().unwrap() > -error, "{wire}");
     }
     let joined: u64 = wires.iter().map(|wire| wire["joined"].as_u64().unwrap()).sum();

@@ -19,18 +19,27 @@ use super::guest::Guest;
 /// Longer than any command here takes, with other tests beside it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Boot parameters of a `churn` that works until it is ended, and rests enough that dom0 and another one get on beside it.
-pub(crate) const BUSY: &str = "rounds=1000000 mib=4 rest_micros=20000";
+/// Boot parameters of a `churn` that works until it is ended, and rests enough that dom0 and another one get on beside it. Its ring is
+/// half as long as usual: each page takes a millisecond of such a dom0 to map.
+pub(crate) const BUSY: &str = "rounds=1000000 mib=4 rest_micros=20000 ring_mib=2";
 
 /// The same of one that has soon recorded several packets, and is not meant to run for long: dom0 has the time that it rests.
-pub(crate) const BRISK: &str = "rounds=1000000 mib=4 rest_micros=10000";
+pub(crate) const BRISK: &str = "rounds=1000000 mib=4 rest_micros=10000 ring_mib=2";
 
-/// A busy guest.
+/// The same of one of which it is enough that it goes on: it leaves dom0 nearly all of the time.
+const CALM: &str = "rounds=1000000 mib=4 rest_micros=50000 ring_mib=2";
+
+/// A guest of [`BUSY`].
 pub(crate) fn busy(dom0: &'static Dom0, name: &str, settings: &str) -> Guest {
     Guest::create(dom0, "churn", name, BUSY, settings)
 }
 
-/// A brisk guest.
+/// A guest of [`CALM`].
+pub(crate) fn calm(dom0: &'static Dom0, name: &str) -> Guest {
+    Guest::create(dom0, "churn", name, CALM, "")
+}
+
+/// A guest of [`BRISK`].
 pub(crate) fn brisk(dom0: &'static Dom0, name: &str) -> Guest {
     Guest::create(dom0, "churn", name, BRISK, "")
 }

@@ -21,6 +21,9 @@ use crate::shared::SharedMemory;
 const STEP_FRAMES: usize = 512;
 /// Frames below 4 GiB, where the memory of devices lies: a domain's own goes on behind.
 const FRAMES_BELOW_4_GIB: u64 = 1 << 20;
+/// Where so many frames are missing one after the other, a domain's own memory below 4 GiB has ended: more than it gives back to Xen
+/// in one piece. (What there is up to 4 GiB then are a few pages of Xen's.)
+const HOLE_FRAMES: u64 = 64 << 20 >> 12;
 /// How many pages that bear the signature and yet are no ring are looked at before giving up.
 const MAX_CANDIDATES: usize = 1024;
 
@@ -28,9 +31,10 @@ const MAX_CANDIDATES: usize = 1024;
 pub(super) fn find(domid: u16) -> Result<Result<SharedMemory, SharedError>, XenError> {
     let total = frames(domid)?;
     let mut verdict = SharedError::NotARing;
-    let (mut first, mut seen, mut candidates) = (0, 0, 0);
+    let (mut first, mut seen, mut candidates, mut missing) = (0, 0, 0, 0);
     while seen < total && first < total.saturating_add(FRAMES_BELOW_4_GIB) {
         let (step, present) = map_frames(domid, first, STEP_FRAMES)?;
+        missing = if present.contains(&true) { 0 } else { missing + STEP_FRAMES as u64 };
         for (i, frame) in (first..).enumerate().take(STEP_FRAMES).filter(|(i, _)| present[*i]) {
             seen += 1;
             if step.load(i * PAGE_BYTES) != STORED_MAGIC {
@@ -46,6 +50,9 @@ pub(super) fn find(domid: u16) -> Result<Result<SharedMemory, SharedError>, XenE
             }
         }
         first += STEP_FRAMES as u64;
+        if missing >= HOLE_FRAMES && first < FRAMES_BELOW_4_GIB {
+            first = FRAMES_BELOW_4_GIB;
+        }
     }
     Ok(Err(verdict))
 }
