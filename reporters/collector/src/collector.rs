@@ -32,7 +32,7 @@ use crate::alignment::Alignment;
 use crate::description::Description;
 use crate::drain::{Phase, Position, StreamDrain};
 use crate::heart::Heart;
-use crate::pace::{Pace, Pause};
+use crate::pace::{self, Pace, Pause};
 use crate::shared::SharedMemory;
 use crate::sink::{Outlet, Sink, SinkError};
 use crate::source::{Guest, Source};
@@ -294,6 +294,7 @@ impl Collector {
     /// # Errors
     /// As [`poll`](Collector::poll). A reader that has gone is no error but [`End::ReaderGone`].
     pub fn run(&mut self, sink: &mut dyn Sink, report: &mut dyn FnMut(&Status) -> bool) -> Result<End, CollectError> {
+        pace::give_way();
         let (mut pace, mut rang) = (Pace::new(self.memory.has_bell()), false);
         let mut reported = Instant::now();
         let result = loop {

@@ -9,6 +9,8 @@
 //! once to who watches. One that rang for less than a sixteenth of its ring sleeps out the next pause unheard, which is then no longer
 //! than without a bell: so a guest that rings all the time has at most twice as many looks as one that has none.
 
+#![expect(unsafe_code, reason = "asking the scheduler for less")]
+
 use std::time::Duration;
 
 const SHORTEST: Duration = Duration::from_micros(100);
@@ -18,6 +20,14 @@ const LONGEST_WITH_BELL: Duration = Duration::from_millis(20);
 
 /// Full is this.
 pub(crate) const FULL: u64 = 1000;
+
+/// From now on the calling thread, when it wakes up, waits until whoever runs has had its time: what it watches may be what it would
+/// interrupt. It gets its share of a processor all the same (`SCHED_BATCH`, sched(7)). Who may not ask for that goes on as before.
+pub(crate) fn give_way() {
+    let ordinary = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the structure is borrowed until the call returns; 0 is the calling thread.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const ordinary) };
+}
 
 /// The pauses between looks.
 #[derive(Debug)]
