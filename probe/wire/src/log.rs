@@ -57,7 +57,7 @@ pub fn span_ids(word: u64) -> impl Iterator<Item = u16> {
 
 /// Set in the word of [`SPANS`] where [contexts](context) before the record say what fields its spans have.
 pub const TOLD_SPANS: u64 = 1 << 15;
-/// The name of the field by which a [context](context) says the callsite of the span that it is about.
+/// The name of the field by which a [context] says the callsite of the span that it is about.
 pub const SPAN: &str = "fata.span";
 
 /// The name of the field that holds a record's text.

@@ -41,7 +41,7 @@ const PRIVATE: [&str; 7] = [
     "region.rs, publish",
     "ring/ledger.rs, tell",
     "ring/mod.rs, reserve",
-    "ring/mod.rs, reserve_slowly",
+    "ring/mod.rs, reserve_or_say",
     "ring/switch.rs, open",
     "ring/word.rs, compare_exchange_local",
 ];

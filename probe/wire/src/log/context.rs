@@ -2,8 +2,7 @@
 //!
 //! Before a record whose spans have fields stands an event of kind [`Context`](crate::field::Kind::Context) for each of the
 //! spans that it names, the outermost first: a *group*. A context's first field is [`SPAN`](super::SPAN); the span's own come
-//! behind it. The group counts for all records behind it whose word of [`SPANS`](super::SPANS) has
-//! [`TOLD_SPANS`](super::TOLD_SPANS), until the next one; each packet has a group of its own before its first such record, or the
+//! behind it. The group counts for all records behind it whose word of [`SPANS`](super::SPANS) has [`TOLD_SPANS`], until the next one; each packet has a group of its own before its first such record, or the
 //! group is the last that the packet before it holds. Where there was no room for a group, the records name their spans and no more.
 //!
 //! ```
