@@ -1,46 +1,17 @@
 //! Log records from the outside: what `tracing` and `log!` say is what a reader of the rings finds, record by record.
 #![cfg(all(feature = "tracing", feature = "std"))]
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+#[path = "records/guest.rs"]
+mod guest;
 mod records;
 
 use fata_probe::log::{rules, set_rate};
-use fata_probe::region::{Attached, Config, Region};
-use records::Copy;
+use fata_probe::region::Config;
+use guest::Guest;
 use tracing::{debug, error, info, info_span, trace, warn};
 
-/// The tests share the process's rules and its subscriber.
-static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-struct Guest {
-    region: &'static Region,
-    _attached: Attached,
-    _alone: std::sync::MutexGuard<'static, ()>,
-}
-
-impl Guest {
-    fn new(name: &str) -> Self {
-        Self::with(&Config { name, log_streams: 2, packets_per_stream: 4, packet_bytes: 4096, ..Config::default() })
-    }
-
-    fn with(config: &Config<'_>) -> Self {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        static INSTALLED: std::sync::Once = std::sync::Once::new();
-        INSTALLED.call_once(|| fata_probe::log::install().unwrap());
-        rules::set("reset").unwrap();
-        set_rate(0);
-        let region = Region::in_memory(config).unwrap();
-        let attached = region.attach(0).unwrap();
-        Guest { region, _attached: attached, _alone: alone }
-    }
-
-    fn copy(&self) -> Copy {
-        Copy::of(self.region)
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.copy().lines()
-    }
+fn guest(name: &str) -> Guest {
+    Guest::with(&Config { name, log_streams: 2, packets_per_stream: 4, packet_bytes: 4096, ..Config::default() })
 }
 
 #[derive(Debug)]
@@ -60,7 +31,7 @@ impl std::error::Error for Failure {
 
 #[test]
 fn every_value_keeps_its_type_and_an_error_its_causes() {
-    let guest = Guest::new("values");
+    let guest = guest("values");
     let cause = Failure("cannot read", Some(Box::new(Failure("disk gone", None))));
     info!(target: "net", port = 80u16, delta = -3i64, ratio = 0.5, up = true, peer = "10.0.0.1", "link");
     warn!(target: "net", addr = ?[1, 2], "no {} for {}", "route", 7);
@@ -91,7 +62,7 @@ fn failure() -> Failure {
 #[test]
 fn an_error_that_is_gone_on_from_is_in_the_log_with_its_causes_its_task_its_spans_and_its_place() {
     use fata_probe::log::ResultExt;
-    let guest = Guest::new("errors");
+    let guest = guest("errors");
     fata_probe::log::set_task(7);
     let line = info_span!("request").in_scope(|| {
         let result = Err(failure()).on_error("taking the default", 7);
@@ -119,7 +90,7 @@ fn an_error_that_nobody_read_says_where_it_came_up_and_one_that_was_read_says_no
         Err(failure())?;
         Ok(())
     }
-    let guest = Guest::new("unread");
+    let guest = guest("unread");
     fata_probe::log::set_task(5);
     let forgotten = info_span!("request", id = 17u64).in_scope(asked);
     // It is dropped elsewhere, by another task.
@@ -147,7 +118,7 @@ fn an_error_that_nobody_read_says_where_it_came_up_and_one_that_was_read_says_no
 #[test]
 fn a_chain_of_causes_that_is_too_long_is_cut_with_a_mark() {
     use fata_probe::log::{Chain, ResultExt};
-    let guest = Guest::new("chains");
+    let guest = guest("chains");
     let chain = |causes: usize, text: &'static str| {
         (0..causes).fold(Failure(text, None), |cause, _| Failure(text, Some(Box::new(cause))))
     };
@@ -164,7 +135,7 @@ fn a_chain_of_causes_that_is_too_long_is_cut_with_a_mark() {
 
 #[test]
 fn records_of_our_own_macro_name_their_spans_at_error_and_warn() {
-    let guest = Guest::new("own spans");
+    let guest = guest("own spans");
     info_span!("request").in_scope(|| {
         fata_probe::log!(Error, "own", code = 5u64);
         fata_probe::log!(Warn, target: "net", "own", code = 6u64);
@@ -179,7 +150,7 @@ fn a_record_that_another_came_into_takes_one_token_and_not_two() {
         info!(i, "inner");
         i
     }
-    let guest = Guest::new("tokens");
+    let guest = guest("tokens");
     set_rate(10);
     for i in 0..20 {
         // The fields are evaluated after `tracing` has asked, which is when the token was taken.
@@ -192,7 +163,7 @@ fn a_record_that_another_came_into_takes_one_token_and_not_two() {
 
 #[test]
 fn a_record_names_its_task_and_the_spans_around_it() {
-    let guest = Guest::new("spans");
+    let guest = guest("spans");
     fata_probe::log::set_task(7);
     let outer = info_span!("request", id = 17u64, path = "/index");
     {
@@ -217,7 +188,7 @@ fn a_record_names_its_task_and_the_spans_around_it() {
 
 #[test]
 fn a_record_names_the_innermost_four_spans_that_are_recorded_and_marks_that_there_were_more() {
-    let guest = Guest::new("deep");
+    let guest = guest("deep");
     let within = |names: &[&str]| {
         let spans: Vec<_> = names
             .iter()
@@ -256,7 +227,7 @@ fn instrumented(attempt: u32) -> Result<(), Failure> {
 
 #[test]
 fn what_a_span_learns_later_is_an_instant_within_it_and_is_known_when_it_is_entered_again() {
-    let guest = Guest::new("later");
+    let guest = guest("later");
     let span = info_span!("request", id = 17u64, path = tracing::field::Empty, status = tracing::field::Empty);
     span.in_scope(|| {
         span.record("path", "/index");
@@ -288,7 +259,7 @@ fn what_a_span_learns_later_is_an_instant_within_it_and_is_known_when_it_is_ente
 
 #[test]
 fn an_instrumented_function_is_a_span_with_its_arguments() {
-    let guest = Guest::new("instrument");
+    let guest = guest("instrument");
     assert!(instrumented(3).is_err());
     assert_eq!(guest.lines(), ["warn log <instrumented{attempt=3}> message=about to fail"]);
     assert_eq!(guest.copy().trace(), ["instrumented attempt=3", "instrumented end"]);
@@ -296,7 +267,7 @@ fn an_instrumented_function_is_a_span_with_its_arguments() {
 
 #[test]
 fn rules_hold_for_targets_that_come_later_and_are_in_force_at_once() {
-    let guest = Guest::new("rules");
+    let guest = guest("rules");
     let say = || {
         trace!(target: "rules::later", "trace");
         debug!(target: "rules::later::below", "debug");
@@ -323,7 +294,7 @@ fn rules_hold_for_targets_that_come_later_and_are_in_force_at_once() {
 
 #[test]
 fn errors_and_warnings_are_counted_before_any_rule() {
-    let guest = Guest::new("counts");
+    let guest = guest("counts");
     rules::set("off").unwrap();
     for _ in 0..5 {
         error!("filtered");
@@ -340,7 +311,7 @@ fn errors_and_warnings_are_counted_before_any_rule() {
 
 #[test]
 fn a_message_of_a_megabyte_is_cut_marked_and_counted_and_its_fields_stay() {
-    let guest = Guest::new("cut");
+    let guest = guest("cut");
     let long = "é".repeat(1 << 19);
     info!(before = 1u64, after = 2u64, peer = "x", "{long}");
     info!(text = long.as_str(), n = 3u64);
@@ -358,7 +329,7 @@ fn a_message_of_a_megabyte_is_cut_marked_and_counted_and_its_fields_stay() {
 
 #[test]
 fn more_fields_than_a_description_names_are_joined_into_text() {
-    let guest = Guest::new("many");
+    let guest = guest("many");
     info!(a = 1, b = 2, c = 3, d = 4, e = 5, f = 6, g = 7, h = 8, i = "nine", j = ?Some(10), "many");
     assert_eq!(
         guest.lines(),
@@ -368,7 +339,7 @@ fn more_fields_than_a_description_names_are_joined_into_text() {
 
 #[test]
 fn a_callsite_whose_fields_change_gets_a_description_for_each_shape() {
-    let guest = Guest::new("shapes");
+    let guest = guest("shapes");
     for (n, name) in [(None, Some("a")), (Some(1u64), None), (Some(2), Some("b")), (None, Some("c"))] {
         info!(n, name, "shape");
     }
@@ -394,7 +365,7 @@ fn a_field_that_logs_while_it_is_formatted_nests_and_one_without_end_is_counted(
             write!(f, "{}", self.0)
         }
     }
-    let guest = Guest::new("nested");
+    let guest = guest("nested");
     info!(outer = ?Chatty(1), "outer");
     info!(outer = ?Chatty(10), "endless");
     assert_eq!(
@@ -419,7 +390,7 @@ fn a_panic_in_a_field_leaves_the_log_as_it_was() {
             panic!("broken field")
         }
     }
-    let guest = Guest::new("panic");
+    let guest = guest("panic");
     for _ in 0..10 {
         assert!(std::panic::catch_unwind(|| info!(broken = ?Broken, "never")).is_err());
     }
@@ -429,7 +400,7 @@ fn a_panic_in_a_field_leaves_the_log_as_it_was() {
 
 #[test]
 fn the_same_record_again_is_counted_until_another_comes() {
-    let guest = Guest::new("fold");
+    let guest = guest("fold");
     for i in 0..1000u32 {
         warn!(code = 5, "again");
         info!(i = i / 500, "half");
@@ -447,7 +418,7 @@ fn the_same_record_again_is_counted_until_another_comes() {
 
 #[test]
 fn texts_of_our_own_macro_fold_too_and_equal_records_in_different_spans_do_not() {
-    let guest = Guest::new("fold own");
+    let guest = guest("fold own");
     for _ in 0..3 {
         fata_probe::log!(Info, "own", peer = "10.0.0.1", port = 80u16);
     }
@@ -481,7 +452,7 @@ fn texts_of_our_own_macro_fold_too_and_equal_records_in_different_spans_do_not()
 
 #[test]
 fn a_callsite_that_makes_more_than_its_share_is_limited_and_says_by_how_many() {
-    let guest = Guest::new("limit");
+    let guest = guest("limit");
     set_rate(100);
     for i in 0..50_000u64 {
         fata_probe::log!(Debug, target: "flood.off", "filtered", i = i);
@@ -547,7 +518,7 @@ fn a_callsite_that_makes_more_than_its_share_is_limited_and_says_by_how_many() {
 
 #[test]
 fn a_flood_of_debug_takes_no_room_of_warnings_and_every_number_that_is_missing_is_accounted_for() {
-    let guest = Guest::new("flood");
+    let guest = guest("flood");
     rules::set("debug").unwrap();
     for i in 0..200_000u64 {
         fata_probe::log!(Debug, "flood", i = i);

@@ -1,43 +1,23 @@
 //! What spans around a record carry is read with the record: whichever of several spans of one callsite is around it, in every
 //! packet, after values that came later, and never that of another span, whatever was overwritten or found no room.
 #![cfg(all(feature = "tracing", feature = "log", feature = "std"))]
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+#[path = "records/guest.rs"]
+mod guest;
 mod records;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fata_probe::log::{install, rules, set_rate};
-use fata_probe::region::{Attached, Config, Region};
+use fata_probe::region::{Config, Region};
 use fata_wire::log::ledger::Extent;
 use fata_wire::shared::{Mode, PAGE_BYTES, control};
-use records::Copy;
+use guest::Guest;
 use tracing::{error, info, info_span, warn};
 
-/// The tests share the process's rules and its subscriber.
-static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-struct Guest {
-    region: &'static Region,
-    _attached: Attached,
-    _alone: std::sync::MutexGuard<'static, ()>,
-}
-
-impl Guest {
-    fn new(name: &str, log_packets: u32, mode: Mode) -> Self {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = install();
-        rules::set("reset").unwrap();
-        set_rate(0);
-        let config = Config { name, log_streams: 2, log_packets, ..Config::default() };
-        let region = Region::in_memory(&config).unwrap();
-        ask_for(region, mode);
-        Guest { region, _attached: region.attach(0).unwrap(), _alone: alone }
-    }
-
-    fn copy(&self) -> Copy {
-        Copy::of(self.region)
-    }
+fn guest(name: &str, log_packets: u32, mode: Mode) -> Guest {
+    let guest = Guest::with(&Config { name, log_streams: 2, log_packets, ..Config::default() });
+    ask_for(guest.region, mode);
+    guest
 }
 
 /// Writes into the control page as a collector does that has read nothing.
@@ -58,7 +38,7 @@ fn request(id: u64) -> tracing::Span {
 
 #[test]
 fn records_of_requests_that_take_turns_name_their_own() {
-    let guest = Guest::new("turns", 16, Mode::Discard);
+    let guest = guest("turns", 16, Mode::Discard);
     let requests = [request(1), request(2)];
     for turn in 0..3u64 {
         for request in &requests {
@@ -78,12 +58,12 @@ fn records_of_requests_that_take_turns_name_their_own() {
     }
     expected.push("error log_spans <request{id=1,size=17}> message=gone".to_owned());
     expected.push("info log_spans <bare> message=alone".to_owned());
-    assert_eq!(guest.copy().lines(), expected);
+    assert_eq!(guest.lines(), expected);
 }
 
 #[test]
 fn a_span_is_told_once_in_a_packet_however_many_records_it_is_around() {
-    let guest = Guest::new("once", 16, Mode::Discard);
+    let guest = guest("once", 16, Mode::Discard);
     request(5).in_scope(|| (0..20u64).for_each(|i| info!(i)));
     let copy = guest.copy();
     assert_eq!(copy.contexts(0), 1);
@@ -95,7 +75,7 @@ fn a_span_is_told_once_in_a_packet_however_many_records_it_is_around() {
 
 #[test]
 fn equal_records_of_other_spans_of_a_callsite_are_not_folded_and_those_of_one_are() {
-    let guest = Guest::new("fold", 16, Mode::Discard);
+    let guest = guest("fold", 16, Mode::Discard);
     for id in [1, 1, 2u64] {
         request(id).in_scope(|| (0..3).for_each(|_| warn!("again")));
         request(id).in_scope(|| (0..3).for_each(|_| fata_probe::log!(Warn, "own", text = "same")));
@@ -121,7 +101,7 @@ fn flood() {
 
 #[test]
 fn in_a_ring_that_is_written_over_records_name_their_own_span_or_its_name_alone() {
-    let guest = Guest::new("overwritten", 4, Mode::Overwrite);
+    let guest = guest("overwritten", 4, Mode::Overwrite);
     flood();
     let copy = guest.copy();
     let records = copy.records();
@@ -137,7 +117,7 @@ fn in_a_ring_that_is_written_over_records_name_their_own_span_or_its_name_alone(
 
 #[test]
 fn in_a_ring_that_is_full_no_record_names_the_span_of_another_and_the_account_is_exact() {
-    let guest = Guest::new("full", 4, Mode::Discard);
+    let guest = guest("full", 4, Mode::Discard);
     flood();
     let copy = guest.copy();
     let records = copy.records();

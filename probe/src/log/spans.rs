@@ -220,8 +220,7 @@ impl Entered {
     /// Whether the span is entered here.
     fn holds(&self, id: &Id) -> bool {
         let depth = (self.depth.load(Ordering::Relaxed) as usize).min(MAX_ENTERED);
-        let is_it = |entry: &AtomicU64| entry.load(Ordering::Relaxed) & 0xffff_ffff == id.into_u64() & 0xffff_ffff;
-        self.spans.iter().take(depth).any(is_it)
+        self.spans.iter().take(depth).any(|entry| is_of(entry, id))
     }
 
     fn renew(&self, depth: u32) {
@@ -288,6 +287,12 @@ impl Around {
     }
 }
 
+/// Whether an entry is that of the span `id`.
+fn is_of(entry: &AtomicU64, id: &Id) -> bool {
+    let entry = entry.load(Ordering::Relaxed);
+    entry != 0 && entry & 0xffff_ffff == id.into_u64() & 0xffff_ffff
+}
+
 /// Enters a span: records its begin.
 pub(crate) fn enter(context: &Context, id: &Id) {
     let span = alive(id);
@@ -315,11 +320,7 @@ pub(crate) fn exit(context: &Context, id: &Id) {
     let Some(depth) = entered.depth.load(Ordering::Relaxed).checked_sub(1) else { return };
     let end = (depth as usize + 1).min(MAX_ENTERED);
     let entries = entered.spans.get(..end).unwrap_or(&[]);
-    let is_it = |entry: &AtomicU64| {
-        let entry = entry.load(Ordering::Relaxed);
-        entry != 0 && entry & 0xffff_ffff == id.into_u64() & 0xffff_ffff
-    };
-    let left = entries.iter().rposition(is_it).map(|at| {
+    let left = entries.iter().rposition(|entry| is_of(entry, id)).map(|at| {
         let entry = entries[at].load(Ordering::Relaxed);
         for (to, from) in entries[at..].iter().zip(entries.get(at + 1..).unwrap_or(&[])) {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -10,7 +10,7 @@ use super::dom0::Dom0;
 use super::guest::Guest;
 use super::network::VIF;
 use super::stamps::{Stamps, stamping};
-use super::turns::with_fata;
+use super::turns::{recorded_once, with_fata};
 
 /// In turn: what is true of the order in which these are asked for must be true of their order in the trace.
 const MARKS: [(&str, &str); 5] =
@@ -31,10 +31,7 @@ struct Recorded {
 /// Records once, for both tests.
 fn recorded() -> Option<&'static Recorded> {
     static RECORDED: OnceLock<Recorded> = OnceLock::new();
-    if fata_tests::skipped::is_quick() {
-        return None;
-    }
-    Some(RECORDED.get_or_init(record))
+    recorded_once(&RECORDED, record)
 }
 
 fn record() -> Recorded {

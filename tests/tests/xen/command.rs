@@ -128,8 +128,11 @@ pub(crate) fn outside(dom0: &Dom0, args: &[&str]) -> String {
 /// Events that a trace holds, and those that it says were lost.
 pub(crate) fn read_and_lost(dom0: &Dom0, trace: &str) -> (u64, u64) {
     let stats = stats(dom0, trace);
-    let lost = stats["discarded"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
-    (stats["events_total"].as_u64().unwrap(), lost)
+    (stats["events_total"].as_u64().unwrap(), lost(&stats))
+}
+
+fn lost(stats: &serde_json::Value) -> u64 {
+    stats["discarded"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum()
 }
 
 /// Events of a trace's vCPU, without those of its log, which have rings and counts of their own.
@@ -162,8 +165,8 @@ pub(crate) fn stop_and_compare(dom0: &Dom0, name: &str, trace: &str, collecting:
     std::thread::sleep(Duration::from_millis(300));
     collecting.kill();
     let said = collecting.wait(PATIENCE).text;
-    let lost = read_and_lost(dom0, trace).1 - lost_of_the_log(&stats(dom0, trace));
-    let read = of_the_vcpu(&stats(dom0, trace));
+    let stats = stats(dom0, trace);
+    let (read, lost) = (of_the_vcpu(&stats), lost(&stats) - lost_of_the_log(&stats));
     let after = if read + lost == before { before } else { counted(&ctl(dom0, &format!("{name} dump"))) };
     println!(
         "measured: {name} has counted {before} events when it was stopped, {after} at the end; {read} were read, {lost} lost"

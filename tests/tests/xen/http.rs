@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use super::dom0::Dom0;
 use super::guest::Guest;
 use super::network::VIF;
-use super::turns::with_dom0;
+use super::turns::{recorded_once, with_dom0};
 
 /// What was said of a domain called `served`.
 struct Recorded {
@@ -27,10 +27,7 @@ struct Recorded {
 /// Records once, for all tests.
 fn recorded() -> Option<&'static Recorded> {
     static RECORDED: OnceLock<Recorded> = OnceLock::new();
-    if fata_tests::skipped::is_quick() {
-        return None;
-    }
-    Some(RECORDED.get_or_init(record))
+    recorded_once(&RECORDED, record)
 }
 
 fn record() -> Recorded {

@@ -6,7 +6,7 @@
 //! What a test waits for is mostly the one processor that its dom0 has. Beside another one it would take twice as long, and for as
 //! long its guests and collectors would work, which takes most of what this machine has.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fata_tests::image;
 
@@ -53,4 +53,9 @@ pub(crate) fn with_fata() -> Option<(&'static Dom0, Turn)> {
     let (dom0, turn) = with_dom0()?;
     dom0.install("fata", image::slim_fata());
     Some((dom0, turn))
+}
+
+/// What `record` makes of a machine, once for all tests that look at it; `None` in the quick tests.
+pub(crate) fn recorded_once<T>(recorded: &'static OnceLock<T>, record: impl FnOnce() -> T) -> Option<&'static T> {
+    (!fata_tests::skipped::is_quick()).then(|| recorded.get_or_init(record))
 }
