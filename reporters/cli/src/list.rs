@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use fata_collector::peek::{Peek, peek};
+use fata_collector::peek::{Peek, Watched};
 use fata_collector::source::{self, Guest};
 use fata_collector::xen::device::Life;
 use fata_collector::xen::{self, XenError};
@@ -48,38 +48,35 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     {
         say!("Xen's domains are missing here: {error}.");
     }
-    let before: Vec<_> = guests.iter().map(|guest| (Instant::now(), peek(guest))).collect();
-    if before.iter().any(|(_, peek)| peek.as_ref().is_ok_and(|peek| peek.alive)) {
+    // Mapped once, since a domain's pages take dom0 their time.
+    let look = |guest| Watched::open(guest).map(|watched| (Instant::now(), watched.peek(), watched));
+    let watched: Vec<_> = guests.iter().map(look).collect();
+    if watched.iter().flatten().any(|(_, peek, _)| peek.alive) {
         std::thread::sleep(INTERVAL);
     }
     let rows: Vec<Row> = guests
         .iter()
-        .zip(before)
-        .map(|(guest, (then, before))| {
-            let found = peek(guest);
-            let (state, events, rate) = match (&before, &found) {
-                (Ok(before), Ok(now)) => {
-                    let new = now.produced().saturating_sub(before.produced());
-                    (
-                        state_of(guest, now).to_owned(),
-                        now.produced(),
-                        if now.alive { human::rate(new, then.elapsed()) } else { 0 },
-                    )
-                }
-                (_, Ok(now)) => (state_of(guest, now).to_owned(), now.produced(), 0),
-                (_, Err(error)) => (format!("unreadable: {error}"), 0, 0),
-            };
+        .zip(&watched)
+        .map(|(guest, watched)| {
+            let now = watched.as_ref().map(|(then, before, watched)| {
+                let now = watched.peek();
+                let new = now.produced().saturating_sub(before.produced());
+                let rate = if now.alive { human::rate(new, then.elapsed()) } else { 0 };
+                (now, rate)
+            });
             Row {
                 name: guest.name.clone(),
                 label: guest.label(),
                 platform: guest.platform().map_or("image", |platform| platform.text()),
                 pid: guest.pid,
-                state,
-                events,
-                events_per_second: rate,
-                discarded: found.as_ref().map_or(0, Peek::discarded),
-                reason: found.as_ref().map_or_else(|_| String::new(), |peek| peek.last_words.clone()),
-                collector: found.as_ref().map_or(0, |peek| peek.collector),
+                state: now
+                    .as_ref()
+                    .map_or_else(|error| format!("unreadable: {error}"), |(now, _)| state_of(guest, now).to_owned()),
+                events: now.as_ref().map_or(0, |(now, _)| now.produced()),
+                events_per_second: now.as_ref().map_or(0, |(_, rate)| *rate),
+                discarded: now.as_ref().map_or(0, |(now, _)| now.discarded()),
+                reason: now.as_ref().map_or_else(|_| String::new(), |(now, _)| now.last_words.clone()),
+                collector: now.as_ref().map_or(0, |(now, _)| now.collector),
                 path: guest.path.display().to_string(),
             }
         })

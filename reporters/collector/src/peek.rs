@@ -40,20 +40,44 @@ impl Peek {
     }
 }
 
-/// Looks at a guest.
+/// A guest whose memory is mapped, to be looked at more than once.
+pub struct Watched<'a> {
+    guest: &'a Guest,
+    memory: SharedMemory,
+}
+
+impl<'a> Watched<'a> {
+    /// Maps its memory.
+    ///
+    /// # Errors
+    /// As [`Guest::open`].
+    pub fn open(guest: &'a Guest) -> Result<Self, SourceError> {
+        Ok(Watched { guest, memory: guest.open(false)? })
+    }
+
+    /// Looks at it.
+    #[must_use]
+    pub fn peek(&self) -> Peek {
+        look(self.guest, &self.memory)
+    }
+}
+
+/// Looks at a guest once.
 ///
 /// # Errors
 /// As [`Guest::open`].
 pub fn peek(guest: &Guest) -> Result<Peek, SourceError> {
-    let memory = guest.open(false)?;
+    Ok(Watched::open(guest)?.peek())
+}
+
+fn look(guest: &Guest, memory: &SharedMemory) -> Peek {
     let geometry = *memory.geometry();
     let page = memory.header_page();
     let status = Status::parse(&page, &geometry);
     let (mut recorded, mut discarded_by_guest) = (0u64, 0u64);
     for stream in 0..geometry.all_streams() {
         let entry = StreamStatus::parse(&page, stream);
-        recorded =
-            recorded.saturating_add(entry.events_before).saturating_add(open_events(&memory, stream, entry.lock));
+        recorded = recorded.saturating_add(entry.events_before).saturating_add(open_events(memory, stream, entry.lock));
         discarded_by_guest = entry.discarded.iter().fold(discarded_by_guest, |sum, &n| sum.saturating_add(n));
     }
     let control = usize::try_from(geometry.control_offset).unwrap_or(0);
@@ -63,7 +87,7 @@ pub fn peek(guest: &Guest) -> Result<Peek, SourceError> {
         State::Exited | State::Panicked => last_words(&page),
         _ => String::new(),
     };
-    Ok(Peek { alive: guest.is_alive(), state: status.state, last_words, recorded, discarded_by_guest, collector })
+    Peek { alive: guest.is_alive(), state: status.state, last_words, recorded, discarded_by_guest, collector }
 }
 
 /// Events in the packet that is being written; 0 where none is, or where it changed while it was copied.

@@ -28,6 +28,9 @@ use crate::shared::SharedMemory;
 use crate::xen::device::{Ending, Life};
 use crate::xen::{self, Domain, OpenError, XenError};
 
+/// How long a guest that has no ring yet is left alone at most: a look at a domain takes dom0 a dozen questions to XenStore.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Why a guest's memory cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -236,12 +239,16 @@ impl Guest {
     /// # Errors
     /// As [`open`](Guest::open).
     pub fn open_patiently(&self, writable: bool, until: Instant) -> Result<SharedMemory, SourceError> {
+        let mut pause = Duration::from_millis(10);
         loop {
             match self.open(writable) {
                 Err(
                     SourceError::Ring { source: SharedError::NotARing | SharedError::NotReady, .. }
                     | SourceError::Xen(XenError::NoRing { .. }),
-                ) if Instant::now() < until && self.is_alive() => std::thread::sleep(Duration::from_millis(20)),
+                ) if Instant::now() < until && self.is_alive() => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
                 result => return result,
             }
         }

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use super::command::{collecting, ctl, outside, stats, stop_and_compare, wait_until};
 use super::guest::Guest;
-use super::turns::with_fata;
+use super::turns::with_dom0;
 
 /// How far the time between two marks in the trace may be from that by the clock of this machine, beside what the marking takes.
 const ERROR_SECONDS: f64 = 0.5;
 
 #[test]
 fn a_domain_whose_counter_begins_anew_is_collected_on_as_another_guest_of_the_trace_with_the_right_times() {
-    let Some((dom0, _turn)) = with_fata() else { return };
-    let guest = Guest::create(dom0, "churn", "moved", "rounds=1000000 mib=4 rest_micros=20000 try=yes", "");
+    let Some((dom0, _turn)) = with_dom0() else { return };
+    let guest = Guest::create(dom0, "churn", "moved", "rounds=1000000 mib=1 rest_micros=20000 ring_mib=2 try=yes", "");
     let collecting = collecting(dom0, "moved", "moved-trace", 1000);
     let mark = |text: &str| {
         let asked = Instant::now();

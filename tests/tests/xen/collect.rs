@@ -7,33 +7,15 @@ use super::command::{
     BRISK, BUSY, PATIENCE, brisk, busy, bytes_in, calm, collecting, ctl, ctls, fata, number_before, outside,
     read_and_lost, refused, stats, stop_and_compare, wait_until,
 };
-use super::dom0::Dom0;
+use super::dom0::{Dom0, these_tests};
 use super::guest::Guest;
-use super::turns::with_fata;
-
-#[test]
-fn a_domain_is_listed_answers_and_what_it_recorded_is_what_was_collected() {
-    let Some((dom0, _turn)) = with_fata() else { return };
-    let _guest = brisk(dom0, "exact");
-    assert!(ctl(dom0, "exact ping").starts_with("ok: up "));
-    let list: serde_json::Value = serde_json::from_str(&fata(dom0, "list --json")).unwrap();
-    let row = list.as_array().unwrap().iter().find(|row| row["name"] == "exact").unwrap();
-    assert_eq!((row["platform"].as_str(), row["state"].as_str()), (Some("xen"), Some("running")), "{list}");
-
-    let collecting = collecting(dom0, "exact", "exact-trace", 100_000);
-    let busy = refused(dom0, "collect exact -o another");
-    assert!(busy.contains("is being collected by process"), "{busy}");
-    ctl(dom0, "exact mark the end is near");
-    let said = stop_and_compare(dom0, "exact", "exact-trace", collecting);
-    assert!(said.contains("stopped; the guest goes on"), "{said}");
-    assert!(outside(dom0, &["dump", "exact-trace"]).contains("the end is near"));
-}
+use super::turns::with_dom0;
 
 #[test]
 fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_nothing_that_it_committed() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let guest = brisk(dom0, "victim");
-    let collecting = collecting(dom0, "victim", "victim-trace", 100_000);
+    let collecting = collecting(dom0, "victim", "victim-trace", 40_000);
     dom0.sh("xl pause victim");
     assert!(fata(dom0, "list").lines().any(|line| line.contains("victim.") && line.contains("paused")));
     let stuck = refused(dom0, "ctl --timeout 0.5 victim ping");
@@ -41,7 +23,7 @@ fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_not
     dom0.sh("xl unpause victim; xl rename victim renamed");
     assert!(ctl(dom0, "renamed ping").starts_with("ok: up "));
     let before = bytes_in(&dom0.share().join("victim-trace"));
-    wait_until("it was not collected on", || bytes_in(&dom0.share().join("victim-trace")) > before + 50_000);
+    wait_until("it was not collected on", || bytes_in(&dom0.share().join("victim-trace")) > before + 20_000);
     dom0.sh("xl destroy renamed");
     let said = collecting.wait(PATIENCE).text;
     assert!(said.contains("the guest is gone without a word"), "{said}");
@@ -51,7 +33,7 @@ fn a_domain_that_is_paused_renamed_and_destroyed_while_it_is_collected_loses_not
 
 /// Crashes a domain from without: not one instruction of it runs any more, and nothing is sealed.
 pub(crate) fn crash(dom0: &Dom0, name: &str) {
-    let crash = dom0.these_tests("collect::crashes_the_domain_of_this_number");
+    let crash = these_tests("collect::crashes_the_domain_of_this_number");
     dom0.sh(&format!("DOMID=$(xl domid {name}) {crash}"));
 }
 
@@ -74,9 +56,9 @@ fn crashes_the_domain_of_this_number() {
 
 #[test]
 fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let _guest = Guest::attended(dom0, "churn", "crashes", BRISK, "on_crash=\"preserve\"");
-    let collecting = collecting(dom0, "crashes", "crashes-trace", 100_000);
+    let collecting = collecting(dom0, "crashes", "crashes-trace", 40_000);
     crash(dom0, "crashes");
     let said = collecting.wait(PATIENCE).text;
     assert!(said.contains("; the guest crashed"), "{said}");
@@ -98,14 +80,14 @@ fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() 
 }
 
 /// Boot parameters of a domain that has lists of grants that lie.
-const LIAR: &str = "rounds=1000000 mib=4 rest_micros=200000 lies=yes";
+const LIAR: &str = "rounds=1000000 mib=1 rest_micros=200000 ring_mib=1 lies=yes";
 
 #[test]
 fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_event() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let (_honest, liar) = (calm(dom0, "honest"), Guest::create(dom0, "churn", "liar", LIAR, ""));
     ctls(dom0, &["liar ping", "honest ping"]);
-    let domid = liar.domid();
+    let domid = liar.domid;
     let place = format!("/local/domain/{domid}/data/fata");
     let read = dom0.sh(&format!(
         "for key in lies/version lies/count lies/cycle lies/refs lies/header pages ring-ref; do
@@ -128,7 +110,7 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
         ("pages", "0", "4 to"),
         ("pages", "4000000000", "4 to"),
         ("pages", "1e3", "is no number"),
-        ("pages", "9", "lists 1020 and more"),
+        ("pages", "9", "it says that it has 9 pages, and lists "),
         ("pages", "3000", "lists"),
         ("ring-ref", &data_page, "does not"),
         ("ring-ref", &no_grant, "cannot be mapped"),
@@ -140,8 +122,8 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
         ("ring-ref", &header, "no trace ring here"),
     ];
     let truth = format!("{place}/version 1 {place}/pages {pages} {place}/ring-ref {index}");
-    // Every other lie is also told to who lists all domains, which maps the honest one's ring each time.
-    let is_listed = |i: usize| i.is_multiple_of(2);
+    // Every fourth lie is also told to who lists all domains, which maps the honest one's ring each time.
+    let is_listed = |i: usize| i.is_multiple_of(4);
     let tell = |(i, (key, lie, _)): (usize, &(&str, &str, &str))| {
         let list = if is_listed(i) { "fata list;" } else { "" };
         format!(
@@ -168,7 +150,7 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
 
 #[test]
 fn what_is_not_there_and_what_is_slow_is_a_sentence() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     assert!(refused(dom0, "collect xen:nobody -o x").contains("no Xen domain \"nobody\""));
     assert!(refused(dom0, "ctl nobody ping").contains("no guest \"nobody\""));
     // As an ordinary user; and as on a machine without Xen.
@@ -199,7 +181,7 @@ fn what_is_not_there_and_what_is_slow_is_a_sentence() {
 
 #[test]
 fn what_a_domain_logs_is_read_in_dom0_and_its_level_is_changed_there() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let _guest = Guest::create(dom0, "chatter", "talker", "rounds=1000000 pause_ms=50", "");
     wait_until("there is no error in its log", || fata(dom0, "log --level error --json talker").contains("giving up"));
     let said = fata(dom0, "log --level error --json talker");
@@ -223,9 +205,9 @@ fn what_a_domain_logs_is_read_in_dom0_and_its_level_is_changed_there() {
 
 #[test]
 fn a_domain_that_is_renamed_reboots_and_shuts_down_beside_another_is_collected_on_and_costs_it_nothing() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let (mut guest, bystander) = (Guest::attended(dom0, "churn", "phoenix", BUSY, ""), busy(dom0, "sparrow", ""));
-    let (first, beside) = (guest.domid(), bystander.domid());
+    let (first, beside) = (guest.domid, bystander.domid);
     let collecting = collecting(dom0, "phoenix sparrow", "phoenix-trace", 1000);
     // It is started anew by the name that it has then.
     guest.name = "simurgh".to_owned();
@@ -234,9 +216,14 @@ fn a_domain_that_is_renamed_reboots_and_shuts_down_beside_another_is_collected_o
         collecting.text().contains(&format!("phoenix.{first} was renamed to simurgh: the recording goes on"))
     });
     dom0.sh("xl reboot simurgh");
-    wait_until("the next life was not noticed", || collecting.text().contains("was started anew as "));
-    let second = guest.next_domid();
-    assert_ne!(first, second);
+    let said_second = || {
+        let said = collecting.text();
+        said.split_once("was started anew as simurgh.")?.1.split_once(|c: char| !c.is_ascii_digit())?.0.parse().ok()
+    };
+    wait_until("the next life was not noticed", || said_second().is_some());
+    let second: u32 = said_second().unwrap();
+    assert!(second > first);
+    guest.domid = second;
     let trace = dom0.share().join("phoenix-trace");
     wait_until("the next life is not collected", || {
         fs::metadata(trace.join("stream_32")).is_ok_and(|file| file.len() > 20_000)
@@ -256,7 +243,7 @@ fn a_domain_that_is_renamed_reboots_and_shuts_down_beside_another_is_collected_o
     let said = collecting.wait(PATIENCE);
     assert!(said.code == 0 && said.text.contains(&format!("was started anew as simurgh.{second}")), "{}", said.text);
     assert_eq!(said.text.matches("; the guest ended.").count(), 2, "{}", said.text);
-    assert_eq!(said.text.matches("(by Xen's system time, asked ").count(), 3, "{}", said.text);
+    assert_eq!(said.text.matches("; its clock is right to ").count(), 3, "{}", said.text);
     let stats = stats(dom0, "phoenix-trace");
     for (place, label) in
         [format!("phoenix.{first}"), format!("sparrow.{beside}"), format!("simurgh.{second}")].iter().enumerate()

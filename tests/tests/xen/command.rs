@@ -1,7 +1,7 @@
 //! `fata` as a bare dom0 runs it, and what tests do with it again and again.
 //!
 //! ```ignore
-//! let Some((dom0, _turn)) = with_fata() else { return };    // `turns`
+//! let Some((dom0, _turn)) = with_dom0() else { return };    // `turns`
 //! let guest = busy(dom0, "a-name", "");
 //! assert!(ctl(dom0, "a-name ping").starts_with("ok: up "));
 //! ```
@@ -21,13 +21,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Boot parameters of a `churn` that works until it is ended, and rests enough that dom0 and another one get on beside it. Its ring is
 /// half as long as usual: each page takes a millisecond of such a dom0 to map.
-pub(crate) const BUSY: &str = "rounds=1000000 mib=4 rest_micros=20000 ring_mib=2";
+pub(crate) const BUSY: &str = "rounds=1000000 mib=1 rest_micros=20000 ring_mib=2";
 
 /// The same of one that has soon recorded several packets, and is not meant to run for long: dom0 has the time that it rests.
-pub(crate) const BRISK: &str = "rounds=1000000 mib=4 rest_micros=10000 ring_mib=2";
+pub(crate) const BRISK: &str = "rounds=1000000 mib=1 rest_micros=10000 ring_mib=2";
 
 /// The same of one of which it is enough that it goes on: it leaves dom0 nearly all of the time.
-const CALM: &str = "rounds=1000000 mib=4 rest_micros=50000 ring_mib=2";
+const CALM: &str = "rounds=1000000 mib=1 rest_micros=50000 ring_mib=2";
 
 /// A guest of [`BUSY`].
 pub(crate) fn busy(dom0: &'static Dom0, name: &str, settings: &str) -> Guest {

@@ -1,17 +1,23 @@
-//! `fata ctl` over the control channel of a domain: beside Debian's own client, after one that died, and with one that lies.
+//! One domain that is listed, collected, and asked by `fata ctl` over its control channel: beside Debian's own client, after one that
+//! died, and with one that lies.
 
-use super::command::{busy, collecting, ctl, ctls, outside, refused, stop_and_compare};
-use super::turns::with_fata;
+use super::command::{busy, collecting, ctl, ctls, fata, outside, refused, stop_and_compare};
+use super::turns::with_dom0;
 
 #[test]
-fn requests_go_over_the_channel_and_past_it_while_another_client_has_it() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+fn requests_go_over_the_channel_or_past_it_and_what_the_domain_recorded_is_what_was_collected() {
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let guest = busy(dom0, "asked", "");
-    let domid = guest.domid();
+    let domid = guest.domid;
     // What stands in XenStore where the domain has its channel.
     let place = format!("/local/domain/{domid}/data/fata/ctl");
     dom0.sh(&format!("until xenstore-exists {place}/event-channel; do sleep 0.2; done"));
+    let list: serde_json::Value = serde_json::from_str(&fata(dom0, "list --json")).unwrap();
+    let row = list.as_array().unwrap().iter().find(|row| row["name"] == "asked").unwrap();
+    assert_eq!((row["platform"].as_str(), row["state"].as_str()), (Some("xen"), Some("running")), "{list}");
     let collecting = collecting(dom0, "asked", "asked-trace", 1000);
+    let busy = refused(dom0, "collect asked -o another");
+    assert!(busy.contains("is being collected by process"), "{busy}");
     // What is not recorded in between is counted by neither side.
     let requests = [
         "ping",
@@ -61,7 +67,8 @@ fn requests_go_over_the_channel_and_past_it_while_another_client_has_it() {
     // Where none is offered, there is the control page.
     let without = dom0.sh(&format!("xenstore-rm {place} && fata ctl --timeout 40 asked mark without one"));
     assert!(without.contains("ok: marked"), "{without}");
-    stop_and_compare(dom0, "asked", "asked-trace", collecting);
+    let said = stop_and_compare(dom0, "asked", "asked-trace", collecting);
+    assert!(said.contains("stopped; the guest goes on"), "{said}");
 
     // The domain records each request that it gets over its channel, and each mark however it came.
     let dump = outside(dom0, &["dump", "asked-trace"]);

@@ -4,7 +4,7 @@
 use super::collect::crash;
 use super::command::{fata, number_before, outside, read_and_lost, refused};
 use super::guest::Guest;
-use super::turns::with_fata;
+use super::turns::with_dom0;
 
 /// Boot parameters of a domain that works for a while, and then crashes with a record reserved and not written.
 const CRASHES: &str = "mib=4 rest_micros=1000 crash=unfinished";
@@ -14,7 +14,7 @@ const RECORD: &str = "fata.unfinished  meant=crash.unfinished  at=";
 
 #[test]
 fn a_domain_that_crashes_and_is_destroyed_at_once_is_said_to_have_crashed_and_where_it_was() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let guest = Guest::paused(dom0, "churn", "torn", &format!("rounds=5 {CRASHES}"), "on_crash=\"destroy\"");
     // The collector waits for its first instructions.
     let said = dom0.sh("fata collect torn -o torn-trace & sleep 0.3; xl unpause torn; wait $!");
@@ -28,12 +28,12 @@ fn a_domain_that_crashes_and_is_destroyed_at_once_is_said_to_have_crashed_and_wh
 
 #[test]
 fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_grants_and_from_its_memory() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     // Little memory, since all of it is looked through.
     let args = format!("rounds=2 {CRASHES}");
     let guest = Guest::attended(dom0, "churn", "kept", &args, "on_crash=\"preserve\"; memory=32");
     guest.wait_for_crash();
-    let place = format!("/local/domain/{}/data/fata", guest.domid());
+    let place = format!("/local/domain/{}/data/fata", guest.domid);
     let by_grants = fata(dom0, "collect kept -o by-grants --snapshot");
     assert!(by_grants.contains(END) && !by_grants.contains("read from its memory"), "{by_grants}");
     let events = number_before(&by_grants, " events, ");

@@ -9,12 +9,12 @@
 //! fs::write(dom0.share().join("a-file"), b"for dom0")?; // is /share/a-file there
 //! ```
 //! Scripts run beside one another, each in a shell of its own with `/share` as its working directory. A channel tells an agent in dom0 (the end of
-//! `init.sh`) which to run; what they print and their ends come back as files in the shared folder. When the test program
+//! `init.sh`) which to run; what they print and their ends come back as files in the shared folder. dom0 has `fata`, the bootable
+//! image as `/bin/fata-image`, and these tests, which [`these_tests`] runs there. When the test program
 //! ends, however it does, QEMU is killed. `FATA_XEN_TIMES=FILE` says what takes how long, and how much of this machine's time.
 
 #![expect(unsafe_code, reason = "asking that QEMU ends with the tests")]
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -22,7 +22,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::image::{self, Image};
@@ -48,7 +48,6 @@ pub(crate) struct Dom0 {
     /// QEMU's process.
     qemu: Arc<AtomicU32>,
     scripts: AtomicU32,
-    programs: Mutex<BTreeSet<String>>,
 }
 
 /// A script that has been started in dom0.
@@ -128,8 +127,7 @@ impl Dom0 {
             assert!(elapsed < Duration::from_secs(60), "QEMU does not start: {}", text_of(&serial));
             std::thread::sleep(Duration::from_millis(10));
         };
-        let (agent, scripts, programs) = (Mutex::new(agent), AtomicU32::new(0), Mutex::default());
-        let dom0 = Dom0 { share, agent, serial, qemu, scripts, programs };
+        let dom0 = Dom0 { share, agent: Mutex::new(agent), serial, qemu, scripts: AtomicU32::new(0) };
         while !dom0.serial().contains("dom0 is ready") {
             assert!(start.elapsed() < BOOT, "dom0 does not boot; the serial line: {}", dom0.serial());
             std::thread::sleep(Duration::from_millis(20));
@@ -142,26 +140,6 @@ impl Dom0 {
     /// The folder that is `/share` in dom0.
     pub(crate) fn share(&self) -> &Path {
         &self.share
-    }
-
-    /// Puts a file into dom0's memory as `/bin/NAME`, once, since the share is slow to run from; programs come without what only
-    /// a debugger reads.
-    pub(crate) fn install(&self, name: &str, file: &Path) {
-        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        if programs.contains(name) {
-            return;
-        }
-        let new = self.share.join(format!("{name}.new"));
-        let stripped = Command::new("strip").arg("-o").arg(&new).arg(file).status();
-        assert!(stripped.is_ok_and(|status| status.success()), "strip (package binutils) makes nothing of {file:?}");
-        self.sh(&format!("cp {name}.new /bin/{name}.new && mv /bin/{name}.new /bin/{name} && rm {name}.new"));
-        programs.insert(name.to_owned());
-    }
-
-    /// The command line that runs one of these tests, which is otherwise left out, in dom0.
-    pub(crate) fn these_tests(&self, test: &str) -> String {
-        self.install("these-tests", &std::env::current_exe().unwrap());
-        format!("these-tests --exact --ignored {test}")
     }
 
     /// All that Xen, dom0's kernel and guests with the debug port have written.
@@ -255,6 +233,11 @@ impl Running<'_> {
     }
 }
 
+/// The command line that runs one of these tests, which is otherwise left out, in dom0.
+pub(crate) fn these_tests(test: &str) -> String {
+    format!("these-tests --exact --ignored {test}")
+}
+
 fn remove_shares_of_the_dead(cache: &Path) {
     for entry in fs::read_dir(cache).unwrap() {
         let path = entry.unwrap().path();
@@ -317,7 +300,7 @@ fn start(image: &Image, share: &Path, socket: &Path) -> std::io::Result<Child> {
         .args(["-serial", "stdio"])
         .arg("-kernel")
         .arg(xen)
-        .args(["-append", "console=com1 com1=115200,8n1 dom0_mem=384M,max:384M dom0_max_vcpus=1 dom0_vcpus_pin ucode=no loglvl=warning guest_loglvl=all"])
+        .args(["-append", "console=com1 com1=115200,8n1 dom0_mem=384M,max:384M dom0_max_vcpus=1 dom0_vcpus_pin bootscrub=off loglvl=warning guest_loglvl=all"])
         .args(["-initrd", &modules])
         .args(["-virtfs", &format!("local,path={},mount_tag=share,security_model=none,id=share", share.display())])
         .args(["-device", "virtio-serial-pci", "-chardev", &format!("socket,id=agent,path={}", socket.display())])

@@ -8,10 +8,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-
-use fata_tests::image;
 
 use super::dom0::Dom0;
 
@@ -22,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) struct Guest {
     dom0: &'static Dom0,
     pub(crate) name: String,
-    /// The number, once it was asked for.
-    domid: OnceLock<u32>,
+    /// Its number. That of a domain which is started anew is another one from then on.
+    pub(crate) domid: u32,
     is_gone: bool,
 }
 
@@ -45,18 +42,20 @@ impl Guest {
     }
 
     fn made(dom0: &'static Dom0, xl: &str, sample: &str, name: &str, args: &str, settings: &str) -> Self {
-        dom0.install("fata-image", image::image());
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../samples/{sample}.cfg"));
         fs::copy(config, dom0.share().join(format!("{name}.cfg"))).unwrap();
-        dom0.sh(&format!(
-            "{xl} -q {name}.cfg 'kernel=\"/bin/fata-image\"; name=\"{name}\"; cmdline=\"sample={sample} name={name} {args}\"; {settings}'"
+        let said = dom0.sh(&format!(
+            "{xl} -q {name}.cfg 'kernel=\"/bin/fata-image\"; name=\"{name}\"; cmdline=\"sample={sample} name={name} {args}\"; {settings}' &&
+             xenstore-list /local/domain"
         ));
-        Guest { dom0, name: name.to_owned(), domid: OnceLock::new(), is_gone: false }
+        // No other one is created meanwhile, and each has a higher number than those before it.
+        let domid = said.lines().filter_map(|line| line.parse().ok()).max().unwrap();
+        Guest { dom0, name: name.to_owned(), domid, is_gone: false }
     }
 
     /// Has it do what `services.rs` of the kernel's platform lists; it must have been created with `try=yes`.
     pub(crate) fn have_try(&self, what: &str) {
-        self.dom0.sh(&format!("xenstore-write /local/domain/{}/control/try {what}", self.domid()));
+        self.dom0.sh(&format!("xenstore-write /local/domain/{}/control/try {what}", self.domid));
         self.wait_for("what was to be tried is done");
     }
 
@@ -101,17 +100,6 @@ impl Guest {
     /// Waits until Xen has it as one that has crashed, and is kept.
     pub(crate) fn wait_for_crash(&self) {
         self.dom0.sh(&format!("until xl list {} | grep -E ' [-a-z]{{4}}c[-d] '; do sleep 0.3; done", self.name));
-    }
-
-    /// Its number. That of a domain which was started anew is another one, `next_domid`.
-    pub(crate) fn domid(&self) -> u32 {
-        *self.domid.get_or_init(|| self.dom0.sh(&format!("xl domid {}", self.name)).trim().parse().unwrap())
-    }
-
-    /// Its number from now on, after it was started anew by the name that it has.
-    pub(crate) fn next_domid(&mut self) -> u32 {
-        self.domid = OnceLock::new();
-        self.domid()
     }
 }
 

@@ -1,17 +1,19 @@
 //! A domain that serves, and what dom0's own programs make of it: XenStore, Debian's client of its control channel, and curl.
 //!
-//! What they said of one domain is recorded once, and each test looks at its part.
+//! What they said of one domain is recorded once, and each test looks at its part; that of `network` at how long requests took.
 
 use std::fs;
 use std::sync::OnceLock;
 
+use super::command::{collecting, stop_and_compare};
 use super::dom0::Dom0;
 use super::guest::Guest;
 use super::network::VIF;
 use super::turns::{recorded_once, with_dom0};
 
 /// What was said of a domain called `served`.
-struct Recorded {
+pub(crate) struct Recorded {
+    pub(crate) dom0: &'static Dom0,
     domid: u32,
     /// All that stands below `data/fata` in XenStore, with each entry's rights, and then the event channels of the domain, before
     /// anybody has talked to it.
@@ -22,10 +24,13 @@ struct Recorded {
     bodies: String,
     /// What it answered to three clients of its control channel.
     answers: [String; 3],
+    /// When curl was connected and when it had each of 40 answers, to `slow` and to `/` in turn, in seconds. All of it is in the
+    /// trace `served-trace`, too.
+    pub(crate) times: String,
 }
 
 /// Records once, for all tests.
-fn recorded() -> Option<&'static Recorded> {
+pub(crate) fn recorded() -> Option<&'static Recorded> {
     static RECORDED: OnceLock<Recorded> = OnceLock::new();
     recorded_once(&RECORDED, record)
 }
@@ -34,7 +39,7 @@ fn record() -> Recorded {
     let (dom0, _turn) = with_dom0().unwrap();
     let guest = Guest::create(dom0, "http", "served", "ip=10.0.2.22/24", VIF);
     guest.wait_for("listening on port 80");
-    let domid = guest.domid();
+    let domid = guest.domid;
     let place = format!("/local/domain/{domid}/data/fata");
     let advertised = dom0.sh(&format!("xenstore-ls -fp {place}; echo; lsevtchn {domid}"));
     let lists = dom0.sh("for seconds in 2 0; do xl list served; sleep $seconds; done");
@@ -52,7 +57,13 @@ fn record() -> Recorded {
              cat /tmp/answers"
         ))
     });
-    Recorded { domid, advertised, lists, bodies, answers }
+    let collecting = collecting(dom0, "served", "served-trace", 1000);
+    // In turn, so that whatever else the machine does bears on both; each over a connection of its own; and by one curl, which
+    // takes half a second to start.
+    let urls = "-o /dev/null http://10.0.2.22/slow -o /dev/null http://10.0.2.22/ ".repeat(20);
+    let times = dom0.sh(&format!("curl -sS -H 'Connection: close' -w '%{{time_connect}} %{{time_total}}\\n' {urls}"));
+    stop_and_compare(dom0, "served", "served-trace", collecting);
+    Recorded { dom0, domid, advertised, lists, bodies, answers, times }
 }
 
 /// Pings a guest, and asks it for `big` three times and for `health` eight times.

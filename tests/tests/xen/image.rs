@@ -1,12 +1,14 @@
 //! What the machine boots: Xen, dom0's kernel, and dom0's initramfs, made of the packages' files.
 //!
-//! The initramfs holds [`PROGRAMS`] with all libraries that they name, [`MODULES`] with all modules that those need, and
-//! `init.sh`. The packages have no `modules.dep`, so that the order of modules is found here, from what each says of itself.
+//! The initramfs holds [`PROGRAMS`] with all libraries that they name, [`MODULES`] with all modules that those need, what is built
+//! here (`own_programs`), and `init.sh`. The packages have no `modules.dep`, so that the order of modules is found here, from what each says of itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use fata_tests::image;
 
 use super::cpio::Cpio;
 use super::packages::{self, run};
@@ -48,17 +50,17 @@ pub(crate) fn build(cache: &Path) -> Image {
     let alone = fs::File::create(cache.join("lock")).unwrap();
     alone.lock().unwrap();
     let root = packages::unpacked(cache);
-    let image = Image { xen: cache.join("xen"), kernel: cache.join("vmlinux"), initramfs: cache.join("initramfs") };
-    if !image.xen.exists() || !image.kernel.exists() {
-        unpack(&[], &fs::read(only(&root.join("boot"), "xen-4.17-amd64.gz")).unwrap(), "gzip", &image.xen);
+    let files = Image { xen: cache.join("xen"), kernel: cache.join("vmlinux"), initramfs: cache.join("initramfs") };
+    if !files.xen.exists() || !files.kernel.exists() {
+        unpack(&[], &fs::read(only(&root.join("boot"), "xen-4.17-amd64.gz")).unwrap(), "gzip", &files.xen);
         let bz_image = fs::read(only(&root.join("boot"), "vmlinuz-")).unwrap();
-        unpack(&["--single-stream"], payload(&bz_image), "xz", &image.kernel);
+        unpack(&["--single-stream"], payload(&bz_image), "xz", &files.kernel);
     }
     // Cheap, and the only part that depends on what stands here. Another name, then a rename: a machine may be reading it.
     let new = cache.join("initramfs.new");
-    fs::write(&new, initramfs(&root)).unwrap();
-    fs::rename(new, &image.initramfs).unwrap();
-    image
+    fs::write(&new, initramfs(&root, &own_programs(cache))).unwrap();
+    fs::rename(new, &files.initramfs).unwrap();
+    files
 }
 
 /// The file in `folder` whose name begins so.
@@ -93,7 +95,20 @@ fn unpack(options: &[&str], packed: &[u8], program: &str, to: &Path) {
     fs::rename(out, to).unwrap();
 }
 
-fn initramfs(root: &Path) -> Vec<u8> {
+/// What is tested, and the tests themselves, without what only a debugger reads: their names in dom0, and their files.
+fn own_programs(cache: &Path) -> Vec<(&'static str, PathBuf)> {
+    let tests = std::env::current_exe().unwrap();
+    let programs = [("fata", image::slim_fata()), ("fata-image", image::image()), ("these-tests", &tests)];
+    let stripped = programs.map(|(name, file)| {
+        let stripped = cache.join(name);
+        let status = Command::new("strip").arg("-o").arg(&stripped).arg(file).status();
+        assert!(status.is_ok_and(|status| status.success()), "strip (package binutils) makes nothing of {file:?}");
+        (name, stripped)
+    });
+    stripped.into()
+}
+
+fn initramfs(root: &Path, own: &[(&str, PathBuf)]) -> Vec<u8> {
     let mut cpio = Cpio::default();
     for folder in ["bin", "dev", "etc", "lib", "lib64", "modules", "proc", "root", "run", "share", "sys", "tmp", "var"]
         .into_iter()
@@ -122,6 +137,9 @@ fn initramfs(root: &Path) -> Vec<u8> {
         // libxl starts its helper by its full path.
         let folder = if name == "libxl-save-helper" { XEN } else { "bin" };
         cpio.file(&format!("{folder}/{name}"), &fs::read(program).unwrap());
+    }
+    for (name, program) in own {
+        cpio.file(&format!("bin/{name}"), &fs::read(program).unwrap());
     }
     for name in ["read", "write", "list", "ls", "rm", "exists", "watch", "chmod"] {
         cpio.link(&format!("bin/xenstore-{name}"), "xenstore");

@@ -30,7 +30,8 @@ done
 #
 # Who reads these lines must have no child that ends meanwhile: busybox's `read` then begins anew, and has forgotten what it had
 # read of a line. So each script is a grandchild, which the first process inherits, and the first process is another one. No
-# program is started for a script but those that it names: a start takes an emulated processor 40 ms.
+# program is started for a script but those that it names, since a start takes an emulated processor 20 ms; and nothing is read
+# byte by byte, as `read` does, since a system call takes it 0.1 ms.
 serve() {
     exec 3<"$agent"
     echo "dom0 is ready"
@@ -43,11 +44,9 @@ serve() {
             (
                 exec 3<&-
                 cd /share || exit
-                (
-                    read -r pid rest </proc/self/stat
-                    echo "$pid" >"/tmp/$number.pid"
-                    . "/share/run/$number.sh"
-                ) >"/share/run/$number.out" 2>&1 </dev/null
+                (. "/share/run/$number.sh") >"/share/run/$number.out" 2>&1 </dev/null &
+                echo $! >"/tmp/$number.pid"
+                wait $!
                 echo $? >"/share/run/$number.rc"
             ) &
         )

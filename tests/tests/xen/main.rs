@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use guest::Guest;
 use network::VIF;
-use turns::{with_dom0, with_fata};
+use turns::with_dom0;
 
 #[test]
 fn xen_and_dom0_boot_and_dom0_has_what_the_tests_need() {
@@ -62,7 +62,7 @@ fn a_bare_dom0_needs_no_library_of_xens_and_none_of_a_desktops() {
 
 #[test]
 fn the_trace_of_a_ring_that_has_seized_up_names_the_ring_who_waits_and_for_how_many_slots() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let guest = Guest::paused(dom0, "ring-deadlock", "stuck", "", "");
     dom0.sh("fata collect stuck -o stuck-trace & sleep 0.3; xl unpause stuck; wait $!");
     guest.wait_until_gone();
@@ -79,15 +79,15 @@ fn the_trace_of_a_ring_that_has_seized_up_names_the_ring_who_waits_and_for_how_m
 #[test]
 fn the_toolstack_ends_a_guest_and_starts_it_anew() {
     let Some((dom0, _turn)) = with_dom0() else { return };
-    let mut guest = Guest::attended(dom0, "http", "http-4", "ip=10.0.2.24/24", VIF);
+    let guest = Guest::attended(dom0, "http", "http-4", "ip=10.0.2.24/24", VIF);
     guest.wait_for("listening on port 80");
-    let first = guest.domid();
-    let again = "xl reboot http-4
-        until d=$(xl domid http-4 2>/dev/null) && [ $d != FIRST ] && xenstore-exists /local/domain/$d/data/fata/state; do sleep 0.5; done
-        until curl -sS -m 1 http://10.0.2.24/health; do sleep 0.5; done
-        xl vcpu-list http-4";
-    let processors = dom0.sh(&again.replace("FIRST", &first.to_string()));
-    assert_ne!(guest.next_domid(), first);
+    let first = guest.domid;
+    dom0.sh("xl reboot http-4");
+    let lives = || guest.console().matches("listening on port 80").count();
+    command::wait_until("it was not started anew", || lives() == 2);
+    let processors = dom0.sh("curl -sS -m 9 http://10.0.2.24/health; xl vcpu-list http-4");
+    let last = processors.lines().last().unwrap().split_ascii_whitespace().nth(1).unwrap().parse::<u32>().unwrap();
+    assert!(last > first, "{processors}");
     // Its processor, and those that it may have: not the first, on which QEMU would kill it (`dom0`).
     assert_eq!(processors.lines().last().unwrap().split_ascii_whitespace().nth(6), Some("1"), "{processors}");
     dom0.sh("xl shutdown -w http-4");

@@ -10,7 +10,7 @@ use fata_tests::image;
 
 use super::command::{PATIENCE, brisk};
 use super::dom0::Running;
-use super::turns::with_fata;
+use super::turns::with_dom0;
 
 /// So much of the stream, which holds each of the guest's phases.
 const STREAM_BYTES: usize = 200_000;
@@ -42,7 +42,7 @@ fn carry(script: &Running<'_>, mut file: File, mut to: ChildStdin) -> io::Result
 
 #[test]
 fn the_picture_of_a_stream_that_comes_from_dom0_shows_what_the_domain_did() {
-    let Some((dom0, _turn)) = with_fata() else { return };
+    let Some((dom0, _turn)) = with_dom0() else { return };
     let _guest = brisk(dom0, "afar");
     let file = File::create_new(dom0.share().join("afar-stream")).unwrap();
     drop(file);

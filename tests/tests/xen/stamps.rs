@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use fata_kernel::net::identity;
 
-use super::dom0::{Dom0, Running};
+use super::dom0::{Dom0, Running, these_tests};
 
 /// As much of a frame as its identity is made of.
 const SNAP_BYTES: usize = 64;
@@ -27,7 +27,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// Begins to stamp the frames on these devices of dom0's; what is seen is written into `file` in the share, until it is killed.
 pub(crate) fn stamping<'a>(dom0: &'a Dom0, devices: &str, file: &str) -> Running<'a> {
-    let program = dom0.these_tests("stamps::stamps_frames_and_reads_clocks_until_it_is_killed");
+    let program = these_tests("stamps::stamps_frames_and_reads_clocks_until_it_is_killed");
     dom0.start(&format!("export DEVICES='{devices}' STAMPS={file}; exec {program}"))
 }
 

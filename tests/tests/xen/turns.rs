@@ -1,14 +1,12 @@
 //! Which test uses which machine: each one to itself.
 //!
 //! ```ignore
-//! let Some((dom0, _turn)) = with_fata() else { return };
+//! let Some((dom0, _turn)) = with_dom0() else { return };
 //! ```
 //! What a test waits for is mostly the one processor that its dom0 has. Beside another one it would take twice as long, and for as
 //! long its guests and collectors would work, which takes most of what this machine has.
 
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use fata_tests::image;
 
 use super::dom0::{Dom0, MACHINES, machine};
 
@@ -46,13 +44,6 @@ impl Drop for Turn {
 pub(crate) fn with_dom0() -> Option<(&'static Dom0, Turn)> {
     let turn = Turn::begin();
     Some((machine(turn.0)?, turn))
-}
-
-/// The same, with the command `fata`.
-pub(crate) fn with_fata() -> Option<(&'static Dom0, Turn)> {
-    let (dom0, turn) = with_dom0()?;
-    dom0.install("fata", image::slim_fata());
-    Some((dom0, turn))
 }
 
 /// What `record` makes of a machine, once for all tests that look at it; `None` in the quick tests.

@@ -94,6 +94,7 @@ impl<'a> Lives<'a> {
     ) -> anyhow::Result<()> {
         let mut left = self.args.duration;
         for life in 1.. {
+            let is_alive = guest.is_alive();
             let Ended { collector, end, renamed } = record(&guest, number, left)?;
             if let Some(name) = renamed {
                 guest.name = name;
@@ -107,7 +108,7 @@ impl<'a> Lives<'a> {
                     format!("{} goes on by a changed clock", guest.label()),
                 )
             } else {
-                if !self.may_come_again(&guest, &end) {
+                if !self.may_come_again(&guest, is_alive, &end) {
                     break;
                 }
                 let ending = ending(&guest);
@@ -129,13 +130,15 @@ impl<'a> Lives<'a> {
         Ok(())
     }
 
-    /// Whether the recording waits for a next life of the guest.
-    fn may_come_again(&self, guest: &Guest, end: &End) -> bool {
+    /// Whether the recording waits for a next life of the guest. A domain that had crashed before it was collected, and is still
+    /// there, is kept as it is.
+    fn may_come_again(&self, guest: &Guest, was_alive: bool, end: &End) -> bool {
         let is_over = matches!(
             end,
             End::Exited | End::Asked(_) | End::Panicked(_) | End::Killed(_) | End::Crashed(_) | End::Restarted
         );
-        is_over && !self.args.snapshot && (self.args.again || guest.source == Source::Xen)
+        let is_kept = || !was_alive && guest.life() == Some(Life::Ended(Ending::Crash));
+        is_over && !self.args.snapshot && (self.args.again || guest.source == Source::Xen && !is_kept())
     }
 
     /// The guest that `ended` is now, if it comes while there is hope; and its seat, if it has one to get.

@@ -261,7 +261,11 @@ fn granted(domain: &Domain, writable: bool) -> Result<SharedMemory, OpenError> {
     };
     let ring = map_grants(domain.id, &refs, false).map_err(refused)?;
     let mapped_bytes = (refs.len() * PAGE_BYTES) as u64;
-    let geometry = Geometry::parse(&ring.copy_page(0), mapped_bytes).map_err(OpenError::Ring)?;
+    // It advertises its ring once that is there.
+    let geometry = Geometry::parse(&ring.copy_page(0), mapped_bytes).map_err(|error| match error {
+        SharedError::NotARing => lie(error.to_string()),
+        error => OpenError::Ring(error),
+    })?;
     let control_ref = usize::try_from(geometry.control_offset / PAGE_BYTES as u64).ok().and_then(|page| refs.get(page));
     let control = match control_ref.filter(|_| writable) {
         Some(&control) => Some(map_grants(domain.id, &[control], true).map_err(refused)?),
