@@ -51,16 +51,23 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    /// How far this value of the TSC is behind the sample's. Where the counter was set after the moment of the sample, that is below 0
+    /// by the counter that there is now, and Xen writes it modulo 2^64.
+    pub(crate) fn since(self, ticks: u64) -> i64 {
+        ticks.wrapping_sub(self.tsc).cast_signed()
+    }
+
     /// The system time at this value of the TSC, which may be a little before the sample's.
     pub(crate) fn nanos_at(self, ticks: u64) -> u64 {
         let scaled = |ticks: u64| {
             let shifted = if self.shift < 0 { ticks >> -self.shift } else { ticks << self.shift };
             u64::try_from((u128::from(shifted) * u128::from(self.scale)) >> 32).unwrap_or(u64::MAX)
         };
-        if ticks >= self.tsc {
-            self.nanos.saturating_add(scaled(ticks - self.tsc))
+        let since = self.since(ticks);
+        if since >= 0 {
+            self.nanos.saturating_add(scaled(since.unsigned_abs()))
         } else {
-            self.nanos.saturating_sub(scaled(self.tsc - ticks))
+            self.nanos.saturating_sub(scaled(since.unsigned_abs()))
         }
     }
 
@@ -116,6 +123,18 @@ mod tests {
             }
             assert_eq!(sample.nanos_at(0), 0, "before Xen's clock began there is no time");
         }
+    }
+
+    #[test]
+    fn a_counter_that_began_anew_after_the_moment_of_a_word_has_its_time_by_that_word() {
+        const HZ: u64 = 2_000_000_000;
+        // Xen has read its clocks a second before the counter was set to 0.
+        let word = sample(0u64.wrapping_sub(HZ), 13_000_000_000, HZ);
+        assert_eq!(word.nanos_at(0), 14_000_000_000);
+        assert_eq!(word.nanos_at(HZ / 2), 14_500_000_000);
+        let before = sample(26 * HZ, 13_000_000_000, HZ);
+        assert!(!word.follows(before) && !word.goes_on(before), "it is another clock");
+        assert!(sample(HZ, 15_000_000_000, HZ).follows(word));
     }
 
     #[test]

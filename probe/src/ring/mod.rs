@@ -15,8 +15,9 @@
 //! instruction or after it. The clock is read between the load and the `cmpxchg`; an interrupt that records in between
 //! makes the `cmpxchg` fail, so stamps grow in ring order, which CTF needs to extend them to 64 bits.
 //!
-//! The short way of an event has no call, saves no register, and asks one question: whatever is unusual (no room, a silent
-//! clock, a callsite that is not described) is one call of its own (`record_slowly`). What it costs besides the clock is
+//! The short way of an event has no call (an emulator looks for the place to return to), saves no register, and asks one question:
+//! whatever is unusual (no room, a silent clock, a callsite that is not described) is one call of its own (`record_slowly`). What it
+//! costs besides the clock is
 //! memory: a ring is longer than the near caches, so each event asks for the line that its successor in the next packet will
 //! need. The numbers are `tests/bench`'s.
 //!
@@ -185,8 +186,9 @@ impl Writer {
         if !ONE_QUESTION && unusual {
             return None;
         }
-        // No interrupt makes the state what is expected then: what records counts an event, or opens a packet.
-        self.exchange(state, state ^ u64::from(ONE_QUESTION && unusual), now, words)
+        // No interrupt makes the state what is expected then: what records counts an event, or opens a packet; and above the
+        // last place comes 0, which is none.
+        self.exchange(state, state.wrapping_add(u64::from(ONE_QUESTION && unusual)), now, words)
     }
 
     /// Takes `words` words of the packet that `state` describes, unless the state is not what is `expected`: an interrupt came
@@ -286,13 +288,12 @@ impl Slot {
     #[expect(unsafe_code, reason = "writes the words that reserve gave to this event alone")]
     fn commit<F: FieldSet>(self, template: u32, fields: &F, extent: Extent) {
         let header = self.header;
-        let upper = template | u32::from(extent.code) << 14;
+        let word = u64::from(template | u32::from(extent.code) << 14) << 32 | u64::from(self.ticks_low);
         if extent.words > 0 {
             // The payload's length in the busy header: a reader can pass over the record if we never come back.
-            #[expect(clippy::cast_possible_truncation, reason = "at most MAX_PAYLOAD_WORDS")]
-            let busy = upper | 1 << 13 | (extent.words as u32) << 17;
+            let busy = 1 << 45 | (extent.words as u64) << 49;
             // SAFETY: `exchange` gave us `1 + words` words from `header` on, inside the packet that is open.
-            unsafe { store_word(header, u64::from(busy) << 32 | u64::from(self.ticks_low)) };
+            unsafe { store_word(header, word | busy) };
             // Orders the busy header before the payload; pairs with the Acquire fence after a reader's copy.
             fence_publish();
             let mut at = header;
@@ -310,8 +311,7 @@ impl Slot {
             // Orders the payload before the committed header; pairs as above.
             fence_publish();
         }
-        let arg = u64::from(fields.arg()) << 49;
         // SAFETY: as above.
-        unsafe { store_word(header, u64::from(upper) << 32 | arg | u64::from(self.ticks_low)) };
+        unsafe { store_word(header, word | u64::from(fields.arg()) << 49) };
     }
 }

@@ -95,19 +95,20 @@ pub(crate) fn compare_exchange_local(word: &AtomicU64, current: u64, new: u64) -
     sync::interrupt_point();
     #[cfg(all(target_arch = "x86_64", not(miri), not(loom)))]
     {
-        let found: u64;
         // SAFETY: `word` is valid and aligned; no other CPU writes it (a writer belongs to one vCPU), and on one CPU a
-        // single instruction is never interrupted half-way.
+        // single instruction is never interrupted half-way. The jump asks the flag that the exchange has set.
         unsafe {
             core::arch::asm!(
                 "cmpxchg qword ptr [{word}], {new}",
+                "jne {differs}",
                 word = in(reg) word.as_ptr(),
                 new = in(reg) new,
-                inout("rax") current => found,
+                inout("rax") current => _,
+                differs = label { return false },
                 options(nostack),
             );
         }
-        found == current
+        true
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri), not(loom))))]
     {

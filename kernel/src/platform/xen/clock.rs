@@ -108,7 +108,7 @@ pub(super) fn entered(ticks: u64) {
 pub(super) fn start(page: Page) -> u64 {
     let (version, sample) = loop {
         let (version, sample) = Sample::read_with_version(page);
-        if sample.scale != 0 && sample.tsc <= cpu::ticks() {
+        if sample.scale != 0 && sample.since(cpu::ticks()) >= 0 {
             break (version, sample);
         }
         hypercall::give_way();
