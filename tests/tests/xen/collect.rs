@@ -71,10 +71,11 @@ fn a_crash_is_said_by_itself_and_a_domain_that_is_kept_is_read_afterwards_too() 
     assert!(number_before(&late, " events, ") > 1000, "{late}");
     assert!(read_and_lost(dom0, "late-trace").0 > 1000);
     // One that had the time to say why has said so.
-    let _last = Guest::attended(dom0, "hello", "last-words", "crash=panic", "on_crash=\"preserve\"");
-    wait_until("it does not die", || {
-        fata(dom0, "list").lines().any(|line| line.contains("last-words.") && line.contains("panicked"))
-    });
+    let last = Guest::attended(dom0, "hello", "last-words", "crash=panic", "on_crash=\"preserve\"");
+    last.wait_for("crash=panic was asked for");
+    last.wait_for_crash();
+    let list = fata(dom0, "list");
+    assert!(list.lines().any(|line| line.contains("last-words.") && line.contains("panicked")), "{list}");
     let said = fata(dom0, "collect last-words -o last-trace");
     assert!(said.contains("the guest panicked: ") && said.contains("crash=panic was asked for"), "{said}");
 }

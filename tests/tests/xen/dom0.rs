@@ -282,7 +282,8 @@ fn keep(mut from: impl Read, serial: &Mutex<Vec<u8>>) {
 }
 
 /// The measured command line: of all that QEMU emulates, the part that Xen and a PVH guest run on. (`+npt`: Debian's Xen has no
-/// shadow paging; `+rdrand`: dom0 would wait seconds for chance; no processor with `smap` or `mwait`, which break on it.)
+/// shadow paging; `+rdrand`: dom0 would wait seconds for chance; no processor with `smap` or `mwait`, which break on it;
+/// `bootscrub=off`: the memory is new, and to write zeros over it takes two seconds.)
 ///
 /// Guests run on processor 1, and dom0 on processor 0. Where a guest runs on processor 0, QEMU (7.2, and later ones too) kills
 /// it now and then: every `fxrstor`, on whichever processor, clears a bit in the `hflags2` of the *first* one
