@@ -123,8 +123,8 @@ fn whatever_a_domain_says_in_xenstore_is_a_sentence_and_costs_another_domain_no_
         ("ring-ref", &header, "no trace ring here"),
     ];
     let truth = format!("{place}/version 1 {place}/pages {pages} {place}/ring-ref {index}");
-    // Every fourth lie is also told to who lists all domains, which maps the honest one's ring each time.
-    let is_listed = |i: usize| i.is_multiple_of(4);
+    // Every fifth lie is also told to who lists all domains, which maps the honest one's ring each time.
+    let is_listed = |i: usize| i.is_multiple_of(5);
     let tell = |(i, (key, lie, _)): (usize, &(&str, &str, &str))| {
         let list = if is_listed(i) { "fata list;" } else { "" };
         format!(

@@ -162,7 +162,7 @@ pub(crate) fn stop_and_compare(dom0: &Dom0, name: &str, trace: &str, collecting:
     let answers = ctls(dom0, &[&format!("{name} stop"), &format!("{name} dump")]);
     assert!(answers[0].starts_with("ok: stopped"), "{answers:?}");
     let before = counted(&answers[1]);
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(100));
     collecting.kill();
     let said = collecting.wait(PATIENCE).text;
     let stats = stats(dom0, trace);

@@ -2,7 +2,7 @@
 //! attached, and then read through their grants or from their memory.
 
 use super::collect::crash;
-use super::command::{fata, number_before, outside, read_and_lost, refused};
+use super::command::{PATIENCE, fata, number_before, outside, read_and_lost, refused};
 use super::guest::Guest;
 use super::turns::with_dom0;
 
@@ -32,6 +32,9 @@ fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_gra
     // Little memory, since all of it is looked through.
     let args = format!("rounds=2 {CRASHES}");
     let guest = Guest::attended(dom0, "churn", "kept", &args, "on_crash=\"preserve\"; memory=32");
+    // One that has not run one instruction: who asks for its ring waits a while.
+    dom0.sh("xl create -q -p kept.cfg 'kernel=\"/bin/fata-image\"; name=\"unborn\"; on_crash=\"preserve\"; memory=24'");
+    let waiting = dom0.start("fata collect unborn -o unborn-trace");
     guest.wait_for_crash();
     let place = format!("/local/domain/{}/data/fata", guest.domid);
     let by_grants = fata(dom0, "collect kept -o by-grants --snapshot");
@@ -56,10 +59,8 @@ fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_gra
     let dead = refused(dom0, "ctl kept ping");
     assert!(dead.contains("is gone without a word"), "{dead}");
 
-    // One that has not run one instruction.
-    dom0.sh("xl create -q -p kept.cfg 'kernel=\"/bin/fata-image\"; name=\"unborn\"; on_crash=\"preserve\"; memory=24'");
-    let alive = refused(dom0, "collect unborn -o unborn-trace");
-    assert!(alive.contains("advertises no trace ring in XenStore"), "{alive}");
+    let alive = waiting.wait(PATIENCE);
+    assert!(alive.code == 1 && alive.text.contains("advertises no trace ring in XenStore"), "{}", alive.text);
     crash(dom0, "unborn");
     let dead = refused(dom0, "collect unborn -o unborn-trace");
     assert!(

@@ -90,7 +90,7 @@ fn the_toolstack_ends_a_guest_and_starts_it_anew() {
     assert!(last > first, "{processors}");
     // Its processor, and those that it may have: not the first, on which QEMU would kill it (`dom0`).
     assert_eq!(processors.lines().last().unwrap().split_ascii_whitespace().nth(6), Some("1"), "{processors}");
-    dom0.sh("xl shutdown -w http-4");
+    dom0.sh("xl shutdown http-4");
     guest.wait_until_gone();
 }
 

@@ -95,7 +95,7 @@ fn iperf3_and_the_guest_and_netback_and_the_trace_count_the_same() {
     }
     // The last acknowledgements, so that all three have counted the same frames. Another guest's broadcast may come at any time:
     // netback is asked before the trace ends and afterwards.
-    dom0.sh("sleep 1");
+    dom0.sh("sleep 0.5");
     let before = frames(dom0, guest.domid);
     assert!(ctl(dom0, "loaded stop").starts_with("ok: stopped"));
     let (from_guest, to_guest) = frames(dom0, guest.domid);

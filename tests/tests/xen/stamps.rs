@@ -23,7 +23,7 @@ use super::dom0::{Dom0, Running, these_tests};
 
 /// As much of a frame as its identity is made of.
 const SNAP_BYTES: usize = 64;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Begins to stamp the frames on these devices of dom0's; what is seen is written into `file` in the share, until it is killed.
 pub(crate) fn stamping<'a>(dom0: &'a Dom0, devices: &str, file: &str) -> Running<'a> {
