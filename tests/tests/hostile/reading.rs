@@ -46,7 +46,7 @@ impl Sink for Reading<'_> {
             if event.payload.len() == 8 {
                 let value = u64::from_le_bytes(*event.payload.first_chunk().unwrap());
                 self.out_of_order += u64::from(value != self.values);
-                self.values = value + 1;
+                self.values = value.wrapping_add(1);
             }
         }
         assert_eq!(header.events, events, "a packet says how many events it holds");
