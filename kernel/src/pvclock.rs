@@ -64,11 +64,8 @@ impl Sample {
             u64::try_from((u128::from(shifted) * u128::from(self.scale)) >> 32).unwrap_or(u64::MAX)
         };
         let since = self.since(ticks);
-        if since >= 0 {
-            self.nanos.saturating_add(scaled(since.unsigned_abs()))
-        } else {
-            self.nanos.saturating_sub(scaled(since.unsigned_abs()))
-        }
+        let nanos = scaled(since.unsigned_abs());
+        if since >= 0 { self.nanos.saturating_add(nanos) } else { self.nanos.saturating_sub(nanos) }
     }
 
     /// Ticks per second.

@@ -17,9 +17,8 @@
 //!
 //! The short way of an event has no call (an emulator looks for the place to return to), saves no register, and asks one question:
 //! whatever is unusual (no room, a silent clock, a callsite that is not described) is one call of its own (`record_slowly`). What it
-//! costs besides the clock is
-//! memory: a ring is longer than the near caches, so each event asks for the line that its successor in the next packet will
-//! need. The numbers are `tests/bench`'s.
+//! costs besides the clock is memory: a ring is longer than the near caches, so each event asks for the line that its successor
+//! in the next packet will need. The numbers are `tests/bench`'s.
 //!
 //! ```text
 //!                 ┌────────── 1 ──────────┐

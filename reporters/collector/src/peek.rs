@@ -58,7 +58,25 @@ impl<'a> Watched<'a> {
     /// Looks at it.
     #[must_use]
     pub fn peek(&self) -> Peek {
-        look(self.guest, &self.memory)
+        let Watched { guest, memory } = self;
+        let geometry = *memory.geometry();
+        let page = memory.header_page();
+        let status = Status::parse(&page, &geometry);
+        let (mut recorded, mut discarded_by_guest) = (0u64, 0u64);
+        for stream in 0..geometry.all_streams() {
+            let entry = StreamStatus::parse(&page, stream);
+            recorded =
+                recorded.saturating_add(entry.events_before).saturating_add(open_events(memory, stream, entry.lock));
+            discarded_by_guest = entry.discarded.iter().fold(discarded_by_guest, |sum, &n| sum.saturating_add(n));
+        }
+        let control = usize::try_from(geometry.control_offset).unwrap_or(0);
+        let collector = memory.load(control + control::COLLECTOR);
+        let collector = if collector != 0 && guest.is_mapped_by(collector) { collector } else { 0 };
+        let last_words = match status.state {
+            State::Exited | State::Panicked => last_words(&page),
+            _ => String::new(),
+        };
+        Peek { alive: guest.is_alive(), state: status.state, last_words, recorded, discarded_by_guest, collector }
     }
 }
 
@@ -68,26 +86,6 @@ impl<'a> Watched<'a> {
 /// As [`Guest::open`].
 pub fn peek(guest: &Guest) -> Result<Peek, SourceError> {
     Ok(Watched::open(guest)?.peek())
-}
-
-fn look(guest: &Guest, memory: &SharedMemory) -> Peek {
-    let geometry = *memory.geometry();
-    let page = memory.header_page();
-    let status = Status::parse(&page, &geometry);
-    let (mut recorded, mut discarded_by_guest) = (0u64, 0u64);
-    for stream in 0..geometry.all_streams() {
-        let entry = StreamStatus::parse(&page, stream);
-        recorded = recorded.saturating_add(entry.events_before).saturating_add(open_events(memory, stream, entry.lock));
-        discarded_by_guest = entry.discarded.iter().fold(discarded_by_guest, |sum, &n| sum.saturating_add(n));
-    }
-    let control = usize::try_from(geometry.control_offset).unwrap_or(0);
-    let collector = memory.load(control + control::COLLECTOR);
-    let collector = if collector != 0 && guest.is_mapped_by(collector) { collector } else { 0 };
-    let last_words = match status.state {
-        State::Exited | State::Panicked => last_words(&page),
-        _ => String::new(),
-    };
-    Peek { alive: guest.is_alive(), state: status.state, last_words, recorded, discarded_by_guest, collector }
 }
 
 /// Events in the packet that is being written; 0 where none is, or where it changed while it was copied.

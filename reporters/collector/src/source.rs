@@ -28,8 +28,9 @@ use crate::shared::SharedMemory;
 use crate::xen::device::{Ending, Life};
 use crate::xen::{self, Domain, OpenError, XenError};
 
-/// How long a guest that has no ring yet is left alone at most: a look at a domain takes dom0 a dozen questions to XenStore.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long a guest that has no ring yet is left alone, at first and at most: a look at a domain takes dom0 a dozen questions to
+/// XenStore.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
 /// Why a guest's memory cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -239,7 +240,7 @@ impl Guest {
     /// # Errors
     /// As [`open`](Guest::open).
     pub fn open_patiently(&self, writable: bool, until: Instant) -> Result<SharedMemory, SourceError> {
-        let mut pause = Duration::from_millis(10);
+        let mut pause = PAUSE.0;
         loop {
             match self.open(writable) {
                 Err(
@@ -247,7 +248,7 @@ impl Guest {
                     | SourceError::Xen(XenError::NoRing { .. }),
                 ) if Instant::now() < until && self.is_alive() => {
                     std::thread::sleep(pause);
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).min(PAUSE.1);
                 }
                 result => return result,
             }

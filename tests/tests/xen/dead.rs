@@ -33,7 +33,7 @@ fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_gra
     let args = format!("rounds=2 {CRASHES}");
     let guest = Guest::attended(dom0, "churn", "kept", &args, "on_crash=\"preserve\"; memory=32");
     // One that has not run one instruction: who asks for its ring waits a while.
-    dom0.sh("xl create -q -p kept.cfg 'kernel=\"/bin/fata-image\"; name=\"unborn\"; on_crash=\"preserve\"; memory=24'");
+    let unborn = Guest::paused(dom0, "churn", "unborn", "", "on_crash=\"preserve\"; memory=24");
     let waiting = dom0.start("fata collect unborn -o unborn-trace");
     guest.wait_for_crash();
     let place = format!("/local/domain/{}/data/fata", guest.domid);
@@ -61,13 +61,12 @@ fn a_dead_domain_that_nobody_collected_is_read_to_the_same_event_through_its_gra
 
     let alive = waiting.wait(PATIENCE);
     assert!(alive.code == 1 && alive.text.contains("advertises no trace ring in XenStore"), "{}", alive.text);
-    crash(dom0, "unborn");
+    crash(dom0, unborn.domid);
     let dead = refused(dom0, "collect unborn -o unborn-trace");
     assert!(
         dead.contains("is dead; it advertises no ring in XenStore, and of its memory: no trace ring here"),
         "{dead}"
     );
-    dom0.sh("xl destroy unborn");
     guest.destroy();
     let gone = refused(dom0, "collect kept -o gone");
     assert!(gone.contains("no guest \"kept\""), "{gone}");

@@ -11,6 +11,9 @@ use super::guest::Guest;
 use super::network::VIF;
 use super::turns::{recorded_once, with_dom0};
 
+/// How often [`reach`] asks a guest for `big` and for `health`.
+pub(crate) const REACHED: (usize, usize) = (3, 8);
+
 /// What was said of a domain called `served`.
 pub(crate) struct Recorded {
     pub(crate) dom0: &'static Dom0,
@@ -18,7 +21,7 @@ pub(crate) struct Recorded {
     /// All that stands below `data/fata` in XenStore, with each entry's rights, and then the event channels of the domain, before
     /// anybody has talked to it.
     advertised: String,
-    /// `xl list`, and the same a second later.
+    /// `xl list`, and the same 2 s later.
     lists: String,
     /// What came for `big` three times and `health` eight times.
     bodies: String,
@@ -42,7 +45,7 @@ fn record() -> Recorded {
     let domid = guest.domid;
     let place = format!("/local/domain/{domid}/data/fata");
     let advertised = dom0.sh(&format!("xenstore-ls -fp {place}; echo; lsevtchn {domid}"));
-    let lists = dom0.sh("xl list served; sleep 1; xl list served");
+    let lists = dom0.sh("xl list served; sleep 2; xl list served");
     let bodies = reach(dom0, "served", "10.0.2.22");
     dom0.sh(&format!("until xenstore-exists {place}/ctl/event-channel; do sleep 0.2; done"));
     // Each is a client of its own; the second one finds nothing of the first. The third one asks for more than the ring holds, and
@@ -66,7 +69,7 @@ fn record() -> Recorded {
     Recorded { dom0, domid, advertised, lists, bodies, answers, times }
 }
 
-/// Pings a guest, and asks it for `big` three times and for `health` eight times.
+/// Pings a guest, and asks it for `big` and `health`.
 fn reach(dom0: &Dom0, name: &str, address: &str) -> String {
     let urls = |path: &str, times| format!("http://{address}/{path} ").repeat(times);
     // One ping at a time, and patiently: what emulates all of this may be busy, and late is not lost. One curl, since it is slow
@@ -74,8 +77,8 @@ fn reach(dom0: &Dom0, name: &str, address: &str) -> String {
     dom0.sh(&format!(
         "for i in 1 2 3 4 5; do ping -c 1 -W 15 {address} || exit; done
          curl -sS -H 'Connection: close' {} {} >{name}.bodies",
-        urls("big", 3),
-        urls("health", 8)
+        urls("big", REACHED.0),
+        urls("health", REACHED.1)
     ));
     fs::read_to_string(dom0.share().join(format!("{name}.bodies"))).unwrap()
 }
@@ -104,9 +107,8 @@ fn a_guest_advertises_its_ring_to_dom0_and_to_nobody_else() {
     let lists = lists.lines().filter(|line| line.starts_with("served "));
     let used: Vec<f64> = lists.map(|line| line.split_ascii_whitespace().last().unwrap().parse().unwrap()).collect();
     let used = used[1] - used[0];
-    println!("measured: an idle domain used {used:.1} s of its processor in a second");
-    // In tenths of a second.
-    assert!(used < 0.35, "an idle domain used {used} s of its processor in a second");
+    println!("measured: an idle domain used {used:.1} s of its processor in 2 s");
+    assert!(used < 0.5, "an idle domain used {used} s of its processor in 2 s");
 }
 
 #[test]

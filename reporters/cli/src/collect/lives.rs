@@ -94,7 +94,7 @@ impl<'a> Lives<'a> {
     ) -> anyhow::Result<()> {
         let mut left = self.args.duration;
         for life in 1.. {
-            let is_alive = guest.is_alive();
+            let was_alive = guest.is_alive();
             let Ended { collector, end, renamed } = record(&guest, number, left)?;
             if let Some(name) = renamed {
                 guest.name = name;
@@ -108,7 +108,7 @@ impl<'a> Lives<'a> {
                     format!("{} goes on by a changed clock", guest.label()),
                 )
             } else {
-                if !self.may_come_again(&guest, is_alive, &end) {
+                if !self.may_come_again(&guest, was_alive, &end) {
                     break;
                 }
                 let ending = ending(&guest);
