@@ -170,8 +170,9 @@ impl Log {
                 _ => {}
             }
         }
-        assert_eq!(i.map(|i| !i), check, "a torn record");
-        assert!(from.is_some_and(|from| from < LEVELS as u64), "a torn record");
+        let of = || format!("of {:?} {:?}: {:x?}", site.level, site.fields, event);
+        assert_eq!(i.map(|i| !i), check, "a torn record {}", of());
+        assert!(from.is_some_and(|from| from < LEVELS as u64), "a torn record {}", of());
         if let Some(word) = spans {
             // All levels' spans are of one callsite. Records of INFO are made in a span of their own; the others are those of what was
             // interrupted, which is never the same level, and level 0 interrupts nobody.

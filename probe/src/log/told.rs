@@ -9,6 +9,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use fata_wire::field::{FieldType, Unit};
+use fata_wire::log::context::Of;
 use fata_wire::log::{MAX_SPANS, MORE_SPANS, TOLD_SPANS};
 
 use super::slot::Class;
@@ -81,9 +82,11 @@ impl Entered {
             return TOLD_SPANS;
         }
         told.packet.store(NOTHING, Ordering::Relaxed);
-        let are_told = self.named().all(|around| {
+        let is_cut = self.word() & MORE_SPANS != 0;
+        let are_told = (0..).zip(self.named()).all(|(place, around)| {
             around.context().is_some_and(|(template, fields)| {
-                class.writer.record_beside(template, Context { span: around.callsite, fields })
+                let span = Of { callsite: around.callsite, place, is_cut };
+                class.writer.record_beside(template, Context { span, fields })
             })
         });
         if !are_told {
@@ -96,7 +99,7 @@ impl Entered {
 
 /// What is written of one span.
 struct Context<'a> {
-    span: u16,
+    span: Of,
     fields: Words<'a>,
 }
 
@@ -107,7 +110,7 @@ impl FieldSet for Context<'_> {
     const WORDS: usize = 0;
 
     fn arg(&self) -> u16 {
-        self.span
+        self.span.arg()
     }
 
     fn text_words(&self) -> usize {

@@ -17,9 +17,14 @@ pub(crate) const LEVELS: usize = 4;
 const SIGNALS: [i32; LEVELS - 1] = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM];
 /// So much each interrupt does.
 const ROUNDS: u32 = 40;
+/// So many interrupts come at most while the interrupted code does one thing: a ring is longer than what they write. (What the
+/// ring says of its limits: within one record there is less than a ring of others.)
+const INTERRUPTS: u32 = 6;
 
 static DEEPEST: AtomicU32 = AtomicU32::new(0);
 static DEPTH: AtomicU32 = AtomicU32::new(0);
+/// How often code at level 0 has done its work.
+static DONE: AtomicU64 = AtomicU64::new(0);
 /// What an interrupt of a level does, `ROUNDS` times: a function.
 static WORK: AtomicU64 = AtomicU64::new(0);
 
@@ -68,7 +73,10 @@ pub(crate) fn storm(region: &'static Region, work: Work, times: u64, mut meanwhi
             let attached = region.attach(0).unwrap();
             // SAFETY: asks for the calling thread's own handle.
             send_thread.send(unsafe { libc::pthread_self() } as usize).unwrap();
-            (0..times).for_each(|_| work(0));
+            for _ in 0..times {
+                work(0);
+                DONE.fetch_add(1, Ordering::Relaxed);
+            }
             attached.forever();
             // SAFETY: blocks all signals of the calling thread: what it would record from here on has no stream.
             unsafe {
@@ -81,12 +89,20 @@ pub(crate) fn storm(region: &'static Region, work: Work, times: u64, mut meanwhi
         let thread = thread.recv().unwrap();
         let done = &done;
         scope.spawn(move || {
-            let mut turn = 0usize;
+            let (mut turn, mut seen, mut since) = (0usize, 0, 0);
             while !done.load(Ordering::Relaxed) {
+                let now = DONE.load(Ordering::Relaxed);
+                if now != seen {
+                    (seen, since) = (now, 0);
+                } else if since == INTERRUPTS {
+                    // A storm without a pause would never let the interrupted code go on, which no hardware does.
+                    std::hint::spin_loop();
+                    continue;
+                }
+                since += 1;
                 // SAFETY: the scope keeps the thread's handle valid until it is joined, which is after `done`.
                 unsafe { libc::pthread_kill(thread as libc::pthread_t, SIGNALS[turn % SIGNALS.len()]) };
                 turn += 1;
-                // A storm without a pause would never let the interrupted code go on, which no hardware does.
                 for _ in 0..turn % 2000 {
                     std::hint::spin_loop();
                 }

@@ -2,6 +2,7 @@
 
 use fata_wire::event::MAX_CALLSITES;
 use fata_wire::field::{Field, Value};
+use fata_wire::log::context::Of;
 use fata_wire::log::{self, MORE_SPANS, SPAN, SPANS};
 
 use crate::description::Callsite;
@@ -87,7 +88,7 @@ impl Trace {
             name: field.name.to_owned(),
             text: match (field.name, value) {
                 (SPANS, Value::U64(word)) => self.span_names(guest, word),
-                (SPAN, Value::Object(span)) => self.span_name(guest, span),
+                (SPAN, Value::Object(span)) => self.span_name(guest, Of::from_arg(span).callsite),
                 (_, value) => crate::text::value(&value, field.unit, self, guest, time),
             },
         };
