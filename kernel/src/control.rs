@@ -34,9 +34,12 @@ fn wait_ticking(deadline: Option<u64>, tick_nanos: u64) {
         let tick = clock::now().saturating_add(tick_nanos);
         let kicked = idle::wait(Some(deadline.map_or(tick, |deadline| deadline.min(tick))));
         // A kick is never passed over, also one that came with the tick: there is no other to tell of what it announced.
+        if kicked {
+            return;
+        }
         // Earlier than the tick without one: the platform does not know better; the scheduler looks for work.
         let now = clock::now();
-        if kicked || now < tick || deadline.is_some_and(|deadline| deadline <= now) || control::is_asked() {
+        if now < tick || deadline.is_some_and(|deadline| deadline <= now) || control::is_asked() {
             return;
         }
     }

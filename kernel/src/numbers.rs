@@ -6,6 +6,7 @@
 //! When all 32766 numbers are in use, everyone further shares number [`CROWD`]: the program goes on, its trace cannot tell
 //! those apart.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 /// The number of everyone who found none free.
@@ -51,6 +52,15 @@ impl Numbers {
         CROWD
     }
 
+    /// The numbers, 64 together, among which somebody has one, the crowd's apart.
+    pub(crate) fn chunks_in_use(&self) -> impl Iterator<Item = Range<usize>> {
+        let in_use = |(word, used): (usize, &AtomicU64)| {
+            let nobodys = u64::from(word == 0) | u64::from(word == WORDS - 1) << 63;
+            (used.load(Ordering::Relaxed) & !nobodys != 0).then_some(word * 64..(word + 1) * 64)
+        };
+        self.used.iter().enumerate().filter_map(in_use)
+    }
+
     /// Gives `number` back; the crowd's is never free.
     pub(crate) fn give_back(&self, number: u16) {
         if number != CROWD && number != 0 {
@@ -62,6 +72,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     #[test]
     fn a_number_given_back_is_not_the_next_one() {
@@ -84,5 +95,18 @@ mod tests {
             numbers.give_back(free);
             assert_eq!(numbers.take(), free);
         }
+    }
+
+    #[test]
+    fn numbers_are_in_use_together_with_the_63_around_them_until_the_last_is_given_back() {
+        let numbers = Numbers::new();
+        assert_eq!(numbers.chunks_in_use().count(), 0);
+        let taken: Vec<u16> = (0..130).map(|_| numbers.take()).collect();
+        assert_eq!(numbers.chunks_in_use().collect::<Vec<_>>(), [0..64, 64..128, 128..192]);
+        taken.into_iter().filter(|number| *number != 64).for_each(|number| numbers.give_back(number));
+        assert_eq!(numbers.chunks_in_use().next(), Some(64..128));
+        assert_eq!(numbers.chunks_in_use().count(), 1);
+        numbers.give_back(64);
+        assert_eq!(numbers.chunks_in_use().count(), 0);
     }
 }

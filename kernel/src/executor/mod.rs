@@ -51,9 +51,9 @@ use task::{Begin, Body, Slot};
 use timer::Timers;
 pub use wake_cell::WakeCell;
 
-/// How often the scheduler runs its errands, at most: whoever looks on does not notice a millisecond, and a busy guest has a
-/// hundred rounds in it.
-const ERRANDS_NANOS: u64 = 1_000_000;
+/// How often the scheduler runs its errands, at most: whoever looks on does not notice four milliseconds, and a busy guest has
+/// hundreds of rounds in them.
+const ERRANDS_NANOS: u64 = 4_000_000;
 /// For so long the background waits at most, one poll of one task a time: under one thousandth of what a busy guest does.
 const BACKGROUND_PATIENCE_NANOS: u64 = 250_000_000;
 /// Slots are allocated by so many.

@@ -122,7 +122,7 @@ impl<T: phy::RxToken> phy::RxToken for TracedRx<'_, T> {
             let arrival = self.flows.receive(frame);
             // The stack takes an empty frame for none. (One call, so that the stack is compiled into it.)
             let result = f(if matches!(arrival, Arrival::Refused) { &[] } else { frame });
-            self.flows.received(frame, arrival);
+            self.flows.received(arrival);
             result
         })
     }

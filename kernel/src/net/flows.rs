@@ -21,27 +21,27 @@
 use alloc::collections::BTreeMap;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::{Cell, Ref, RefCell};
+use core::cell::{Cell, RefCell};
 
-use fata_probe::{FlowId, Packet, counter, flow_begin, flow_end, flow_step, instant};
+use fata_probe::{FlowId, Kind, Packet, counter, event, flow_begin, flow_end, flow_step, instant};
 use fata_wire::shared::WIRE_CATEGORY;
-use smoltcp::wire::TcpSeqNumber;
 
 use super::header::{Connection, Direction, Header, Plain, Segment};
 use super::identity::identity;
+use super::traced::{Carried, Traced};
 use super::unread::Unread;
 
 /// Packet numbers are 1 to this.
 const LAST_PACKET: u16 = 0x7fff;
 /// Every segment is looked up, and a search in a tree would cost more than all the events of its packet.
-const RECENT: usize = 512;
+const RECENT: usize = 1 << u8::BITS;
 
 /// What the tracer knows; shared by the device's wrapper and the sockets.
 pub(super) struct Flows {
     last: Cell<u16>,
     connections: RefCell<BTreeMap<Connection, Rc<Traced>>>,
-    /// Connections that were looked for lately, each where [`recent_index`] says.
-    recent: [RefCell<Option<Known>>; RECENT],
+    /// Connections that were looked for lately, each where [`recent_index`] says, but for the moment in which it is looked at.
+    recent: [Cell<Option<Rc<Traced>>>; RECENT],
     /// Datagrams that were received and not read, by port.
     datagrams: RefCell<BTreeMap<u16, Unread>>,
     /// Ports whose backlog is full.
@@ -50,36 +50,12 @@ pub(super) struct Flows {
     overflows: Cell<u64>,
 }
 
-/// A connection that was looked for lately.
-struct Known {
-    connection: Connection,
-    /// [`Connection::key`]; 0, which no connection has, over IPv6.
-    key: u64,
-    traced: Rc<Traced>,
-}
-
-/// One connection; its socket's tasks and the device's wrapper share it.
-#[derive(Default)]
-pub(super) struct Traced {
-    /// The end of everything sent so far.
-    sent: Cell<Option<TcpSeqNumber>>,
-    /// The end of what the peer has acknowledged.
-    acked: Cell<Option<TcpSeqNumber>>,
-    /// The peer can take nothing now.
-    peer_full: Cell<bool>,
-    /// We can take nothing now.
-    self_full: Cell<bool>,
-    /// The packet that a task's write began, until a segment carries it.
-    written: Cell<Option<Packet>>,
-    unread: Unread,
-}
-
 impl Default for Flows {
     fn default() -> Self {
         Flows {
             last: Cell::new(0),
             connections: RefCell::default(),
-            recent: [const { RefCell::new(None) }; RECENT],
+            recent: [const { Cell::new(None) }; RECENT],
             datagrams: RefCell::default(),
             full_ports: RefCell::default(),
             retransmits: Cell::new(0),
@@ -98,7 +74,7 @@ impl Flows {
     /// A socket has this connection from now on.
     pub(super) fn open(&self, connection: Connection) {
         if fata_probe::ENABLED {
-            self.connections.borrow_mut().insert(connection, Rc::default());
+            self.connections.borrow_mut().insert(connection, Rc::new(Traced::new(connection)));
         }
     }
 
@@ -115,17 +91,11 @@ impl Flows {
 
     fn with<R>(&self, connection: &Connection, use_it: impl FnOnce(&Traced) -> R) -> Option<R> {
         let recent = &self.recent[recent_index(connection)];
-        if !matches!(&*recent.borrow(), Some(known) if known.connection == *connection) {
-            let (connection, key) = (*connection, connection.key().unwrap_or(0));
-            recent.replace(Some(Known { connection, key, traced: self.find(&connection)? }));
-        }
-        recent.borrow().as_ref().map(|known| use_it(&known.traced))
-    }
-
-    /// Where the short way to what [`with`](Self::with) finds begins: see [`known_as`].
-    #[inline(always)]
-    fn recent(&self, key: u64) -> Ref<'_, Option<Known>> {
-        self.recent[recent_index_of_key(key)].borrow()
+        let known = recent.take().filter(|known| known.connection == *connection);
+        let known = known.or_else(|| self.find(connection))?;
+        let result = use_it(&known);
+        recent.set(Some(known));
+        Some(result)
     }
 
     /// A socket is bound to this UDP port from now on.
@@ -180,43 +150,51 @@ impl Flows {
             return Arrival::Refused;
         }
         if !fata_probe::ENABLED {
-            return Arrival::Untraced;
+            return Arrival::Said;
         }
         let packet = self.next();
         flow_begin!("net.rx", id = packet, bytes = frame.len());
         flow_end!(category: WIRE_CATEGORY, "wire.rx", id = FlowId(identity(frame)));
         let Some(plain) = Plain::of(frame) else { return other_arrival(packet, frame) };
-        let (local_port, remote_port) = plain.ports(Direction::In);
-        flow_step!(level: Debug, "net.rx.ip", id = packet, local_port = local_port, remote_port = remote_port);
-        Arrival::Plain(packet, plain)
+        let is_detailed = event!(
+            Kind::FlowStep, level: Debug, "net.rx.ip", id = packet,
+            local_port = plain.ports(Direction::In).0, remote_port = plain.ports(Direction::In).1
+        );
+        if is_detailed {
+            self.unusual_arrival(packet, frame);
+            return if plain.payload_bytes > 0 { Arrival::Detailed(packet) } else { Arrival::Said };
+        }
+        // The short way to what `with` finds.
+        let key = plain.key(Direction::In);
+        let recent = &self.recent[recent_index_of_key(key)];
+        if let Some(known) = recent.take() {
+            let is_ordinary = known.key == key && plain.is_ordinary() && !known.peer_full.get();
+            if is_ordinary {
+                known.data_in(packet, plain.payload_bytes, Some(plain.ack()));
+            }
+            recent.set(Some(known));
+            if is_ordinary {
+                return Arrival::Said;
+            }
+        }
+        self.unusual_arrival(packet, frame);
+        Arrival::Said
     }
 
     /// The stack has had `frame`.
     #[inline(always)]
-    pub(super) fn received(&self, frame: &[u8], arrival: Arrival<'_>) {
+    pub(super) fn received(&self, arrival: Arrival<'_>) {
         match arrival {
-            Arrival::Plain(packet, plain) => {
-                let key = plain.key(Direction::In);
-                let recent = self.recent(key);
-                match known_as(&recent, key) {
-                    Some(traced) if plain.is_ordinary() && !traced.peer_full.get() => {
-                        traced.data_in(packet, plain.payload_bytes, Some(plain.ack()));
-                    }
-                    _ => {
-                        drop(recent);
-                        self.unusual_received(packet, frame);
-                    }
-                }
-            }
+            Arrival::Refused | Arrival::Said => {}
+            Arrival::Detailed(packet) => say_delivered(packet),
             Arrival::Other(packet, header) => self.other_received(packet, &header),
-            Arrival::Refused | Arrival::Untraced => {}
         }
     }
 
-    /// A segment was delivered that is not as most are.
+    /// A segment arrives that is not as most are.
     #[cold]
     #[inline(never)]
-    fn unusual_received(&self, packet: Packet, frame: &[u8]) {
+    fn unusual_arrival(&self, packet: Packet, frame: &[u8]) {
         if let Header::Tcp(segment) = Header::parse(frame, Direction::In) {
             self.with(&segment.connection, |traced| traced.segment_in(packet, &segment));
         }
@@ -227,6 +205,9 @@ impl Flows {
     fn other_received(&self, packet: Packet, header: &Header<'_>) {
         match header {
             Header::Tcp(segment) => {
+                if segment.payload_bytes > 0 {
+                    say_delivered(packet);
+                }
                 self.with(&segment.connection, |traced| traced.segment_in(packet, segment));
             }
             Header::Udp { local_port, .. } => self.datagram_received(packet, *local_port),
@@ -284,8 +265,11 @@ impl Flows {
     fn sent_in_order<'a>(&self, frame: &'a [u8]) -> Option<(Plain<'a>, Carried)> {
         let plain = Plain::of(frame)?;
         let key = plain.key(Direction::Out);
-        let carried = known_as(&self.recent(key), key)?.data_out(&plain)?;
-        Some((plain, carried))
+        let recent = &self.recent[recent_index_of_key(key)];
+        let known = recent.take()?;
+        let carried = if known.key == key { known.data_out(&plain) } else { None };
+        recent.set(Some(known));
+        Some((plain, carried?))
     }
 
     /// Whoever has a number first begins a flow, so that no arrow comes from the last packet of that number.
@@ -303,8 +287,10 @@ impl Flows {
             }
         };
         if let Some(packet) = carried {
-            flow_step!(level: Debug, "net.tx.tcp", id = packet, payload_bytes = payload_bytes);
-            step(packet);
+            // Both steps are on, or neither.
+            if event!(Kind::FlowStep, level: Debug, "net.tx.tcp", id = packet, payload_bytes = payload_bytes) {
+                step(packet);
+            }
             flow_end!("net.tx", id = packet, bytes = bytes);
         } else {
             let packet = self.next();
@@ -360,67 +346,23 @@ impl Flows {
     }
 }
 
-impl Traced {
-    /// A task has read what the connection had for it.
-    pub(super) fn read(&self) {
-        if fata_probe::ENABLED {
-            for packet in self.unread.take() {
-                flow_end!("net.read", id = packet);
-            }
-        }
-    }
-
-    /// What a segment brings, which acknowledges up to `ack`.
-    #[inline(always)]
-    fn data_in(&self, packet: Packet, payload_bytes: usize, ack: Option<TcpSeqNumber>) {
-        if payload_bytes > 0 {
-            flow_step!(level: Debug, "net.rx.tcp", id = packet);
-            if let Some(oldest) = self.unread.push(packet) {
-                flow_end!("net.rx.tcp", id = oldest);
-            }
-        }
-        if let Some(ack) = ack {
-            self.acked.set(Some(self.acked.get().map_or(ack, |acked| acked.max(ack))));
-        }
-    }
-
-    /// The packet that an outgoing segment carries, if the segment says nothing but that: it is the next in order.
-    #[inline(always)]
-    fn data_out(&self, plain: &Plain<'_>) -> Option<Carried> {
-        if !plain.is_ordinary() || self.self_full.get() {
-            return None;
-        }
-        if plain.payload_bytes == 0 {
-            return Some(Carried(None));
-        }
-        (self.sent.get() == Some(plain.seq())).then(|| {
-            self.sent.set(Some(plain.seq() + plain.payload_bytes));
-            Carried(self.written.take())
-        })
-    }
-
-    /// What any incoming segment brings, and what it says of what the peer has and can take.
-    fn segment_in(&self, packet: Packet, segment: &Segment<'_>) {
-        self.data_in(packet, segment.payload_bytes, segment.ack());
-        let full = segment.closes_window();
-        if full && !self.peer_full.get() {
-            let Connection { local_port, remote_port, .. } = segment.connection;
-            instant!("tcp.zero_window", remote = true, local_port = local_port, remote_port = remote_port);
-        }
-        self.peer_full.set(full);
-    }
-}
-
-/// What a frame is, on its way to the stack.
+/// A frame on its way to the stack, and what is to be said of it afterwards.
 pub(super) enum Arrival<'a> {
     /// It asks for a connection that nobody has room for.
     Refused,
-    /// There are no probes.
-    Untraced,
-    /// A segment like most.
-    Plain(Packet, Plain<'a>),
-    /// Anything else.
+    /// Nothing.
+    Said,
+    /// That the stack is done with a segment that brings data.
+    Detailed(Packet),
+    /// What becomes of a frame that is no segment like most.
     Other(Packet, Header<'a>),
+}
+
+/// The stack is done with a segment that brings data.
+#[cold]
+#[inline(never)]
+fn say_delivered(packet: Packet) {
+    flow_step!(level: Debug, "net.rx.tcp", id = packet);
 }
 
 /// Says what `frame` is before the stack has it, which is no plain segment.
@@ -439,24 +381,15 @@ fn other_arrival(packet: Packet, frame: &[u8]) -> Arrival<'_> {
     Arrival::Other(packet, header)
 }
 
-/// The packet of which a segment carries the first, where it does.
-struct Carried(Option<Packet>);
-
-/// What is known of the connection with this key, if that is the one looked for lately; `None` says nothing.
-#[inline(always)]
-fn known_as(recent: &Option<Known>, key: u64) -> Option<&Traced> {
-    recent.as_ref().filter(|known| known.key == key).map(|known| &*known.traced)
-}
-
 /// Clients count their ports up, so that neighbours in time are neighbours here.
 #[inline(always)]
 fn recent_index(connection: &Connection) -> usize {
-    usize::from(connection.remote_port ^ connection.local_port) % RECENT
+    usize::from(connection.remote_port.to_le_bytes()[0] ^ connection.local_port.to_le_bytes()[0])
 }
 
-/// The same of a connection's key, in which the ports lie as in a segment: the more significant byte first.
+/// The same of a connection's key, in which the ports lie as in a segment: the less significant byte second.
 #[inline(always)]
 fn recent_index_of_key(key: u64) -> usize {
-    let [a, b, c, d, ..] = key.to_le_bytes();
-    usize::from(u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d])) % RECENT
+    let [_, remote, _, local, ..] = key.to_le_bytes();
+    usize::from(remote ^ local)
 }

@@ -143,9 +143,10 @@ impl<'a> Plain<'a> {
         sequence_at(self.headers, 42)
     }
 
-    /// The local and the remote port.
-    #[inline(always)]
-    pub(super) fn ports(&self, direction: Direction) -> (u16, u16) {
+    /// The local and the remote port. (Not inlined: who is seldom asked for them would have them at hand always.)
+    #[cold]
+    #[inline(never)]
+    pub(super) fn ports(self, direction: Direction) -> (u16, u16) {
         ports(u16_at(self.headers, 34), u16_at(self.headers, 36), direction)
     }
 }

@@ -30,6 +30,7 @@ mod stack;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod traced;
 mod udp;
 mod unread;
 mod wait;

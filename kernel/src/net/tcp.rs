@@ -18,9 +18,10 @@ use smoltcp::socket::tcp::{RecvError, State};
 use smoltcp::wire::IpEndpoint;
 
 use super::error::NetError;
-use super::flows::{Flows, Traced};
+use super::flows::Flows;
 use super::header::Connection;
 use super::stack::Stack;
+use super::traced::Traced;
 use super::wait;
 
 /// A connection. All functions take `&self`, so that one task may read while another writes; at most one of each at a time.
@@ -36,7 +37,7 @@ pub struct TcpStream {
 
 impl TcpStream {
     pub(super) fn new(stack: &Rc<RefCell<Stack>>, flows: &Flows, handle: SocketHandle, connection: Connection) -> Self {
-        let traced = flows.find(&connection).unwrap_or_default();
+        let traced = flows.find(&connection).unwrap_or_else(|| Rc::new(Traced::new(connection)));
         TcpStream { stack: Rc::clone(stack), handle, connection, traced, written: Rc::new(Cell::new(0)) }
     }
 

@@ -18,10 +18,19 @@ pub(super) struct Unread {
 
 impl Unread {
     /// Adds the newest; gives the oldest if there is no room for both.
+    #[inline(always)]
     pub(super) fn push(&self, packet: Packet) -> Option<Packet> {
-        let oldest = (self.len.get() == REMEMBERED).then(|| self.pop()).flatten();
-        self.packets[self.len.get()].set(packet);
+        let Some(place) = self.packets.get(self.len.get()) else { return self.push_out(packet) };
+        place.set(packet);
         self.len.set(self.len.get() + 1);
+        None
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_out(&self, packet: Packet) -> Option<Packet> {
+        let oldest = self.pop();
+        self.push(packet);
         oldest
     }
 

@@ -16,8 +16,6 @@ use crate::numbers::{CROWD, Numbers};
 static OBJECTS: Numbers = Numbers::new();
 /// By number, what an object is in the upper half and its name's id in the lower; 0 where there is none.
 static LIVING: [AtomicU32; 1 << 15] = [const { AtomicU32::new(0) }; 1 << 15];
-/// So many numbers are looked at together when objects are said again in turn.
-const PER_CHUNK: usize = 64;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +76,10 @@ pub(crate) fn say_again(due: Due) {
     if !events::ON || due == Due::Nothing {
         return;
     }
-    let lives = |(_, chunk): &(usize, &[AtomicU32])| chunk.iter().any(|entry| entry.load(Ordering::Relaxed) != 0);
-    let chunks = || LIVING.chunks(PER_CHUNK).enumerate().filter(lives);
-    let due = due.of(chunks().count());
-    for (chunk, entries) in chunks().skip(due.start).take(due.len()) {
-        for (entry, number) in entries.iter().zip(chunk * PER_CHUNK..) {
+    let due = due.of(OBJECTS.chunks_in_use().count());
+    for numbers in OBJECTS.chunks_in_use().skip(due.start).take(due.len()) {
+        let entries = LIVING.get(numbers.clone()).unwrap_or(&[]);
+        for (entry, number) in entries.iter().zip(numbers) {
             let word = entry.load(Ordering::Relaxed);
             let (Some(what), Ok(number)) = (What::from_u32(word >> 16), u16::try_from(number)) else { continue };
             #[expect(clippy::cast_possible_truncation, reason = "the lower half of a word")]

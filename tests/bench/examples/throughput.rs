@@ -1,13 +1,16 @@
 //! What tracing costs a server: a booted guest that is traced and collected, beside the same guest built without probes.
 //!
 //! ```text
-//! cargo run --release -p fata-bench --example throughput -- [--connections 16] [--slices 200] [--no-collector]
+//! cargo run --release -p fata-bench --example throughput -- [--connections 16] [--slices 200] [--boots 4] [--no-collector]
 //! ```
-//! Both guests run the `http` sample and are alive all the time; a closed loop of keep-alive connections, made once and
+//! Both guests run the `http` sample and are alive at the same time; a closed loop of keep-alive connections, made once and
 //! before anything is counted, asks one of them for a slice of time and then the other. The slices take turns, and within
 //! each pair the order changes, so that whatever disturbs the machine hits both alike. A pair gives one ratio; what is
 //! printed is the median over the pairs, and the interval in which the true median lies with a probability of 95 % (order
 //! statistics: no assumption on how the ratios spread).
+//!
+//! QEMU's emulation of one and the same image is up to a twentieth faster or slower from one start to the next, as its
+//! translations lie in the caches. So both guests are booted several times, and what is measured of all is taken together.
 //!
 //! (A load that connects anew for every measurement measures something else: QEMU's user network listens with a backlog of
 //! one, so connections made at once wait a second or three for their turn.)
@@ -37,13 +40,17 @@ fn main() -> ExitCode {
 struct Request {
     connections: usize,
     pairs: usize,
+    boots: usize,
     collect: bool,
 }
 
 fn run() -> Result<(), String> {
     let request = request(std::env::args().skip(1))?;
     let programs = Programs::build()?;
-    let directory = std::env::temp_dir().join(format!("fata-throughput-{}", std::process::id()));
+    // Where guests' memory is unless asked otherwise: in memory. A disk's would be written back now and then.
+    let shared = PathBuf::from("/dev/shm");
+    let base = if shared.is_dir() { shared } else { std::env::temp_dir() };
+    let directory = base.join(format!("fata-throughput-{}", std::process::id()));
     std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let measured = measure(&request, &programs, &directory);
     // What cannot be removed lies in the directory for temporary files.
@@ -52,7 +59,7 @@ fn run() -> Result<(), String> {
 }
 
 fn request(mut args: impl Iterator<Item = String>) -> Result<Request, String> {
-    let mut request = Request { connections: 16, pairs: 100, collect: true };
+    let mut request = Request { connections: 16, pairs: 100, boots: 4, collect: true };
     while let Some(arg) = args.next() {
         let mut number = || {
             let text = args.next().ok_or(format!("{arg} needs a number"))?;
@@ -61,8 +68,12 @@ fn request(mut args: impl Iterator<Item = String>) -> Result<Request, String> {
         match arg.as_str() {
             "--connections" => request.connections = number()?,
             "--slices" => request.pairs = number()?.div_ceil(2),
+            "--boots" => request.boots = number()?,
             "--no-collector" => request.collect = false,
-            _ => return Err(format!("{arg:?} is not known: there are --connections N, --slices N and --no-collector")),
+            _ => {
+                let known = "--connections N, --slices N, --boots N and --no-collector";
+                return Err(format!("{arg:?} is not known: there are {known}"));
+            }
         }
     }
     Ok(request)
@@ -202,6 +213,45 @@ fn answer(connection: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<()> 
 }
 
 fn measure(request: &Request, programs: &Programs, directory: &Path) -> Result<(), String> {
+    let mut pairs = Vec::new();
+    let mut collected_bytes = 0;
+    let per_boot = request.pairs.div_ceil(request.boots);
+    for boot in 0..request.boots {
+        let directory = directory.join(boot.to_string());
+        std::fs::create_dir_all(&directory).map_err(text)?;
+        let mut of_boot = measure_boot(request, per_boot, programs, &directory)?;
+        println!("boot {}: ratio {:.3}", boot + 1, ratio_of(&of_boot).0);
+        let size = |entry: std::fs::DirEntry| entry.metadata().map_or(0, |metadata| metadata.len());
+        let trace = std::fs::read_dir(directory.join("trace"));
+        collected_bytes += trace.into_iter().flatten().flatten().map(size).sum::<u64>();
+        std::fs::remove_dir_all(&directory).map_err(text)?;
+        pairs.append(&mut of_boot);
+    }
+    let (ratio, low, high) = ratio_of(&pairs);
+    let rate = |of: fn(&(f64, f64)) -> f64| median(&mut pairs.iter().map(of).collect::<Vec<_>>());
+    let (on, off) = (rate(|pair| pair.0), rate(|pair| pair.1));
+    println!(
+        "{} connections, {} pairs of {} ms, {} boots",
+        request.connections,
+        pairs.len(),
+        SLICE.as_millis(),
+        request.boots
+    );
+    println!("traced {on:.0} requests/s, untraced {off:.0} requests/s (medians)");
+    println!("ratio {ratio:.3} (median of the pairs; 95 %: {low:.3} to {high:.3})");
+    if request.collect {
+        println!("collected meanwhile: {:.1} MiB", collected_bytes as f64 / 1_048_576.0);
+    }
+    Ok(())
+}
+
+/// Boots both guests, and gives how many requests a second each served, pair by pair: the traced one first.
+fn measure_boot(
+    request: &Request,
+    pairs: usize,
+    programs: &Programs,
+    directory: &Path,
+) -> Result<Vec<(f64, f64)>, String> {
     let mut traced = Served::boot(programs, &programs.traced, "traced", directory, request.connections)?;
     let mut untraced = Served::boot(programs, &programs.untraced, "untraced", directory, request.connections)?;
     let trace = directory.join("trace");
@@ -214,30 +264,24 @@ fn measure(request: &Request, programs: &Programs, directory: &Path) -> Result<(
         traced.slice()?;
         untraced.slice()?;
     }
-    let mut rates = (Vec::new(), Vec::new());
-    for pair in 0..request.pairs {
-        let (on, off) = if pair % 2 == 0 {
+    let pair = |number: usize| {
+        Ok(if number.is_multiple_of(2) {
             let on = traced.slice()?;
             (on, untraced.slice()?)
         } else {
             let off = untraced.slice()?;
             (traced.slice()?, off)
-        };
-        rates.0.push(on);
-        rates.1.push(off);
-    }
-    let mut ratios: Vec<f64> = rates.0.iter().zip(&rates.1).map(|(on, off)| on / off).collect();
-    let (on, off, ratio) = (median(&mut rates.0), median(&mut rates.1), median(&mut ratios));
+        })
+    };
+    (0..pairs).map(pair).collect()
+}
+
+/// The median of what the traced guest served of what the other did, and between which two values the true one lies.
+fn ratio_of(pairs: &[(f64, f64)]) -> (f64, f64, f64) {
+    let mut ratios: Vec<f64> = pairs.iter().map(|(on, off)| on / off).collect();
+    let ratio = median(&mut ratios);
     let (low, high) = interval(&ratios);
-    println!("{} connections, {} pairs of {} ms", request.connections, request.pairs, SLICE.as_millis());
-    println!("traced {on:.0} requests/s, untraced {off:.0} requests/s (medians)");
-    println!("ratio {ratio:.3} (median of the pairs; 95 %: {low:.3} to {high:.3})");
-    if request.collect {
-        let size = |entry: std::fs::DirEntry| entry.metadata().map_or(0, |metadata| metadata.len());
-        let bytes: u64 = std::fs::read_dir(&trace).map_err(text)?.flatten().map(size).sum();
-        println!("collected meanwhile: {:.1} MiB", bytes as f64 / 1_048_576.0);
-    }
-    Ok(())
+    (ratio, low, high)
 }
 
 /// Sorts, and gives the middle.

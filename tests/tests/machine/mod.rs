@@ -24,7 +24,7 @@ use fata_tests::skipped::{is_quick, skipped};
 use fata_wire::describe::{Record, Records};
 use fata_wire::field::Kind;
 use fata_wire::packet::{Packet, metadata_packet};
-use fata_wire::shared::{Geometry, MESSAGE_BYTES, State, Status, at, text_at};
+use fata_wire::shared::{Clock, Geometry, MESSAGE_BYTES, State, Status, at, text_at};
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -199,7 +199,7 @@ impl Drop for Memory {
 pub(crate) struct Ring {
     pub(crate) state: State,
     pub(crate) message: String,
-    pub(crate) hz: u64,
+    pub(crate) clock: Clock,
     /// The names of all events, in order.
     pub(crate) events: Vec<String>,
     /// The log records, as `level target`.
@@ -247,7 +247,7 @@ impl Ring {
             rest = &rest[packet.bytes.len()..];
         }
         let message = String::from_utf8_lossy(text_at(&page, at::MESSAGE, MESSAGE_BYTES)).into_owned();
-        Ring { state: status.state, message, hz: status.clock.hz, events, logs, unfinished }
+        Ring { state: status.state, message, clock: status.clock, events, logs, unfinished }
     }
 }
 

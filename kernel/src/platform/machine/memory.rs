@@ -11,6 +11,7 @@
 #![expect(unsafe_code, reason = "turning addresses into memory")]
 
 use core::alloc::Layout;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,8 +24,10 @@ static FREE: AtomicU64 = AtomicU64::new(0);
 static END: AtomicU64 = AtomicU64::new(0);
 
 unsafe extern "C" {
-    /// Where the image ends, by the linker script: the symbol's address is the value.
+    /// Where the image ends, and before it what of it can only be read, by the linker script: the symbols' addresses are the values.
     static __image_end: u8;
+    static __text_start: u8;
+    static __rodata_end: u8;
 }
 
 /// Finds the memory behind the image. Returns how many bytes that is: 0 if the image's memory is not in the map.
@@ -34,6 +37,15 @@ pub(in crate::platform) fn start(info: &StartInfo) -> u64 {
     FREE.store(image_end, Ordering::Relaxed);
     END.store(range.end & !(PAGE_BYTES - 1), Ordering::Relaxed);
     range.end.saturating_sub(image_end)
+}
+
+/// The pages that hold the image's code and constants, and those that were given away. What lies between, the image's data, has a
+/// page that cannot be read: the guard of its stack.
+pub(in crate::platform) fn used_pages() -> impl Iterator<Item = usize> {
+    let constant = (&raw const __text_start).addr()..(&raw const __rodata_end).addr();
+    let given = (&raw const __image_end).addr()..usize::try_from(FREE.load(Ordering::Relaxed)).unwrap_or(0);
+    let pages = |range: Range<usize>| range.step_by(usize::try_from(PAGE_BYTES).unwrap_or(1));
+    pages(constant).chain(pages(given))
 }
 
 /// Takes `len_bytes`, rounded up to pages, off the free memory; `None` where there is not so much.

@@ -20,7 +20,7 @@ use super::mmio::Register;
 /// The network device's vector.
 pub(super) const NET_VECTOR: u8 = 32;
 /// The timer's vector.
-const TIMER_VECTOR: u8 = 48;
+pub(super) const TIMER_VECTOR: u8 = 48;
 /// The vector for an interrupt that was gone when the CPU asked which it is.
 pub(super) const SPURIOUS_VECTOR: u8 = 63;
 

@@ -7,10 +7,10 @@
 
 use fata_probe::{instant, span_begin, span_end};
 
-use super::apic::{NET_VECTOR, SPURIOUS_VECTOR};
+use super::apic::{NET_VECTOR, SPURIOUS_VECTOR, TIMER_VECTOR};
 use super::machine::boot::{number, refuse};
 use super::machine::{kicked, trace};
-use super::{apic, clock, console, cpu, emulated, net};
+use super::{apic, clock, console, cpu, emulated, idle, net};
 
 /// Makes the console work.
 pub(in crate::platform) fn start_console(entry_ticks: u64) {
@@ -48,7 +48,11 @@ pub(in crate::platform) fn interrupted(vector: u8) {
             kicked::kick();
         }
         SPURIOUS_VECTOR => (),
-        // The timer's ends the pause, which is all that is asked of it. No device was told any other vector. Answering keeps the next interrupts coming.
+        TIMER_VECTOR => {
+            idle::shot();
+            apic::end_of_interrupt();
+        }
+        // No device was told any other vector. Answering keeps the next interrupts coming.
         _ => apic::end_of_interrupt(),
     }
 }
