@@ -34,7 +34,7 @@ use super::unread::Unread;
 /// Packet numbers are 1 to this.
 const LAST_PACKET: u16 = 0x7fff;
 /// Every segment is looked up, and a search in a tree would cost more than all the events of its packet.
-const RECENT: usize = 1 << u8::BITS;
+const RECENT: usize = 1024;
 
 /// What the tracer knows; shared by the device's wrapper and the sockets.
 pub(super) struct Flows {
@@ -384,12 +384,12 @@ fn other_arrival(packet: Packet, frame: &[u8]) -> Arrival<'_> {
 /// Clients count their ports up, so that neighbours in time are neighbours here.
 #[inline(always)]
 fn recent_index(connection: &Connection) -> usize {
-    usize::from(connection.remote_port.to_le_bytes()[0] ^ connection.local_port.to_le_bytes()[0])
+    usize::from(connection.remote_port ^ connection.local_port) % RECENT
 }
 
-/// The same of a connection's key, in which the ports lie as in a segment: the less significant byte second.
+/// The same of a connection's key, in which the ports lie as in a segment: the more significant byte first.
 #[inline(always)]
 fn recent_index_of_key(key: u64) -> usize {
-    let [_, remote, _, local, ..] = key.to_le_bytes();
-    usize::from(remote ^ local)
+    let [a, b, c, d, ..] = key.to_le_bytes();
+    usize::from(u16::from_be_bytes([a, b]) ^ u16::from_be_bytes([c, d])) % RECENT
 }
