@@ -160,25 +160,25 @@ impl Flows {
             Kind::FlowStep, level: Debug, "net.rx.ip", id = packet,
             local_port = plain.ports(Direction::In).0, remote_port = plain.ports(Direction::In).1
         );
-        if is_detailed {
-            self.unusual_arrival(packet, frame);
-            return if plain.payload_bytes > 0 { Arrival::Detailed(packet) } else { Arrival::Said };
+        if !is_detailed && self.arrives_in_order(packet, &plain) {
+            return Arrival::Said;
         }
-        // The short way to what `with` finds.
+        let is_known = self.unusual_arrival(packet, frame);
+        if is_detailed && is_known && plain.payload_bytes > 0 { Arrival::Detailed(packet) } else { Arrival::Said }
+    }
+
+    /// Takes in a segment like most, of a connection that was looked for lately; `false` says nothing.
+    #[inline(always)]
+    fn arrives_in_order(&self, packet: Packet, plain: &Plain<'_>) -> bool {
         let key = plain.key(Direction::In);
         let recent = &self.recent[recent_index_of_key(key)];
-        if let Some(known) = recent.take() {
-            let is_ordinary = known.key == key && plain.is_ordinary() && !known.peer_full.get();
-            if is_ordinary {
-                known.data_in(packet, plain.payload_bytes, Some(plain.ack()));
-            }
-            recent.set(Some(known));
-            if is_ordinary {
-                return Arrival::Said;
-            }
+        let Some(known) = recent.take() else { return false };
+        let is_ordinary = known.key == key && plain.is_ordinary() && !known.peer_full.get();
+        if is_ordinary {
+            known.data_in(packet, plain.payload_bytes, Some(plain.ack()));
         }
-        self.unusual_arrival(packet, frame);
-        Arrival::Said
+        recent.set(Some(known));
+        is_ordinary
     }
 
     /// The stack has had `frame`.
@@ -191,13 +191,12 @@ impl Flows {
         }
     }
 
-    /// A segment arrives that is not as most are.
+    /// A segment arrives that is not as most are. Whether it is of a connection.
     #[cold]
     #[inline(never)]
-    fn unusual_arrival(&self, packet: Packet, frame: &[u8]) {
-        if let Header::Tcp(segment) = Header::parse(frame, Direction::In) {
-            self.with(&segment.connection, |traced| traced.segment_in(packet, &segment));
-        }
+    fn unusual_arrival(&self, packet: Packet, frame: &[u8]) -> bool {
+        let Header::Tcp(segment) = Header::parse(frame, Direction::In) else { return false };
+        self.with(&segment.connection, |traced| traced.segment_in(packet, &segment)).is_some()
     }
 
     /// A frame was delivered that is no plain segment.
@@ -205,10 +204,12 @@ impl Flows {
     fn other_received(&self, packet: Packet, header: &Header<'_>) {
         match header {
             Header::Tcp(segment) => {
-                if segment.payload_bytes > 0 {
-                    say_delivered(packet);
-                }
-                self.with(&segment.connection, |traced| traced.segment_in(packet, segment));
+                self.with(&segment.connection, |traced| {
+                    if segment.payload_bytes > 0 {
+                        say_delivered(packet);
+                    }
+                    traced.segment_in(packet, segment);
+                });
             }
             Header::Udp { local_port, .. } => self.datagram_received(packet, *local_port),
             Header::Icmp | Header::Arp | Header::Other => {}

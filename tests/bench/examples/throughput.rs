@@ -53,7 +53,7 @@ fn run() -> Result<(), String> {
     let directory = base.join(format!("fata-throughput-{}", std::process::id()));
     std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let measured = measure(&request, &programs, &directory);
-    // What cannot be removed lies in the directory for temporary files.
+    // What cannot be removed is gone with the machine's next start.
     let _ = std::fs::remove_dir_all(&directory);
     measured
 }

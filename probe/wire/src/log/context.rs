@@ -78,11 +78,11 @@ impl<T> Group<T> {
     pub fn context(&mut self, arg: u16, fields: T) {
         let Of { callsite, place, is_cut } = Of::from_arg(arg);
         let goes_on = !self.is_complete && self.len == Some(place) && self.is_cut == is_cut;
-        if place == 0 || !goes_on {
+        if !goes_on {
             *self = Group::default();
-        }
-        if place > 0 && !goes_on {
-            return;
+            if place > 0 {
+                return;
+            }
         }
         if let Some(to) = self.spans.get_mut(usize::from(place)) {
             *to = Some((callsite, fields));
