@@ -2,12 +2,12 @@
 //!
 //! Invariants: intervals are appended in time order and do not overlap (a later one begins at or after the end of the one
 //! before; [`Row::push`] moves a forged start forward). A complete block of 64 intervals is packed and has a leaf for each
-//! [`FAN_OUT`] of them; the pyramid has one [`Node`] per four leaves, and so on. What is appended never changes, so a row
-//! can be read while it grows.
+//! [`FAN_OUT`] of them; of complete segments, 512 intervals, the pyramid has one [`Node`] per four leaves, and so on. What is
+//! appended never changes, so a row can be read while it grows.
 //!
 //! The youngest intervals, fewer than a block, are kept as they are. A row is never full;
-//! [`Limits`](crate::ingest::Limits) bound all rows together. Where they are reached the packed bytes of the oldest
-//! intervals are forgotten and their leaves stay, so that a row keeps its overview: see [`Row::forget_before`].
+//! [`Limits`](crate::ingest::Limits) bound all rows together. Where they are reached what is packed of the oldest
+//! intervals is forgotten and their leaves stay, so that a row keeps its overview: see [`Row::forget_before`].
 //!
 //! ```
 //! use fata_model::columns::Row;
@@ -25,6 +25,7 @@ mod bits;
 mod block;
 mod extras;
 pub(crate) mod packed;
+mod pairs;
 mod record;
 mod segment;
 
@@ -137,7 +138,7 @@ pub struct Row {
     far: Vec<(usize, Far)>,
     /// Complete groups.
     complete: u32,
-    /// Segments of groups whose bytes were forgotten.
+    /// Segments that were forgotten, but for their leaves.
     forgotten: u32,
     /// Full ones.
     segments: Vec<Segment>,
@@ -317,16 +318,15 @@ impl Row {
         if self.complete as usize >= u32::MAX as usize / FAN_OUT - BLOCK {
             return;
         }
-        let nodes = if self.far.is_empty() {
-            self.filling.push(records, self.tail_from, self.quiet)
+        if self.far.is_empty() {
+            self.filling.push(records, self.tail_from, self.quiet);
         } else {
-            self.filling.push(&std::array::from_fn(|i| self.of_tail(i)), self.tail_from, self.quiet)
-        };
-        for node in nodes {
-            self.complete += u32::try_from(LEAVES).unwrap_or(0);
-            self.pyramid.push(node);
+            self.filling.push(&std::array::from_fn(|i| self.of_tail(i)), self.tail_from, self.quiet);
         }
-        if (self.complete as usize).is_multiple_of(SEGMENT) {
+        self.complete += u32::try_from(BLOCK / FAN_OUT).unwrap_or(0);
+        if self.filling.is_full() {
+            // The pyramid grows by a whole segment at once: its places are far from all else, and from those of the other rows.
+            self.filling.nodes().for_each(|node| self.pyramid.push(node));
             let next = Segment::after(&mut self.filling);
             self.segments.push(std::mem::replace(&mut self.filling, next));
         }
@@ -361,12 +361,14 @@ impl Row {
         self.segment(group / SEGMENT)?.node(group % SEGMENT)
     }
 
-    /// The leaves that a node of the lowest level stands for, or that none stands for yet, with their groups.
+    /// The leaves that a node of the lowest level stands for, with their groups; of the node after the last all that none stands
+    /// for yet.
     #[inline]
     pub(crate) fn leaves_of(&self, node: usize) -> impl Iterator<Item = (usize, Node)> {
         let first = node * LEAVES;
         let segment = self.segment(first / SEGMENT);
-        let leaves = first % SEGMENT..first % SEGMENT + LEAVES;
+        let count = if node == self.pyramid.level(0).len() { SEGMENT } else { LEAVES };
+        let leaves = first % SEGMENT..first % SEGMENT + count;
         (first..).zip(leaves.map_while(move |leaf| segment?.node(leaf)))
     }
 

@@ -21,10 +21,6 @@ pub(crate) struct Width(u8);
 
 impl Width {
     const WIDE: u8 = 64;
-    /// Of numbers that are all 0.
-    pub(crate) const NOTHING: Width = Width(0);
-    /// Bits that hold a width.
-    pub(crate) const BITS: u32 = 7;
 
     /// The width for numbers of which `all` has all bits that any of them has.
     #[inline]
@@ -41,7 +37,7 @@ impl Width {
         self.0 as u32
     }
 
-    /// From the low [`Width::BITS`] of a word.
+    /// From the low seven bits of a word.
     #[inline]
     pub(crate) const fn from_bits(bits: u32) -> Self {
         Width(bits.to_le_bytes()[0] & 0x7f)
@@ -58,62 +54,6 @@ impl Width {
         (self.0 as usize * count).div_ceil(8)
     }
 }
-
-/// Packs what the numbers that `number` says of `groups` are more than `base`, one group of eight behind the other, from `at`
-/// on. Up to [`PAD`] bytes beyond them become 0; what does not fit is not written.
-///
-/// Eight numbers are added up, each times a power of two: what is left of a number above `base` has so many bits as the width
-/// says, so that none reaches into the next.
-#[inline(always)]
-pub(crate) fn put_groups<T>(
-    bytes: &mut [u8],
-    at: usize,
-    width: Width,
-    groups: &[[T; FAN_OUT]],
-    base: u32,
-    number: impl Fn(&T) -> u64,
-) {
-    let bits = width.bits();
-    if bits == 0 {
-        return;
-    }
-    // No number is less than the base. (One that were would be wrong here, and nothing else.)
-    let number = |one: &T| number(one).wrapping_sub(base.into());
-    let power = |times: u32| POWERS.get((bits * times) as usize).copied().unwrap_or(0);
-    let (one, two, mut at) = (power(1), power(2), at);
-    if bits < 16 {
-        let four = power(4);
-        for group in groups {
-            let [a, b, c, d, e, f, g, h] = group.each_ref().map(&number);
-            let (low, high) = (a + b * one + (c + d * one) * two, e + f * one + (g + h * one) * two);
-            put_words(bytes, at, u128::from(low) + u128::from(high) * u128::from(four));
-            at += bits as usize;
-        }
-    } else if bits < 32 {
-        for half in groups.as_flattened().as_chunks().0 {
-            let [a, b, c, d] = half.each_ref().map(&number);
-            put_words(bytes, at, u128::from(a + b * one) + u128::from(c + d * one) * u128::from(two));
-            at += bits as usize / 2;
-        }
-    } else {
-        for one in groups.as_flattened() {
-            put_word(bytes, at, number(one));
-            at += bits as usize / 8;
-        }
-    }
-}
-
-/// Powers of two: of a factor that it knows to be one the compiler makes a shift, which with a distance that is not known
-/// takes more instructions, and of 128 bits many more.
-static POWERS: [u64; 64] = {
-    let mut powers = [1; 64];
-    let mut i = 1;
-    while i < powers.len() {
-        powers[i] = 2 * powers[i - 1];
-        i += 1;
-    }
-    powers
-};
 
 /// Packs the first `count` numbers at `at`; the others must be 0. Up to [`PAD`] bytes beyond them become 0; what does not fit
 /// is not written. Returns where they end.
@@ -156,7 +96,7 @@ fn put_words(bytes: &mut [u8], at: usize, words: u128) {
 
 /// Stores eight bytes at `at`, where there is room for them.
 #[inline]
-pub(crate) fn put_word(bytes: &mut [u8], at: usize, word: u64) {
+fn put_word(bytes: &mut [u8], at: usize, word: u64) {
     if let Some(place) = bytes.get_mut(at..at + 8) {
         place.copy_from_slice(&word.to_le_bytes());
     }
@@ -192,7 +132,7 @@ pub(crate) fn eight(bytes: &[u8], at: usize, width: Width) -> Eight {
 
 /// The eight bytes at `at`; zeros beyond the end.
 #[inline]
-pub(crate) fn word(bytes: &[u8], at: usize) -> u64 {
+fn word(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|place| place.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
@@ -217,24 +157,6 @@ mod tests {
                 bytes[end..].fill(0xff);
                 assert_eq!(eight(&bytes, 1, width)[..count], numbers[..count], "{bits} bits, {count}");
                 assert_eq!((bytes[0], Width::from_bits(width.bits())), (7, width));
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_far_above_nothing_come_back_as_how_much_more_than_their_base_they_are() {
-        let mut random = Random::new(5);
-        for bits in 0..=32 {
-            let mask = (1u64 << bits) - 1;
-            for base in [0, 1, u32::MAX - u32::try_from(mask).unwrap()] {
-                let more: [Eight; 3] = [(); 3].map(|()| [(); FAN_OUT].map(|()| random.next_u64() & mask));
-                let width = Width::of(more.iter().flatten().fold(mask, |all, number| all | number));
-                let groups = more.map(|eight| eight.map(|number| number + u64::from(base)));
-                let mut bytes = [0; 3 * 32 + PAD];
-                put_groups(&mut bytes, 0, width, &groups, base, |&number| number);
-                for (i, more) in more.iter().enumerate() {
-                    assert_eq!(&eight(&bytes, i * width.bytes(FAN_OUT), width), more, "{bits} bits above {base}");
-                }
             }
         }
     }

@@ -1,19 +1,20 @@
-//! Sixty-four intervals as packed bytes, about five for each, and eight [leaves](Leaf) of 16 bytes over them.
+//! Sixty-four intervals packed together, about five bytes for each, and eight [leaves](Leaf) of 16 bytes over them.
 //!
-//! Invariant: an interval is kept as its distance from the one before it and its length, each column as wide as its largest
-//! number needs in this block, so one that says nothing takes no room. A [`Shape`] says how the bytes are to be read:
+//! Invariant: an interval is kept as its distance from the one before it and its length, each as wide as the largest of this
+//! block needs, so what says nothing takes no room. A [`Shape`] says how they are to be read:
 //!
-//! | column | as | no room where |
+//! | what | as | no room where |
 //! |---|---|---|
-//! | gaps | nanoseconds from the end of the one before | each begins where the one before ends |
-//! | durations | nanoseconds | all are instants |
-//! | keys | the bits that not all have; whether the end is uncertain is bit 15 | all are the same |
-//! | extras | see [`extras`](super::extras) | all are `u32::MAX` |
+//! | gap | nanoseconds from the end of the one before | each begins where the one before ends |
+//! | duration | nanoseconds | all are instants |
+//! | key | how much more it is than the bits that all have; whether the end is uncertain is bit 15 | all are the same |
+//! | extra | see [`extras`](super::extras) | all are `u32::MAX` |
 //!
+//! The first three lie side by side as one [number](super::pairs), the gap lowest; where 64 bits do not hold them, each by itself.
 //! The loops run over a whole block, which is why intervals are packed by so many: what is decided for a block is decided once.
 
-use super::bits::{PAD, Width, eight, put_groups};
 use super::extras::Extras;
+use super::pairs::{Pair, Width, bits, eight, mask, push};
 use super::record::{All, Interval, Sums, UNCERTAIN};
 use super::{FAN_OUT, Node};
 use crate::time::Nanos;
@@ -36,21 +37,20 @@ pub(super) struct Leaf {
     share: u16,
 }
 
-/// How the bytes of a block are to be read.
+/// How a block is to be read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    /// The widths of gaps, durations, extras and keys, and whether the extras are sparse.
+    /// The bits of gaps, durations, keys and extras, and whether the extras are sparse.
     widths: u32,
-    /// Where the bytes begin in their segment.
+    /// Where it begins in its segment.
     at: u16,
-    /// The bits that all keys have: others are kept of each.
+    /// The bits that all keys have: what a key has besides is kept of each.
     key: u16,
 }
 
-const DURATIONS: u32 = Width::BITS;
-const EXTRAS: u32 = 2 * Width::BITS;
-/// Keys have 16 bits, so five bits say their width.
-const KEYS: u32 = 3 * Width::BITS;
+const DURATIONS: u32 = 7;
+const KEYS: u32 = 14;
+const EXTRAS: u32 = 19;
 const SPARSE: u32 = 1 << 31;
 
 /// From the first begin to the last end: 26 bits and how often they are doubled; exact below 67 ms, else rounded up by at most
@@ -137,72 +137,99 @@ impl Leaves {
 impl Shape {
     pub(super) const NONE: Shape = Shape { widths: 0, at: 0, key: 0 };
 
-    /// Packs a block to the end of its segment's bytes, in place of their padding.
+    /// Packs a block to the end of its segment's.
     #[inline]
-    pub(super) fn pack(intervals: &[impl Interval; BLOCK], all: &All, bytes: &mut Vec<u8>) -> Shape {
-        let mut there = [0; BLOCK];
-        let has_extras = low_word(all.every) != u32::MAX;
-        let extras = if has_extras { Extras::of(intervals, &mut there) } else { Extras::NOTHING };
+    pub(super) fn pack(intervals: &[impl Interval; BLOCK], all: &All, pairs: &mut Vec<Pair>) -> Shape {
+        let at = u16::try_from(pairs.len()).unwrap_or(0);
         let common = low_word(all.every >> 32);
-        let keys = all.any >> 32 ^ all.every >> 32;
-        let [gaps, durations, keys] = [all.gaps, all.durations, keys].map(Width::of);
-        let mut widths = gaps.bits() | durations.bits() << DURATIONS | keys.bits() << KEYS;
-        widths |= extras.width().bits() << EXTRAS | if extras.is_sparse() { SPARSE } else { 0 };
-        let at = bytes.len().saturating_sub(PAD);
-        let columns = (gaps.bytes(BLOCK), durations.bytes(BLOCK), keys.bytes(BLOCK));
-        let len = columns.0 + columns.1 + columns.2 + extras.len();
-        bytes.resize(at + len + PAD, 0);
-        let out = bytes.get_mut(at..).unwrap_or(&mut []);
-        let groups = intervals.as_chunks().0;
-        put_groups(out, 0, gaps, groups, 0, |interval| interval.gap());
-        put_groups(out, columns.0, durations, groups, 0, |interval| interval.duration());
+        let [gaps, durations, keys] = [all.gaps, all.durations, all.any >> 32 ^ all.every >> 32].map(bits);
+        let mut shape =
+            Shape { widths: gaps | durations << DURATIONS | keys << KEYS, at, key: low_bits(common.into()) };
         // All have what is common, so what they have besides is as much more.
-        put_groups(out, columns.0 + columns.1, keys, groups, common, |interval| interval.key().into());
-        if has_extras {
-            extras.put(intervals, &mut there, out.get_mut(columns.0 + columns.1 + columns.2..).unwrap_or(&mut []));
+        let key = |interval: &_| u64::from(Interval::key(interval).wrapping_sub(common));
+        let mut numbers = [0; BLOCK];
+        if let Some(width) = shape.joined() {
+            for (number, interval) in numbers.iter_mut().zip(intervals) {
+                let duration = interval.duration().unbounded_shl(gaps);
+                *number = interval.gap() | duration | key(interval).unbounded_shl(gaps + durations);
+            }
+            push(pairs, width, &numbers, BLOCK);
+        } else {
+            shape.push_apart(intervals, key, pairs);
         }
-        Shape { widths, at: u16::try_from(at).unwrap_or(0), key: low_bits(common.into()) }
+        if low_word(all.every) != u32::MAX {
+            let mut distances = [0; BLOCK];
+            let extras = Extras::of(intervals, &mut distances);
+            extras.push(intervals, &distances, pairs);
+            shape.widths |= extras.width().bits() << EXTRAS | if extras.is_sparse() { SPARSE } else { 0 };
+        }
+        shape
     }
 
-    #[inline]
-    fn width(&self, column: u32) -> Width {
-        Width::from_bits(self.widths >> column)
+    /// Packs each column by itself.
+    #[cold]
+    fn push_apart<I: Interval>(&self, intervals: &[I; BLOCK], key: impl Fn(&I) -> u64, pairs: &mut Vec<Pair>) {
+        let [gaps, durations, keys] = self.bits().map(Width::of_bits);
+        push(pairs, gaps, &intervals.each_ref().map(I::gap), BLOCK);
+        push(pairs, durations, &intervals.each_ref().map(I::duration), BLOCK);
+        push(pairs, keys, &intervals.each_ref().map(key), BLOCK);
     }
 
+    /// The bits of gaps, durations and keys.
     #[inline]
-    fn keys_width(&self) -> Width {
-        Width::from_bits(self.widths >> KEYS & 0x1f)
+    const fn bits(self) -> [u32; 3] {
+        [self.widths & 0x7f, self.widths >> DURATIONS & 0x7f, self.widths >> KEYS & 0x1f]
     }
 
-    /// Puts the times and keys of a leaf that begins at `start` into `out`; `bytes` are the segment's.
+    /// The width of the numbers that gap, duration and key are joined to; `None` where each column is by itself.
     #[inline]
-    pub(super) fn unpack(&self, leaf: usize, start: Nanos, bytes: &[u8], times: &mut Times) {
-        let (gaps, durations, keys) = (self.width(0), self.width(DURATIONS), self.keys_width());
-        let at = usize::from(self.at);
-        let (gap_list, length_list) = (
-            eight(bytes, at + leaf * gaps.bytes(FAN_OUT), gaps),
-            eight(bytes, at + gaps.bytes(BLOCK) + leaf * durations.bytes(FAN_OUT), durations),
-        );
-        let mut now = start - gap_list[0].cast_signed();
+    const fn joined(self) -> Option<Width> {
+        let [gaps, durations, keys] = self.bits();
+        if gaps + durations + keys <= 64 { Some(Width::of_bits(gaps + durations + keys)) } else { None }
+    }
+
+    /// Gaps, durations and keys of a leaf.
+    #[inline]
+    fn columns(self, leaf: usize, pairs: &[Pair]) -> [[u64; FAN_OUT]; 3] {
+        let [gaps, durations, keys] = self.bits();
+        let Some(width) = self.joined() else { return self.columns_apart(leaf, pairs) };
+        let numbers = eight(pairs, width, leaf);
+        let column = |before: u32, bits| numbers.map(|number| number.unbounded_shr(before) & mask(bits));
+        [column(0, gaps), column(gaps, durations), column(gaps + durations, keys)]
+    }
+
+    #[cold]
+    fn columns_apart(self, leaf: usize, mut pairs: &[Pair]) -> [[u64; FAN_OUT]; 3] {
+        self.bits().map(Width::of_bits).map(|width| {
+            let column = eight(pairs, width, leaf);
+            pairs = pairs.get(width.pairs(BLOCK)..).unwrap_or(&[]);
+            column
+        })
+    }
+
+    /// Puts the times and keys of a leaf that begins at `start` into `out`; `pairs` are the segment's.
+    #[inline]
+    pub(super) fn unpack(self, leaf: usize, start: Nanos, pairs: &[Pair], times: &mut Times) {
+        let [gaps, durations, keys] = self.columns(leaf, pairs.get(self.at.into()..).unwrap_or(&[]));
+        let mut now = start - gaps[0].cast_signed();
         for i in 0..FAN_OUT {
-            let start = now + gap_list[i].cast_signed();
-            now = start + length_list[i].cast_signed();
+            let start = now + gaps[i].cast_signed();
+            now = start + durations[i].cast_signed();
             (times.starts[i], times.ends[i]) = (start, now);
         }
-        times.keys = [self.key; FAN_OUT];
-        if keys.bits() > 0 {
-            let at = at + gaps.bytes(BLOCK) + durations.bytes(BLOCK) + leaf * keys.bytes(FAN_OUT);
-            times.keys.iter_mut().zip(eight(bytes, at, keys)).for_each(|(key, packed)| *key ^= low_bits(packed));
-        }
+        times.keys = keys.map(|key| self.key | low_bits(key));
         times.part_uncertain();
         times.len = FAN_OUT;
     }
 
-    /// The extras of a leaf; `bytes` are the segment's.
-    pub(super) fn extras(&self, leaf: usize, bytes: &[u8]) -> [u32; FAN_OUT] {
-        let before = self.width(0).bytes(BLOCK) + self.width(DURATIONS).bytes(BLOCK) + self.keys_width().bytes(BLOCK);
-        let bytes = bytes.get(usize::from(self.at) + before..).unwrap_or(&[]);
-        Extras::get(self.widths & SPARSE != 0, self.width(EXTRAS), bytes, leaf)
+    /// The extras of a leaf; `pairs` are the segment's.
+    pub(super) fn extras(self, leaf: usize, pairs: &[Pair]) -> [u32; FAN_OUT] {
+        let before = self.joined().map_or_else(
+            || self.bits().map(|bits| Width::of_bits(bits).pairs(BLOCK)).iter().sum(),
+            |width| width.pairs(BLOCK),
+        );
+        let pairs = pairs.get(usize::from(self.at) + before..).unwrap_or(&[]);
+        Extras::get(self.widths & SPARSE != 0, Width::of_bits(self.widths >> EXTRAS & 0x3f), pairs, leaf)
     }
 }
 
@@ -255,8 +282,8 @@ fn share(busy: u64, extent: u64) -> u16 {
     if extent == 0 { 0 } else { low_bits((busy as f32 / extent as f32 * 65_535.0 + TO_INTEGER).to_bits().into()) }
 }
 
-/// Bits that an interval takes at most: a segment's bytes stay below 64 KiB.
-const _: () = assert!((64 + 64 + 16 + 32 + 8) * BLOCK / 8 * super::segment::BLOCKS + PAD < 1 << 16);
+/// Bits that an interval takes at most: the pairs of a segment stay below 2^16.
+const _: () = assert!((64 + 64 + 16 + 32 + 2) * BLOCK / 128 * super::segment::BLOCKS < 1 << 16);
 
 #[cfg(test)]
 mod tests {
@@ -267,7 +294,7 @@ mod tests {
     #[test]
     fn what_is_packed_comes_back_whatever_its_widths() {
         let mut random = Random::new(77);
-        let (mut bytes, mut narrow) = (Vec::new(), 0);
+        let (mut pairs, mut narrow) = (Vec::new(), 0);
         for round in 0..6000u64 {
             let bits = |random: &mut Random, most: u64| {
                 let bits = random.below(most + 1);
@@ -286,7 +313,7 @@ mod tests {
                 Far { gap, duration, what: What(u64::from(extra) | key << 32) }
             });
             if round % 8 == 0 {
-                bytes.clear();
+                pairs.clear();
             }
             let near =
                 |far: Far| ((far.gap | far.duration) >> 32 == 0).then(|| Record::new(far.gap, far.duration, far.what));
@@ -294,17 +321,17 @@ mod tests {
             let (shape, leaves) = if fars.iter().all(|&far| near(far).is_some()) {
                 narrow += 1;
                 let (leaves, all) = Leaves::of::<_, false>(&records, from, NO_KEY);
-                (Shape::pack(&records, &all, &mut bytes), leaves)
+                (Shape::pack(&records, &all, &mut pairs), leaves)
             } else {
                 let (leaves, all) = Leaves::of::<_, false>(&fars, from, NO_KEY);
-                (Shape::pack(&fars, &all, &mut bytes), leaves)
+                (Shape::pack(&fars, &all, &mut pairs), leaves)
             };
             let leaves = leaves.leaves.into_iter().zip(leaves.starts);
             let mut now = from;
             for (i, (fars, (leaf, start))) in fars.as_chunks::<FAN_OUT>().0.iter().zip(leaves).enumerate() {
                 let mut times = Times::EMPTY;
-                shape.unpack(i, start, &bytes, &mut times);
-                let extras = shape.extras(i, &bytes);
+                shape.unpack(i, start, &pairs, &mut times);
+                let extras = shape.extras(i, &pairs);
                 for (i, far) in fars.iter().enumerate() {
                     let start = now + far.gap.cast_signed();
                     now = start + far.duration.cast_signed();

@@ -26,6 +26,20 @@ struct Segment<const COLUMNS: usize> {
     bytes: Vec<u8>,
 }
 
+impl<const COLUMNS: usize> Segment<COLUMNS> {
+    /// An empty one, that follows `last`, which is full. A long list takes whole segments at once; a short one stays short.
+    fn after(last: Option<&mut Self>) -> Self {
+        let mut segment = Segment { heads: Vec::new(), bytes: Vec::new() };
+        if let Some(last) = last {
+            segment.heads.reserve_exact(SEGMENT);
+            segment.bytes.reserve_exact(last.bytes.len() + last.bytes.len() / 8);
+            last.bytes.shrink_to_fit();
+            last.heads.shrink_to_fit();
+        }
+        segment
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed<const COLUMNS: usize> {
@@ -47,7 +61,8 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
 
     pub(crate) fn push(&mut self, base: Nanos, columns: &[Column; COLUMNS]) {
         if self.groups.is_multiple_of(SEGMENT) {
-            self.segments.push(Segment { heads: Vec::new(), bytes: Vec::new() });
+            let next = Segment::after(self.segments.last_mut());
+            self.segments.push(next);
         }
         let Some(segment) = self.segments.last_mut() else { return };
         let before = segment.bytes.len().saturating_sub(PAD);
@@ -62,10 +77,6 @@ impl<const COLUMNS: usize> Packed<COLUMNS> {
         }
         segment.heads.push(head);
         self.groups += 1;
-        if self.groups.is_multiple_of(SEGMENT) {
-            segment.bytes.shrink_to_fit();
-            segment.heads.shrink_to_fit();
-        }
     }
 
     /// A group's base.

@@ -1,17 +1,16 @@
-//! Up to eight blocks: their leaves and bytes, which are forgotten together.
+//! Up to eight blocks: their leaves, and what is packed of them, which is forgotten together.
 //!
 //! Invariant: the leaves' times count from the first one's start, in 32 bits; where that is not enough, since the intervals are
 //! rare, all starts are kept beside them as they are.
 
 use super::block::{BLOCK, LEAVES, Leaf, Leaves, Shape, Times, low_word};
+use super::pairs::Pair;
 use super::record::{Interval, NO_KEY};
 use super::{FAN_OUT, LEAVES as LEAVES_OF_NODE, Node};
 use crate::time::Nanos;
 
-/// Blocks whose bytes lie together.
+/// Blocks that lie together.
 pub(super) const BLOCKS: usize = 8;
-/// Nodes of a block.
-const NODES: usize = LEAVES / LEAVES_OF_NODE;
 /// Their leaves.
 pub(super) const SEGMENT: usize = BLOCKS * LEAVES;
 
@@ -21,8 +20,9 @@ pub(super) struct Segment {
     start: Nanos,
     leaves: Vec<Leaf>,
     shapes: [Shape; BLOCKS],
-    /// Ends with padding; empty once it was forgotten.
-    bytes: Vec<u8>,
+    /// Empty once it was forgotten.
+    pairs: Vec<Pair>,
+    is_forgotten: bool,
     /// The starts of all, where 32 bits are not enough for one of them.
     far: Option<Box<[Nanos; SEGMENT]>>,
 }
@@ -30,22 +30,28 @@ pub(super) struct Segment {
 impl Segment {
     /// A row's first.
     pub(super) const fn new() -> Self {
-        Segment { start: 0, leaves: Vec::new(), shapes: [Shape::NONE; BLOCKS], bytes: Vec::new(), far: None }
+        Segment {
+            start: 0,
+            leaves: Vec::new(),
+            shapes: [Shape::NONE; BLOCKS],
+            pairs: Vec::new(),
+            is_forgotten: false,
+            far: None,
+        }
     }
 
     /// An empty one that follows `last`, which is full. A long row takes whole segments at once; a short one stays short.
     pub(super) fn after(last: &mut Segment) -> Self {
         let mut segment = Segment::new();
         segment.leaves.reserve_exact(SEGMENT);
-        segment.bytes.reserve_exact(last.bytes.len() + last.bytes.len() / 8);
-        last.bytes.shrink_to_fit();
+        segment.pairs.reserve_exact(last.pairs.len() + last.pairs.len() / 8);
+        last.pairs.shrink_to_fit();
         segment
     }
 
-    /// Packs the block whose first interval begins at `from`, and returns its nodes. Intervals with the key `quiet` count as
-    /// nothing in the sums.
+    /// Packs the block whose first interval begins at `from`. Intervals with the key `quiet` count as nothing in the sums.
     #[inline]
-    pub(super) fn push(&mut self, intervals: &[impl Interval; BLOCK], from: Nanos, quiet: u16) -> [Node; NODES] {
+    pub(super) fn push(&mut self, intervals: &[impl Interval; BLOCK], from: Nanos, quiet: u16) {
         let before = self.leaves.len();
         let (Leaves { mut leaves, starts }, all) = if u32::from(quiet) == NO_KEY {
             Leaves::of::<_, false>(intervals, from, NO_KEY)
@@ -56,16 +62,8 @@ impl Segment {
             self.start = starts[0];
         }
         if let Some(shape) = self.shapes.get_mut(before / LEAVES) {
-            *shape = Shape::pack(intervals, &all, &mut self.bytes);
+            *shape = Shape::pack(intervals, &all, &mut self.pairs);
         }
-        let nodes = std::array::from_fn(|node| {
-            let first = node * LEAVES_OF_NODE;
-            let mut node = leaves[first].node(starts[first]);
-            for i in first + 1..first + LEAVES_OF_NODE {
-                node.add(&leaves[i].node(starts[i]));
-            }
-            node
-        });
         // Whether all are near is known from the last.
         let distance = |start: Nanos| start.wrapping_sub(self.start).cast_unsigned();
         for (leaf, &start) in leaves.iter_mut().zip(&starts) {
@@ -75,7 +73,23 @@ impl Segment {
             self.push_far(&starts);
         }
         self.leaves.extend_from_slice(&leaves);
-        nodes
+    }
+
+    /// Whether nothing more comes into it.
+    pub(super) fn is_full(&self) -> bool {
+        self.leaves.len() == SEGMENT
+    }
+
+    /// Its nodes of the pyramid's lowest level, of those that are complete.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Node> {
+        (0..self.leaves.len() / LEAVES_OF_NODE).filter_map(|node| {
+            let first = node * LEAVES_OF_NODE;
+            let mut sum = self.node(first)?;
+            for leaf in first + 1..first + LEAVES_OF_NODE {
+                sum.add(&self.node(leaf)?);
+            }
+            Some(sum)
+        })
     }
 
     /// Keeps starts as they are.
@@ -130,28 +144,28 @@ impl Segment {
     #[inline]
     pub(super) fn times(&self, leaf: usize, out: &mut Times) -> Option<bool> {
         let shape = self.shapes.get(leaf / LEAVES).filter(|_| leaf < self.leaves.len())?;
-        shape.unpack(leaf % LEAVES, self.start_of(leaf), &self.bytes, out);
-        Some(!self.bytes.is_empty())
+        shape.unpack(leaf % LEAVES, self.start_of(leaf), &self.pairs, out);
+        Some(!self.is_forgotten)
     }
 
     pub(super) fn extras(&self, leaf: usize) -> Option<[u32; FAN_OUT]> {
         let shape = self.shapes.get(leaf / LEAVES).filter(|_| leaf < self.leaves.len())?;
-        Some(shape.extras(leaf % LEAVES, &self.bytes))
+        Some(shape.extras(leaf % LEAVES, &self.pairs))
     }
 
     /// Gives back the room for what does not come any more.
     pub(super) fn shrink(&mut self) {
         self.leaves.shrink_to_fit();
-        self.bytes.shrink_to_fit();
+        self.pairs.shrink_to_fit();
     }
 
     /// Gives up all but the leaves.
     pub(super) fn forget(&mut self) {
-        self.bytes = Vec::new();
+        (self.pairs, self.is_forgotten) = (Vec::new(), true);
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         let far = if self.far.is_some() { size_of::<[Nanos; SEGMENT]>() } else { 0 };
-        self.bytes.capacity() + self.leaves.capacity() * size_of::<Leaf>() + far
+        self.pairs.capacity() * size_of::<Pair>() + self.leaves.capacity() * size_of::<Leaf>() + far
     }
 }
