@@ -12,7 +12,7 @@
 //! When the arena is full, which its limit says, the oldest fields are forgotten for the newest. After 4 GiB in all further
 //! events lose their fields, not their times, and are counted.
 
-use fata_wire::{put_u64, u64_at};
+use fata_wire::put_u64;
 
 /// An interval or instant without fields.
 pub(crate) const NO_ARGS: u32 = u32::MAX;
@@ -43,10 +43,14 @@ pub(crate) enum Packing {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Args {
-    /// Each as long as all are.
-    segments: Vec<Box<[u8]>>,
-    /// Bytes of the last one that are in use.
+    /// The segment that is filled, as long as all are; empty before the first.
+    filling: Box<[u8]>,
+    /// Bytes of it that are in use.
     used: usize,
+    /// Where it begins.
+    base: u32,
+    /// Full ones.
+    segments: Vec<Box<[u8]>>,
     /// Segments whose fields were forgotten.
     pub(crate) forgotten: usize,
     max_segments: usize,
@@ -57,8 +61,10 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Args {
-            segments: Vec::new(),
+            filling: Box::default(),
             used: 0,
+            base: 0,
+            segments: Vec::new(),
             forgotten: 0,
             max_segments: (max_bytes / SEGMENT_BYTES).clamp(1, MAX_SEGMENTS),
             refused: 0,
@@ -67,12 +73,11 @@ impl Args {
 
     /// Keeps an event's fields and returns where, or [`NO_ARGS`].
     #[inline(always)]
-    pub(crate) fn keep(&mut self, packing: Packing, arg: u16, payload: &[u8]) -> u32 {
+    pub(crate) fn keep(&mut self, packing: Packing, arg: u16, payload: &[[u8; 8]]) -> u32 {
         if packing == Packing::Nothing {
             return NO_ARGS;
         }
         if packing == Packing::Numbers
-            && payload.len() <= 8
             && let Some(at) = self.keep_small(arg, payload)
         {
             return at;
@@ -81,28 +86,15 @@ impl Args {
     }
 
     #[inline(never)]
-    fn keep_any(&mut self, packing: Packing, arg: u16, payload: &[u8]) -> u32 {
-        let words = payload.len() / 8;
+    fn keep_any(&mut self, packing: Packing, arg: u16, payload: &[[u8; 8]]) -> u32 {
+        let words = payload.len();
         // The head, the narrow value, the number of words, and no word takes more than ten.
-        let room = 6 + words * 10;
-        if self.segments.is_empty() || self.used + room > SEGMENT_BYTES {
-            if self.segments.len() >= MAX_SEGMENTS {
-                self.refused += 1;
-                return NO_ARGS;
-            }
-            if self.segments.len() - self.forgotten >= self.max_segments {
-                if let Some(oldest) = self.segments.get_mut(self.forgotten) {
-                    *oldest = Box::default();
-                }
-                self.forgotten += 1;
-            }
-            self.segments.push(vec![0; SEGMENT_BYTES].into());
-            self.used = 0;
-        }
-        let at = (self.segments.len() - 1) * SEGMENT_BYTES + self.used;
-        let Some(mut place) = self.segments.last_mut().and_then(|segment| segment.get_mut(self.used..)) else {
+        if self.used + 6 + words * 10 > self.filling.len() && !self.next_segment() {
+            self.refused += 1;
             return NO_ARGS;
-        };
+        }
+        let at = self.base as usize + self.used;
+        let Some(mut place) = self.filling.get_mut(self.used..) else { return NO_ARGS };
         let before = place.len();
         // A word alone comes here if it is large.
         let raw = packing == Packing::Raw || words == 1;
@@ -114,41 +106,66 @@ impl Args {
             put_number(&mut place, words as u64);
         }
         if raw {
-            put(&mut place, payload);
+            put(&mut place, payload.as_flattened());
         } else {
-            (0..words).for_each(|word| put_number(&mut place, u64_at(payload, word * 8)));
+            payload.iter().for_each(|word| put_number(&mut place, u64::from_le_bytes(*word)));
         }
         self.used += before - place.len();
         u32::try_from(at).unwrap_or(NO_ARGS)
     }
 
-    /// At most one number, below 2^32, where the last segment has room: seven bytes at most, put together in a register.
+    /// Begins another segment, if there may be one more.
+    fn next_segment(&mut self) -> bool {
+        let begun = self.segments.len() + usize::from(!self.filling.is_empty());
+        if begun >= MAX_SEGMENTS {
+            return false;
+        }
+        if begun - self.forgotten >= self.max_segments {
+            // Where there may be only one, that is the one that was filled.
+            let oldest = self.segments.get_mut(self.forgotten).unwrap_or(&mut self.filling);
+            *oldest = Box::default();
+            self.forgotten += 1;
+        }
+        let full = std::mem::replace(&mut self.filling, vec![0; SEGMENT_BYTES].into());
+        if begun > 0 {
+            self.segments.push(full);
+        }
+        self.base = u32::try_from(begun * SEGMENT_BYTES).unwrap_or(0);
+        self.used = 0;
+        true
+    }
+
+    /// At most one number, below 2^32, where the segment has room: seven bytes at most, put together in a register.
     #[inline(always)]
-    fn keep_small(&mut self, arg: u16, payload: &[u8]) -> Option<u32> {
-        let before = self.segments.len().checked_sub(1)?;
-        let place = self.segments.last_mut()?.get_mut(self.used..)?.first_chunk_mut()?;
-        let at = self.used;
+    fn keep_small(&mut self, arg: u16, payload: &[[u8; 8]]) -> Option<u32> {
+        let number = match payload {
+            [] => None,
+            [number] => Some(u64::from_le_bytes(*number)),
+            _ => return None,
+        };
+        if number.is_some_and(|number| number >> 32 != 0) {
+            return None;
+        }
+        let place = self.filling.get_mut(self.used..self.used + 8)?.as_mut_array()?;
+        let at = self.base + low(self.used);
         let arg_bytes = arg_bytes(arg);
         let mut all = (arg_bytes as u64) << ARG | u64::from(arg) << 8;
         let mut bytes = 1 + arg_bytes;
-        if let Some(number) = payload.first_chunk() {
-            let number = u64::from_le_bytes(*number);
-            if number >> 32 != 0 {
-                return None;
-            }
+        if let Some(number) = number {
             let more = (number | 1).ilog2() / 8;
             all |= 1 | u64::from(more) << ALONE | number << (8 * bytes);
             bytes += 1 + more as usize;
         }
         *place = all.to_le_bytes();
         self.used += bytes;
-        u32::try_from(before * SEGMENT_BYTES + at).ok()
+        Some(at)
     }
 
     /// The bytes of what was kept at `at`, and what follows it.
     fn from(&self, at: u32) -> Option<&[u8]> {
         let at = if at == NO_ARGS { return None } else { at as usize };
-        self.segments.get(at / SEGMENT_BYTES)?.get(at % SEGMENT_BYTES..)
+        let segment = if at >= self.base as usize { &self.filling } else { self.segments.get(at / SEGMENT_BYTES)? };
+        segment.get(at % SEGMENT_BYTES..)
     }
 
     fn head(&self, at: u32) -> Option<usize> {
@@ -193,7 +210,7 @@ impl Args {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.segments.iter().map(|segment| segment.len()).sum()
+        self.segments.iter().chain([&self.filling]).map(|segment| segment.len()).sum()
     }
 }
 
@@ -212,6 +229,13 @@ fn put_number(place: &mut &mut [u8], mut number: u64) {
         number >>= 7;
     }
     put(place, &[number as u8]);
+}
+
+/// A place in a segment.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a segment is shorter than 2^32 bytes")]
+const fn low(used: usize) -> u32 {
+    used as u32
 }
 
 /// How many bytes a narrow value takes.
@@ -249,7 +273,7 @@ mod tests {
             }
             let packing = if i % 3 == 0 { Packing::Raw } else { Packing::Numbers };
             let arg = u16::try_from(i % 0x7fff).unwrap();
-            kept.push((args.keep(packing, arg, &payload), arg, payload));
+            kept.push((args.keep(packing, arg, payload.as_chunks().0), arg, payload));
         }
         for (at, arg, payload) in kept {
             assert_eq!(args.get(at), Some((arg, payload)));
@@ -259,7 +283,7 @@ mod tests {
     #[test]
     fn a_full_arena_forgets_the_oldest_fields_for_the_newest() {
         let mut args = Args::new(2 * SEGMENT_BYTES);
-        let places: Vec<_> = (0..1000).map(|i| args.keep(Packing::Raw, i, &[7; 4096])).collect();
+        let places: Vec<_> = (0..1000).map(|i| args.keep(Packing::Raw, i, &[[7; 8]; 512])).collect();
         let kept: Vec<_> = places.iter().map(|&at| args.get(at).is_some()).collect();
         let first = kept.iter().position(|&kept| kept).unwrap();
         assert!(first > 400 && kept[first..].iter().all(|&kept| kept));

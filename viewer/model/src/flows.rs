@@ -1,8 +1,8 @@
 //! Causal arrows: the points that one flow passes, joined by its id within its category.
 //!
 //! Invariant: a point knows the one before it in its flow, which has a smaller index. An id that begins anew is another
-//! flow (15-bit packet ids are used again). As many points are kept as [`Limits`](crate::ingest::Limits) say, and
-//! [`MAX_LIVE`] flows are joined at a time; beyond that points are instants without arrows, and counted.
+//! flow (15-bit packet ids are used again). As many points are kept as [`Limits`](crate::ingest::Limits) say, and, beside
+//! those of 15-bit ids, [`MAX_LIVE`] flows are joined at a time; beyond that points are instants without arrows, and counted.
 
 use foldhash::HashMap;
 
@@ -10,7 +10,7 @@ use crate::guests::GuestId;
 use crate::time::Nanos;
 use crate::trace::Actor;
 
-/// Flows that have begun and not ended.
+/// Flows with wide ids that have begun and not ended.
 pub const MAX_LIVE: usize = 1 << 18;
 
 /// A point that a flow passes.
@@ -33,7 +33,8 @@ pub struct FlowPoint {
 #[derive(Clone, Copy, Debug)]
 struct Stored {
     time: Nanos,
-    id: u64,
+    /// Below [`WIDE`] itself; else where it is among the wide ones.
+    id: u32,
     actor: u32,
     previous: u32,
     callsite: u16,
@@ -41,64 +42,69 @@ struct Stored {
 }
 
 const NONE: u32 = u32::MAX;
+/// Set in what stands for an id that has more bits than this.
+const WIDE: u32 = 1 << 31;
 
-/// Flows by category and id. Ids of packets have 15 bits: those of the first categories are looked up in tables.
+/// Flows by category and id. Ids of packets have 15 bits: those of each guest's first categories are looked up in tables.
 #[derive(Clone, Debug, Default)]
 struct Live {
     tables: Vec<Vec<u32>>,
     others: HashMap<(u16, u64), u32>,
-    /// Flows in the tables.
-    in_tables: usize,
 }
 
-/// Categories that have a table, 128 KiB each.
-const TABLES: usize = 16;
+/// Categories of a guest that have a table, 128 KiB each.
+const TABLES: usize = 4;
 const TABLE: usize = fata_wire::event::ARG_LIMIT as usize;
 
 impl Live {
+    /// What is known of a flow in a table; [`NONE`] where it has not begun. `None` for flows that no table has.
+    #[inline]
     fn place(&mut self, category: u16, id: u64) -> Option<&mut u32> {
-        let (category, id) = (usize::from(category), usize::try_from(id).ok().filter(|&id| id < TABLE)?);
-        if category >= TABLES {
+        let guest = GuestId::of_callsite(category);
+        let own = usize::from(category ^ guest.callsite(0));
+        let table = guest.index() * TABLES + own;
+        if own >= TABLES || id >= TABLE as u64 {
             return None;
         }
-        while self.tables.len() <= category {
-            self.tables.push(Vec::new());
+        if self.tables.get(table).is_none_or(Vec::is_empty) {
+            self.add(table);
         }
-        let table = self.tables.get_mut(category)?;
-        if table.is_empty() {
+        self.tables.get_mut(table)?.get_mut(usize::try_from(id).ok()?)
+    }
+
+    #[cold]
+    fn add(&mut self, table: usize) {
+        self.tables.resize(self.tables.len().max(table + 1), Vec::new());
+        if let Some(table) = self.tables.get_mut(table) {
             table.resize(TABLE, NONE);
         }
-        table.get_mut(id)
     }
 
-    fn len(&self) -> usize {
-        self.in_tables + self.others.len()
-    }
-
-    fn get(&mut self, category: u16, id: u64) -> Option<u32> {
-        match self.place(category, id) {
-            Some(&mut point) => (point != NONE).then_some(point),
-            None => self.others.get(&(category, id)).copied(),
+    /// A flow passes the point of this index, if there is one: returns the index of its last point before, and whether it is
+    /// followed from here on.
+    #[inline]
+    fn pass(&mut self, passage: Passage, (category, id): (u16, u64), point: Option<u32>) -> (u32, bool) {
+        let Some(place) = self.place(category, id) else { return self.pass_other(passage, (category, id), point) };
+        let previous = if passage == Passage::Begin { NONE } else { *place };
+        match (passage, point) {
+            (Passage::End, _) => *place = NONE,
+            (_, Some(point)) => *place = point,
+            (_, None) => {}
         }
+        (previous, true)
     }
 
-    fn remove(&mut self, category: u16, id: u64) -> Option<u32> {
-        let Some(place) = self.place(category, id) else { return self.others.remove(&(category, id)) };
-        let point = std::mem::replace(place, NONE);
-        self.in_tables -= usize::from(point != NONE);
-        (point != NONE).then_some(point)
-    }
-
-    fn insert(&mut self, category: u16, id: u64, point: u32) {
-        match self.place(category, id) {
-            Some(place) => {
-                let new = std::mem::replace(place, point) == NONE;
-                self.in_tables += usize::from(new);
-            }
-            None => {
-                self.others.insert((category, id), point);
-            }
+    #[inline(never)]
+    fn pass_other(&mut self, passage: Passage, flow: (u16, u64), point: Option<u32>) -> (u32, bool) {
+        let known = match passage {
+            Passage::End => self.others.remove(&flow),
+            _ => self.others.get(&flow).copied(),
+        };
+        let fits = self.others.len() < MAX_LIVE || known.is_some();
+        if let Some(point) = point.filter(|_| fits && passage != Passage::End) {
+            self.others.insert(flow, point);
         }
+        (known.filter(|_| passage != Passage::Begin).unwrap_or(NONE), fits || passage == Passage::End)
     }
 
     fn memory_bytes(&self) -> usize {
@@ -118,6 +124,8 @@ pub(crate) enum Passage {
 #[derive(Clone, Debug, Default)]
 pub struct Flows {
     points: Vec<Stored>,
+    /// The ids that do not fit into a point.
+    wide: Vec<u64>,
     /// The last point of each flow that has begun and not ended.
     live: Live,
     max_points: usize,
@@ -157,7 +165,10 @@ impl Flows {
             callsite: stored.callsite,
             cpu: GuestId::of_callsite(stored.callsite).cpu(stored.cpu.into()),
             previous: (stored.previous != NONE).then_some(stored.previous),
-            id: stored.id,
+            id: match stored.id {
+                narrow @ ..WIDE => narrow.into(),
+                wide => *self.wide.get((wide ^ WIDE) as usize)?,
+            },
         })
     }
 
@@ -202,45 +213,52 @@ impl Flows {
         })
     }
 
-    pub(crate) fn pass(&mut self, passage: Passage, category: u16, id: u64, mut point: FlowPoint) {
-        let index = u32::try_from(self.points.len()).unwrap_or(NONE);
-        let previous = match passage {
-            Passage::Begin => None,
-            Passage::Step => self.live.get(category, id),
-            Passage::End => self.live.remove(category, id),
-        };
-        if self.points.len() >= self.max_points {
-            self.refused += 1;
+    /// A flow passes a point; which point is before it is found out here.
+    #[inline(always)]
+    pub(crate) fn pass(&mut self, passage: Passage, category: u16, mut point: FlowPoint) {
+        let fits = self.points.len() < self.max_points;
+        let index = u32::try_from(self.points.len()).ok().filter(|_| fits);
+        let (previous, is_followed) = self.live.pass(passage, (category, point.id), index);
+        self.refused += u64::from(!fits || !is_followed);
+        if !fits {
             return;
         }
         // Points of several streams are sorted as well as packets are.
         if let Some(last) = self.points.last() {
             point.time = point.time.max(last.time);
         }
+        let id = match u32::try_from(point.id) {
+            Ok(narrow) if narrow < WIDE => narrow,
+            _ => self.keep_wide(point.id),
+        };
         self.points.push(Stored {
             time: point.time,
             id,
             actor: point.actor.pack(),
-            previous: previous.unwrap_or(NONE),
+            previous,
             callsite: point.callsite,
             cpu: u16::try_from(GuestId::own_cpu(point.cpu)).unwrap_or(u16::MAX),
         });
-        if passage != Passage::End {
-            if self.live.len() < MAX_LIVE || self.live.get(category, id).is_some() {
-                self.live.insert(category, id, index);
-            } else {
-                self.refused += 1;
-            }
-        }
+    }
+
+    /// Keeps an id that does not fit into a point, and returns what stands for it.
+    #[inline(never)]
+    fn keep_wide(&mut self, id: u64) -> u32 {
+        let place = u32::try_from(self.wide.len()).unwrap_or(0) & !WIDE;
+        self.wide.push(id);
+        place | WIDE
     }
 
     /// Gives back the room for what does not come any more.
     pub(crate) fn shrink(&mut self) {
         self.points.shrink_to_fit();
+        self.wide.shrink_to_fit();
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.points.capacity() * size_of::<Stored>() + self.live.memory_bytes()
+        self.points.capacity() * size_of::<Stored>()
+            + self.wide.capacity() * size_of::<u64>()
+            + self.live.memory_bytes()
     }
 }
 
@@ -252,19 +270,35 @@ mod tests {
     fn flows_in_tables_and_beside_them_are_those_of_a_map() {
         let mut random = crate::random::Random::new(3);
         let (mut live, mut map) = (Live::default(), HashMap::default());
-        for point in 0..20_000u32 {
-            let category = u16::try_from(random.below(20)).unwrap();
-            let id = random.below(3) * 32_767 + random.below(20);
-            match random.below(3) {
-                0 => assert_eq!(live.remove(category, id), map.remove(&(category, id))),
-                1 => {
-                    live.insert(category, id, point);
-                    map.insert((category, id), point);
-                }
-                _ => assert_eq!(live.get(category, id), map.get(&(category, id)).copied()),
+        for point in 0..40_000u32 {
+            let guest = GuestId::new(u16::try_from(random.below(3)).unwrap());
+            let flow =
+                (guest.callsite(u16::try_from(random.below(6)).unwrap()), random.below(3) * 32_767 + random.below(20));
+            let passage = [Passage::Begin, Passage::Step, Passage::End][usize::try_from(random.below(3)).unwrap()];
+            let index = (random.below(10) > 0).then_some(point);
+            let before = match passage {
+                Passage::End => map.remove(&flow),
+                _ => map.get(&flow).copied(),
+            };
+            if let Some(point) = index.filter(|_| passage != Passage::End) {
+                map.insert(flow, point);
             }
-            assert_eq!(live.len(), map.len());
+            let expected = if passage == Passage::Begin { None } else { before };
+            assert_eq!(live.pass(passage, flow, index), (expected.unwrap_or(NONE), true));
         }
+    }
+
+    #[test]
+    fn wide_ids_are_joined_up_to_a_limit_and_narrow_ones_beyond_it_too() {
+        let mut flows = Flows::new(usize::MAX);
+        let wide = |id: u64| FlowPoint { id: id << 20, ..point(0) };
+        (1..=MAX_LIVE as u64 + 1).for_each(|id| flows.pass(Passage::Begin, 0, wide(id)));
+        assert_eq!(flows.refused(), 1);
+        flows.pass(Passage::Begin, 0, FlowPoint { id: 7, ..point(1) });
+        flows.pass(Passage::End, 0, FlowPoint { id: 7, ..point(2) });
+        flows.pass(Passage::End, 0, wide(1));
+        flows.pass(Passage::End, 0, wide(MAX_LIVE as u64 + 1));
+        assert_eq!((flows.refused(), flows.arrows(0, 3).count()), (1, 2));
     }
 
     fn point(time: Nanos) -> FlowPoint {
@@ -274,12 +308,12 @@ mod tests {
     #[test]
     fn points_of_one_id_are_joined_and_a_new_begin_is_another_flow() {
         let mut flows = Flows::new(100);
-        flows.pass(Passage::Begin, 1, 7, point(10));
-        flows.pass(Passage::Begin, 2, 7, point(11));
-        flows.pass(Passage::Step, 1, 7, point(12));
-        flows.pass(Passage::End, 1, 7, point(13));
-        flows.pass(Passage::Begin, 1, 7, point(14));
-        flows.pass(Passage::Step, 1, 7, point(15));
+        flows.pass(Passage::Begin, 1, FlowPoint { id: 7, ..point(10) });
+        flows.pass(Passage::Begin, 2, FlowPoint { id: 7, ..point(11) });
+        flows.pass(Passage::Step, 1, FlowPoint { id: 7, ..point(12) });
+        flows.pass(Passage::End, 1, FlowPoint { id: 7, ..point(13) });
+        flows.pass(Passage::Begin, 1, FlowPoint { id: 7, ..point(14) });
+        flows.pass(Passage::Step, 1, FlowPoint { id: 7, ..point(15) });
         let times = |index| flows.flow_of(index, 100).iter().map(|point| point.time).collect::<Vec<_>>();
         assert_eq!(times(0), [10, 12, 13]);
         assert_eq!(times(2), [10, 12, 13]);

@@ -396,7 +396,7 @@ impl Trace {
     }
 
     /// An instant of whatever runs.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn instant(&mut self, stream: &mut Stream, time: Nanos, callsite: u16, extra: u32) {
         let Trace { stacks, tracks, .. } = self;
         let (owner, cpu) = (Self::owner(stream), stream.cpu);

@@ -64,7 +64,12 @@ impl Actor {
 
     /// As an interval's extra.
     #[must_use]
+    #[inline]
     pub const fn pack(self) -> u32 {
+        // Mostly it is a task: asked by itself this is no jump through a table.
+        if let Actor::Task(TaskRef(task)) = self {
+            return task;
+        }
         match self {
             Actor::Task(TaskRef(task)) => task,
             Actor::Scheduler => Self::SCHEDULER,

@@ -1,12 +1,12 @@
 //! One event to what it means: the hot path looks up its plan and does what the kind says.
 
-use fata_wire::event::{Event, EventError, EventId};
+use fata_wire::event::{Event, EventError, EventId, Header};
 use fata_wire::field::{Kind, Value};
 use fata_wire::log::ledger::Ledger;
 use fata_wire::packet::{HEADER_BYTES, Packet};
 use fata_wire::u64_at;
 
-use super::plan::Plan;
+use super::plan::{FlowAt, Plan};
 use super::run::{self, Pace};
 use super::{Ingest, cursor};
 use crate::flows::{FlowPoint, Passage};
@@ -43,14 +43,29 @@ impl Ingest {
             true => None,
         };
         let mut pace = pace_of(trace, stream, words.len(), ticks);
-        while let Some(first) = words.first() {
-            if plans.runs(u64::from_le_bytes(*first))
-                && let Some(pace) = &pace
-            {
-                let after = run::run((trace, stream, pace), plans, words, ticks);
-                if after.events > 0 {
-                    (words, ticks) = (after.words, after.ticks);
-                    events += after.events;
+        while let Some((&first, rest)) = words.split_first() {
+            if let Some(pace) = &pace {
+                let word = u64::from_le_bytes(first);
+                let Header { ticks_low, id, arg, .. } = Header::unpack(word);
+                let plan = plans.get(id);
+                if plan.run_shape == Header::shape(word) {
+                    let after = run::run((trace, stream, pace), plans, words, ticks);
+                    if after.events > 0 {
+                        (words, ticks) = (after.words, after.ticks);
+                        events += after.events;
+                        continue;
+                    }
+                }
+                // No clock event has a shape, so that the pace stays.
+                if plan.shape == Header::shape(word)
+                    && let Some((payload, rest)) = rest.split_at_checked(plan.words.into())
+                {
+                    let time;
+                    (ticks, time) = pace.next(ticks, ticks_low);
+                    stream.last = time;
+                    trace.event(stream, plan, time, Event { ticks, id, arg, payload: payload.as_flattened() });
+                    words = rest;
+                    events += 1;
                     continue;
                 }
             }
@@ -59,7 +74,9 @@ impl Ingest {
                 Err(error) => return (events, Some(error)),
             };
             let sets_clock = now != event.ticks;
-            trace.event(stream, plan, event);
+            let time = stream.scale.nanos_from_ticks(event.ticks).max(stream.last);
+            stream.last = time;
+            trace.event(stream, plan, time, event);
             (words, ticks) = (rest, now);
             events += 1;
             if sets_clock {
@@ -73,15 +90,13 @@ impl Ingest {
 impl Trace {
     /// Any event. It is in registers; who wants it in memory gets a copy.
     #[inline(always)]
-    fn event(&mut self, stream: &mut Stream, plan: &Plan, event: Event<'_>) {
+    fn event(&mut self, stream: &mut Stream, plan: &Plan, time: Nanos, event: Event<'_>) {
         let Some(kind) = plan.kind else {
             self.unknown_events += 1;
             return;
         };
         let guest = stream.guest;
         let callsite = guest.callsite(event.id.callsite());
-        let time = stream.scale.nanos_from_ticks(event.ticks).max(stream.last);
-        stream.last = time;
         if kind != Kind::Span && !event.id.is_end() {
             self.count(callsite);
         }
@@ -90,7 +105,7 @@ impl Trace {
             Kind::Ledger => follow(stream).ledger(&Ledger::parse(event.payload)),
             Kind::Span if event.id.is_end() => self.span_end(stream, time, callsite, plan.category),
             Kind::Span => {
-                let extra = self.args.keep(plan.packing, event.arg, event.payload);
+                let extra = self.args.keep(plan.packing, event.arg, event.payload.as_chunks().0);
                 self.span_begin(stream, time, callsite, plan.category, extra);
             }
             Kind::Poll => self.on_poll(stream, time, event.arg),
@@ -118,36 +133,58 @@ impl Trace {
             }
             Kind::Counter => self.sample(stream, time, plan, &{ event }),
             Kind::Log => self.log(stream, time, plan, &{ event }),
+            Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd => self.flow(stream, (kind, plan), time, event),
             _ => {
-                let extra = self.args.keep(plan.packing, event.arg, event.payload);
+                let extra = self.args.keep(plan.packing, event.arg, event.payload.as_chunks().0);
                 self.instant(stream, time, callsite, extra);
                 if kind != Kind::Instant {
-                    self.other(stream, time, kind, plan, &{ event });
+                    self.other(stream, time, kind, &{ event });
                 }
             }
         }
     }
 
+    /// An instant that a flow passes.
+    #[inline(never)]
+    fn flow(&mut self, stream: &mut Stream, (kind, plan): (Kind, &Plan), time: Nanos, event: Event<'_>) {
+        let Event { id, arg, payload, .. } = event;
+        let callsite = stream.guest.callsite(id.callsite());
+        let extra = self.args.keep(plan.packing, arg, payload.as_chunks().0);
+        self.instant(stream, time, callsite, extra);
+        let passage = match kind {
+            Kind::FlowBegin => Passage::Begin,
+            Kind::FlowEnd => Passage::End,
+            _ => Passage::Step,
+        };
+        let id = if plan.flow == FlowAt::Arg {
+            arg.into()
+        } else if plan.flow == FlowAt::Payload && !payload.is_empty() {
+            u64_at(payload, 0)
+        } else {
+            return self.wire_end(passage, stream, plan, time, &event);
+        };
+        let point = FlowPoint { time, actor: stream.actor(), callsite, cpu: stream.cpu, previous: None, id };
+        self.flows.pass(passage, plan.flow_category, point);
+    }
+
+    /// A packet is sent to another guest or has come from one; any other flow says nothing that could be an id.
+    #[inline(never)]
+    fn wire_end(&mut self, passage: Passage, stream: &Stream, plan: &Plan, time: Nanos, event: &Event<'_>) {
+        let Some(Value::Flow(id) | Value::U64(id)) = first_value(plan, event).filter(|_| plan.flow == FlowAt::Wire)
+        else {
+            return;
+        };
+        let callsite = stream.guest.callsite(event.id.callsite());
+        let point = FlowPoint { time, actor: stream.actor(), callsite, cpu: stream.cpu, previous: None, id };
+        self.wire(passage == Passage::End, point);
+    }
+
     /// What an instant means besides.
     #[inline(never)]
-    fn other(&mut self, stream: &mut Stream, time: Nanos, kind: Kind, plan: &Plan, event: &Event<'_>) {
+    fn other(&mut self, stream: &mut Stream, time: Nanos, kind: Kind, event: &Event<'_>) {
         let (actor, guest) = (stream.actor(), stream.guest);
         let callsite = guest.callsite(event.id.callsite());
         match kind {
-            Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd => {
-                let Some(id) = first_value(plan, event).and_then(flow_id) else { return };
-                let passage = match kind {
-                    Kind::FlowBegin => Passage::Begin,
-                    Kind::FlowEnd => Passage::End,
-                    _ => Passage::Step,
-                };
-                let point = FlowPoint { time, actor, callsite, cpu: stream.cpu, previous: None, id };
-                match passage {
-                    Passage::Begin if plan.is_wire => self.wire(false, point),
-                    Passage::End if plan.is_wire => self.wire(true, point),
-                    _ => self.flows.pass(passage, plan.flow_category, id, point),
-                }
-            }
             Kind::WaitFor => self.on_wait_for(stream, guest.name(event.arg), false),
             Kind::Create => {
                 let name = names(self, guest, event).next();
@@ -179,7 +216,7 @@ impl Trace {
     #[inline(never)]
     fn log(&mut self, stream: &mut Stream, time: Nanos, plan: &Plan, event: &Event<'_>) {
         let callsite = stream.guest.callsite(event.id.callsite());
-        let extra = self.args.keep(plan.packing, event.arg, event.payload);
+        let extra = self.args.keep(plan.packing, event.arg, event.payload.as_chunks().0);
         let task = if plan.numbered.is_some() { event.arg } else { self.task_number(stream.actor()) };
         if self.tracks.take_room() {
             self.logs.push(LogRecord { time, callsite, task, extra });
@@ -268,11 +305,4 @@ fn name_and_parent(trace: &Trace, guest: GuestId, event: &Event<'_>) -> (Option<
     let task = |value| if let Value::Task(task) = value { Some(task) } else { None };
     let parent = values(trace, guest, event).filter_map(task).nth(1);
     (names(trace, guest, event).next(), parent.filter(|&number| number != 0))
-}
-
-fn flow_id(value: Value<'_>) -> Option<u64> {
-    match value {
-        Value::Flow(id) | Value::U64(id) => Some(id),
-        _ => None,
-    }
 }

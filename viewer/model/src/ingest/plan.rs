@@ -37,12 +37,25 @@ pub(super) struct Plan {
     pub(super) numbered: Option<Level>,
     /// The first field, where it is a number.
     pub(super) first: Option<FieldType>,
-    /// Whether it is a flow between guests.
-    pub(super) is_wire: bool,
+    /// Where it says which flow it is.
+    pub(super) flow: FlowAt,
     /// Whether the callsite's name says what a task waits for.
     pub(super) waits: bool,
     /// The category's number, for flows: above it the guest's, since one id is one flow within a category of one guest.
     pub(super) flow_category: u16,
+}
+
+/// Where an event says which flow passes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FlowAt {
+    /// It is no flow, or says nothing that could be an id.
+    Nowhere,
+    /// In the header.
+    Arg,
+    /// In the payload's first word.
+    Payload,
+    /// It is the end of a packet's way between guests; its first field says which packet's.
+    Wire,
 }
 
 impl Plan {
@@ -56,7 +69,7 @@ impl Plan {
         packing: Packing::Nothing,
         numbered: None,
         first: None,
-        is_wire: false,
+        flow: FlowAt::Nowhere,
         waits: false,
         flow_category: 0,
     };
@@ -68,6 +81,9 @@ impl Plan {
         // The clock's own events set the reader's clock; what was not finished has any length; a ledger is read as a whole.
         let described = !matches!(callsite.kind, Kind::Clock | Kind::Unfinished | Kind::Ledger);
         let first = callsite.fields.first();
+        // Behind the length of a payload that varies nothing lies at a place that is known.
+        let first_number =
+            first.map(|field| field.ty).filter(|&ty| ty.is_narrow() || (words.is_some() && ty != FieldType::Str));
         let shape = words.filter(|_| described).map_or(NO_SHAPE, Header::shape_of);
         let category = match &*callsite.category {
             "irq" => Category::Interrupt,
@@ -90,11 +106,17 @@ impl Plan {
             },
             numbered: (callsite.kind == Kind::Log && first.is_some_and(|field| *field.name == *fata_wire::log::SEQ))
                 .then_some(callsite.level),
-            // Behind the length of a payload that varies nothing lies at a place that is known.
-            first: first
-                .map(|field| field.ty)
-                .filter(|&ty| ty.is_narrow() || (words.is_some() && ty != FieldType::Str)),
-            is_wire: *callsite.category == *WIRE_CATEGORY,
+            first: first_number,
+            flow: match (callsite.kind, first_number) {
+                (Kind::FlowBegin | Kind::FlowEnd, _) if *callsite.category == *WIRE_CATEGORY => FlowAt::Wire,
+                (Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd, Some(FieldType::Packet | FieldType::Small)) => {
+                    FlowAt::Arg
+                }
+                (Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd, Some(FieldType::Flow | FieldType::U64)) => {
+                    FlowAt::Payload
+                }
+                _ => FlowAt::Nowhere,
+            },
             waits: callsite.kind.waits_for(&callsite.name).is_some(),
             flow_category,
         }
@@ -107,6 +129,7 @@ const _: () = assert!(size_of::<Plan>() == 16);
 #[derive(Debug)]
 pub(super) struct Plans {
     list: Box<[Plan; IDS]>,
+    /// Those of flows.
     categories: Vec<Box<str>>,
 }
 
@@ -127,22 +150,23 @@ impl Plans {
         &self.list[usize::from(id.0) % IDS]
     }
 
-    /// Whether the event of this header word is one that a [run](super::run) may take.
-    #[inline]
-    pub(super) fn runs(&self, word: u64) -> bool {
-        self.get(Header::unpack(word).id).run_shape == Header::shape(word)
+    /// The number of a flow's category, 0 for what is no flow: the flows of the first of them are looked up fastest.
+    fn flow_category(&mut self, callsite: &Callsite) -> u16 {
+        if !matches!(callsite.kind, Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd) {
+            return 0;
+        }
+        let known = self.categories.iter().position(|category| *category == callsite.category);
+        let number = known.unwrap_or_else(|| {
+            self.categories.push(callsite.category.clone());
+            self.categories.len() - 1
+        });
+        u16::try_from(number).unwrap_or(u16::MAX).min(MAX_CALLSITES - 1)
     }
 
     /// Makes the plans of all callsites of `guest` that are described by now.
     pub(super) fn learn(&mut self, description: &Description, guest: GuestId) {
         for callsite in description.callsites().filter(|callsite| GuestId::of_callsite(callsite.id) == guest) {
-            let known = self.categories.iter().position(|category| *category == callsite.category);
-            let flow_category = known.unwrap_or_else(|| {
-                self.categories.push(callsite.category.clone());
-                self.categories.len() - 1
-            });
-            let flow_category = u16::try_from(flow_category).unwrap_or(u16::MAX).min(MAX_CALLSITES - 1);
-            let plan = Plan::of(callsite, guest.callsite(flow_category));
+            let plan = Plan::of(callsite, guest.callsite(self.flow_category(callsite)));
             // The end of a span has no fields; that of anything else means what its event does.
             let mut end = plan;
             if plan.kind == Some(Kind::Span) {

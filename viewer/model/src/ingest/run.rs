@@ -47,6 +47,13 @@ impl Pace {
         (pace.time(after) >= stream.last && trace.tracks.room >= 2 * words as u64).then_some(pace)
     }
 
+    /// The full clock of the next stamp after `ticks`, as `extend_ticks` has it, and its time.
+    #[inline]
+    pub(super) fn next(&self, ticks: u64, low: u32) -> (u64, Nanos) {
+        let ticks = ticks + u64::from(low.wrapping_sub(low_half(ticks)));
+        (ticks, self.time(ticks.wrapping_sub(self.origin)))
+    }
+
     #[inline]
     fn time(&self, after: u64) -> Nanos {
         high_half(u128::from(after) * u128::from(self.multiplier))
@@ -113,7 +120,7 @@ pub(super) fn run<'a>(
                 Packing::Nothing => NO_ARGS,
                 packing => {
                     let payload = words.get(1..=payload_words.into()).unwrap_or(&[]);
-                    args.keep(packing, arg, payload.as_flattened())
+                    args.keep(packing, arg, payload)
                 }
             };
             level.begin(tag, time, extra);
