@@ -131,7 +131,9 @@ pub struct Row {
     len: usize,
     /// The key whose intervals count as nothing in the sums.
     quiet: u16,
-    open: Option<(Nanos, What)>,
+    /// When the open interval began; [`Nanos::MIN`], which is nobody's time, where none is open.
+    open_since: Nanos,
+    open: What,
     /// When the tail's first interval began.
     tail_from: Nanos,
     /// The intervals of the tail that 32 bits do not hold, with their places.
@@ -163,7 +165,8 @@ impl Row {
             tail: Box::default(),
             len: 0,
             quiet: u16::MAX,
-            open: None,
+            open_since: Nanos::MIN,
+            open: What::NONE,
             tail_from: 0,
             far: Vec::new(),
             complete: 0,
@@ -215,42 +218,48 @@ impl Row {
     /// Whether nothing ever began here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.open.is_none()
+        self.len() == 0 && !self.is_open()
     }
 
     /// The interval that has not ended.
     #[must_use]
     pub fn open(&self) -> Option<Open> {
-        let (start, what) = self.open?;
-        Some(Open { start, key: what.key(), extra: what.extra() })
+        let (start, what) = (self.open_since, self.open);
+        self.is_open().then(|| Open { start, key: what.key(), extra: what.extra() })
+    }
+
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.open_since != Nanos::MIN
     }
 
     /// Begins an interval, in place of one that may be open.
     #[inline]
     pub fn begin(&mut self, start: Nanos, key: u16, extra: u32) {
-        self.open = Some((start.max(self.last_end), What::new(key, extra)));
+        (self.open_since, self.open) = (start.max(self.last_end), What::new(key, extra));
     }
 
     /// Ends the open interval; does nothing where none is open.
     #[inline]
     pub fn end(&mut self, end: Nanos, uncertain: bool) {
-        if let Some((start, what)) = self.open.take() {
-            self.append(start, end, what.uncertain(uncertain));
+        if self.is_open() {
+            let start = std::mem::replace(&mut self.open_since, Nanos::MIN);
+            self.append(start, end, self.open.uncertain(uncertain));
         }
     }
 
     /// Ends the open interval, if there is one, and begins another.
     #[inline]
     pub(crate) fn turn(&mut self, time: Nanos, key: u16, extra: u32) {
-        if let Some((start, what)) = self.open {
-            self.append(start, time, what);
+        if self.is_open() {
+            self.append(self.open_since, time, self.open);
         }
         self.begin(time, key, extra);
     }
 
     /// Forgets the open interval.
     pub fn abandon(&mut self) {
-        self.open = None;
+        self.open_since = Nanos::MIN;
     }
 
     /// Appends a whole interval. Beyond 2^32 - 16 of them it is dropped.

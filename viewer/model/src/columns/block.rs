@@ -159,7 +159,7 @@ impl Shape {
         }
         if low_word(all.every) != u32::MAX {
             let mut distances = [0; BLOCK];
-            let extras = Extras::of(intervals, &mut distances);
+            let extras = Extras::of(intervals, low_word(all.any), &mut distances);
             extras.push(intervals, &distances, pairs);
             shape.widths |= extras.width().bits() << EXTRAS | if extras.is_sparse() { SPARSE } else { 0 };
         }

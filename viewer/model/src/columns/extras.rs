@@ -30,28 +30,40 @@ pub(super) enum Extras {
 }
 
 impl Extras {
-    /// How those of a block take the least, which has some. The distances of those that there are, one after another, are put
-    /// into `distances`, which is all zeros.
+    /// How those of a block take the least, which has some; `any` are the bits that any of them has. The distances of those that
+    /// there are, one after another, are put into `distances`, which is all zeros.
     #[inline(never)]
-    pub(super) fn of(intervals: &[impl Interval; BLOCK], distances: &mut Numbers) -> Self {
-        let (mut which, mut all_small) = (0u64, 0);
-        for interval in intervals.iter().rev() {
-            let extra = interval.extra();
-            which = which << 1 | u64::from(extra < NONE);
-            all_small |= small(extra);
-        }
-        let extra_of = |i: u32| intervals.get(i as usize).map_or(NONE, Interval::extra);
-        let first = extra_of(which.trailing_zeros());
-        let (mut left, mut all) = (which, 0);
-        for distance in distances.iter_mut() {
-            if left == 0 {
-                break;
+    pub(super) fn of(intervals: &[impl Interval; BLOCK], any: u32, distances: &mut Numbers) -> Self {
+        let (mut which, mut all_small, mut all) = (u64::MAX, 0, 0);
+        let mut first = intervals[0].extra();
+        // One below the first is far above it.
+        if any < NONE {
+            for (distance, interval) in distances.iter_mut().zip(intervals) {
+                let extra = interval.extra();
+                let more = extra.wrapping_sub(first);
+                *distance = more.into();
+                all |= more;
+                all_small |= small(extra);
             }
-            // One below the first is far above it.
-            let more = extra_of(left.trailing_zeros()).wrapping_sub(first);
-            *distance = more.into();
-            all |= more;
-            left &= left - 1;
+        } else {
+            // Only here one may be missing.
+            for interval in intervals {
+                let extra = interval.extra();
+                which = which >> 1 | u64::from(extra < NONE) << 63;
+                all_small |= small(extra);
+            }
+            let extra_of = |i: u32| intervals.get(i as usize).map_or(NONE, Interval::extra);
+            first = extra_of(which.trailing_zeros());
+            let mut left = which;
+            for distance in distances.iter_mut() {
+                if left == 0 {
+                    break;
+                }
+                let more = extra_of(left.trailing_zeros()).wrapping_sub(first);
+                *distance = more.into();
+                all |= more;
+                left &= left - 1;
+            }
         }
         let plain = Width::of(all_small.into());
         let sparse = Extras::Sparse { which, first, width: Width::of(all.into()) };
