@@ -22,7 +22,8 @@ const COLOURS: [(&str, [u8; 3], usize); 6] = [
     ("headings", [31, 34, 41], 2_000),
     ("tasks that run", [66, 184, 106], 10),
     ("the spans in which it grows, and replaces what it holds", [150, 154, 226], 100),
-    ("the span in which it punches holes", [130, 138, 208], 20),
+    // One pixel wide where the machine was quick.
+    ("the span in which it punches holes", [130, 138, 208], 10),
 ];
 
 /// Hands on what the running script writes into `file`, as a pipe would, until so much has come; then nobody reads any more.

@@ -282,12 +282,17 @@ mod tests {
 
     #[test]
     fn a_full_arena_forgets_the_oldest_fields_for_the_newest() {
-        let mut args = Args::new(2 * SEGMENT_BYTES);
-        let places: Vec<_> = (0..1000).map(|i| args.keep(Packing::Raw, i, &[[7; 8]; 512])).collect();
-        let kept: Vec<_> = places.iter().map(|&at| args.get(at).is_some()).collect();
-        let first = kept.iter().position(|&kept| kept).unwrap();
-        assert!(first > 400 && kept[first..].iter().all(|&kept| kept));
-        assert_eq!(args.get(places[999]).map(|(arg, _)| arg), Some(999));
-        assert!(args.memory_bytes() <= 4 * SEGMENT_BYTES, "a vector may have twice the room it needs");
+        for segments in [1, 2] {
+            let mut args = Args::new(segments * SEGMENT_BYTES);
+            let places: Vec<_> = (0..1000).map(|i| args.keep(Packing::Raw, i, &[[7; 8]; 512])).collect();
+            let kept: Vec<_> = places.iter().map(|&at| args.get(at)).collect();
+            // A segment holds 255 of them, and the newest one holds those of the last 1000 beyond 3 of it.
+            let first = kept.iter().position(Option::is_some).unwrap();
+            assert_eq!(first, (4 - segments) * 255, "{segments}");
+            for (i, kept) in (0..).zip(&kept).skip(first) {
+                assert_eq!(kept.as_ref().map(|(arg, _)| *arg), Some(i));
+            }
+            assert_eq!(args.memory_bytes(), segments * SEGMENT_BYTES);
+        }
     }
 }
