@@ -69,10 +69,6 @@ impl<N: Summary> Pyramid<N> {
                 self.levels.push(Vec::new());
             }
             let Some(nodes) = self.levels.get_mut(level) else { return };
-            if nodes.len() == nodes.capacity() {
-                // Growing by a quarter copies more than by doubling, and wastes an eighth instead of a half.
-                nodes.reserve_exact((nodes.len()).max(16 >> (2 * level).min(3)));
-            }
             nodes.push(node);
             if !nodes.len().is_multiple_of(FAN_OUT) {
                 return;

@@ -122,16 +122,13 @@ impl Interval for Record {
 
     #[inline(always)]
     fn all(block: &[Self; BLOCK]) -> All {
-        // In pairs, as they lie in memory.
-        let (mut any, mut every) = ([0; 2], [u64::MAX; 2]);
+        let (mut times, mut any, mut every) = (0, 0, u64::MAX);
         for interval in block {
-            let both = [interval.times, interval.what];
-            for i in 0..2 {
-                any[i] |= both[i];
-                every[i] &= both[i];
-            }
+            times |= interval.times;
+            any |= interval.what;
+            every &= interval.what;
         }
-        All { gaps: low_word(any[0]).into(), durations: any[0] >> 32, any: any[1], every: every[1] }
+        All { gaps: low_word(times).into(), durations: times >> 32, any, every }
     }
 
     #[inline(always)]

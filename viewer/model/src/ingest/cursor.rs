@@ -17,9 +17,7 @@ pub(super) fn next<'a, 'p>(words: &'a [[u8; 8]], ticks: u64, plans: &'p Plans) -
     let word = u64::from_le_bytes(first);
     let Header { ticks_low, id, arg, .. } = Header::unpack(word);
     let plan = plans.get(id);
-    if plan.shape == Header::shape(word)
-        && let Some((payload, rest)) = rest.split_at_checked(plan.words.into())
-    {
+    if let Some((payload, rest)) = plan.payload(word, rest) {
         let ticks = extend_ticks(ticks, ticks_low);
         return Ok((plan, Event { ticks, id, arg, payload: payload.as_flattened() }, rest, ticks));
     }

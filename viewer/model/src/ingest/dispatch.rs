@@ -57,9 +57,7 @@ impl Ingest {
                     }
                 }
                 // No clock event has a shape, so that the pace stays.
-                if plan.shape == Header::shape(word)
-                    && let Some((payload, rest)) = rest.split_at_checked(plan.words.into())
-                {
+                if let Some((payload, rest)) = plan.payload(word, rest) {
                     let time;
                     (ticks, time) = pace.next(ticks, ticks_low);
                     stream.last = time;

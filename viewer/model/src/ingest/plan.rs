@@ -14,6 +14,8 @@ use crate::spans::{Category, TagPart};
 
 /// Ids of events: a begin and an end for each callsite.
 pub(super) const IDS: usize = 2 * MAX_CALLSITES as usize;
+/// Words of a packet.
+pub(super) type Words<'a> = &'a [[u8; 8]];
 /// No header has it.
 pub(super) const NO_SHAPE: u8 = u8::MAX;
 
@@ -27,7 +29,7 @@ pub(super) struct Plan {
     pub(super) shape: u8,
     /// The same for spans that a [run](super::run) may take; [`NO_SHAPE`] for all else.
     pub(super) run_shape: u8,
-    /// The payload's length in words, where the header has this shape.
+    /// The payload's length in words, where the header has this shape: see [`Plan::payload`].
     pub(super) words: u8,
     pub(super) category: Category,
     /// What its spans' tags have in common.
@@ -58,7 +60,18 @@ pub(super) enum FlowAt {
     Wire,
 }
 
+const fn is_flow(callsite: &Callsite) -> bool {
+    matches!(callsite.kind, Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd)
+}
+
 impl Plan {
+    /// The payload of an event with the header `word` before `rest`, and what comes after it, where the event is as its callsite's
+    /// always are.
+    #[inline(always)]
+    pub(super) fn payload<'a>(&self, word: u64, rest: Words<'a>) -> Option<(Words<'a>, Words<'a>)> {
+        if self.shape == Header::shape(word) { rest.split_at_checked(self.words.into()) } else { None }
+    }
+
     const UNKNOWN: Plan = Plan {
         kind: None,
         shape: NO_SHAPE,
@@ -107,14 +120,11 @@ impl Plan {
             numbered: (callsite.kind == Kind::Log && first.is_some_and(|field| *field.name == *fata_wire::log::SEQ))
                 .then_some(callsite.level),
             first: first_number,
-            flow: match (callsite.kind, first_number) {
-                (Kind::FlowBegin | Kind::FlowEnd, _) if *callsite.category == *WIRE_CATEGORY => FlowAt::Wire,
-                (Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd, Some(FieldType::Packet | FieldType::Small)) => {
-                    FlowAt::Arg
-                }
-                (Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd, Some(FieldType::Flow | FieldType::U64)) => {
-                    FlowAt::Payload
-                }
+            flow: match first_number {
+                _ if !is_flow(callsite) => FlowAt::Nowhere,
+                _ if callsite.kind != Kind::FlowStep && *callsite.category == *WIRE_CATEGORY => FlowAt::Wire,
+                Some(FieldType::Packet | FieldType::Small) => FlowAt::Arg,
+                Some(FieldType::Flow | FieldType::U64) => FlowAt::Payload,
                 _ => FlowAt::Nowhere,
             },
             waits: callsite.kind.waits_for(&callsite.name).is_some(),
@@ -152,7 +162,7 @@ impl Plans {
 
     /// The number of a flow's category, 0 for what is no flow: the flows of the first of them are looked up fastest.
     fn flow_category(&mut self, callsite: &Callsite) -> u16 {
-        if !matches!(callsite.kind, Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd) {
+        if !is_flow(callsite) {
             return 0;
         }
         let known = self.categories.iter().position(|category| *category == callsite.category);
