@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use fata_model::trace::{TaskRef, Trace};
 use fata_viewer::view::describe::describe;
-use fata_viewer::view::display::Ink;
+use fata_viewer::view::display::{Column, Ink};
 use fata_viewer::view::lanes::{self, Choices, LaneKey, Lanes};
 use fata_viewer::view::layout::{Scene, layout};
 use fata_viewer::view::names::Names;
@@ -155,6 +155,20 @@ fn many_tasks_of_one_name_share_a_folded_lane_that_can_be_opened() {
     // Only what is on the screen is laid out.
     let list = layout(&open.scene(None), &open.lanes, 0.0, 400.0);
     assert!(list.bands.len() < 30, "{}", list.bands.len());
+}
+
+#[test]
+fn a_group_of_very_many_tasks_shows_nothing_outside_its_tasks_lives() {
+    let fixture = fixture(500, &[]);
+    // A pixel stands for a microsecond, a column of the group for several pixels.
+    let projection = Projection::new(Window::new(0.0, 1_000_000.0), 0.0, 1000.0);
+    let list = layout(&Scene { projection, ..fixture.scene(None) }, &fixture.lanes, 0.0, 2000.0);
+    let top = fixture.top("http.connection");
+    let group = list.densities.iter().find(|density| (top..top + 20.0).contains(&density.y0)).unwrap();
+    let shown: Vec<_> = (0..).zip(&group.columns).filter(|(_, column)| **column != Column::EMPTY).collect();
+    let (first, last) = (shown.first().unwrap().0, shown.last().unwrap().0);
+    // The first of them was spawned after 2.2 microseconds.
+    assert_eq!((first, last), (2, (fixture.trace.end() - 1) / 1000));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! Invariant: whatever is at least a pixel wide is a quad; all that is narrower shares one density row per row.
 
+use std::ops::Range;
+
 use fata_model::lod::{Span, View};
 use fata_model::tasks::{NO_NAME, State};
 use fata_model::trace::{TaskRef, TrackId, TrackKind};
@@ -204,15 +206,17 @@ impl Layout<'_> {
                 let mut visible = std::mem::take(&mut self.visible);
                 self.scene.trace.visible(task.states, &View { columns: coarse, ..view }, &mut visible);
                 self.visible = visible;
-                self.add_states(&mut shares, coarse, &column_of);
+                // Before it was first seen nothing is known of what it did.
+                let lived = column_of(task.first)..(end + 1).min(width);
+                self.add_states(&mut shares, &lived, coarse, &column_of);
             }
         }
         self.group_states(&shares, y, dim);
         self.alive_plot(&change, width, y, dim);
     }
 
-    /// Adds the last query's running and ready time to the columns.
-    fn add_states(&self, shares: &mut [[f32; 2]], coarse: u32, column_of: &dyn Fn(i64) -> usize) {
+    /// Adds the last query's running and ready time to the columns in which the task `lived`.
+    fn add_states(&self, shares: &mut [[f32; 2]], lived: &Range<usize>, coarse: u32, column_of: &dyn Fn(i64) -> usize) {
         let slot_of = |key| match State::from_key(key) {
             State::Running => Some(0usize),
             State::Ready => Some(1),
@@ -221,9 +225,9 @@ impl Layout<'_> {
         let width = shares.len() as u64;
         for cell in &self.visible.cells {
             let Some(slot) = slot_of(cell.key) else { continue };
-            // A coarse column stands for several of the screen's.
+            // A coarse column stands for several of the screen's, but for none beyond the task's life.
             let edge = |column: u32| usize::try_from(u64::from(column) * width / u64::from(coarse)).unwrap_or(0);
-            let columns = shares.get_mut(edge(cell.column)..edge(cell.column + 1));
+            let columns = shares.get_mut(edge(cell.column).max(lived.start)..edge(cell.column + 1).min(lived.end));
             for share in columns.into_iter().flatten().filter_map(|column| column.get_mut(slot)) {
                 *share += cell.share;
             }
