@@ -1,18 +1,26 @@
-//! The fields of events that have some, packed: an interval keeps four bytes that say where.
+//! The fields of events that have some: an interval keeps four bytes, which are the fields themselves or say where they are.
 //!
-//! A small number takes a byte or two; text, signed numbers and doubles are kept as they came. Plain events keep nothing.
+//! Most events have a small number or two, which 30 bits hold. All others lie in an arena: numbers in as many bytes as they need;
+//! text, signed numbers and doubles as they came. Plain events keep nothing.
 //!
 //! ```text
-//! head │ narrow value: 0 to 2 bytes │ number of words, where that is 7 or more │ words
+//! an interval's four bytes, the lowest bits first
+//!   0 0 │ place in the arena, in words of four bytes
+//!   1 0 │ narrow value
+//!   0 1 │ number
+//!   1 1 │ narrow value: 15 bits │ number: 15 bits
 //!
-//! a word alone     1 to 4 bytes, or 8
-//! several words    each in seven-bit bytes, the lowest first, or 8
+//! in the arena
+//!   head │ narrow value: 0 to 2 bytes │ number of words, where that is 7 or more │ words
+//!   each word in seven-bit bytes, the lowest first, or in 8
 //! ```
 //!
 //! When the arena is full, which its limit says, the oldest fields are forgotten for the newest. After 4 GiB in all further
-//! events lose their fields, not their times, and are counted.
+//! events lose what would lie there, not their times, and are counted.
 
 use fata_wire::put_u64;
+
+use crate::columns::low_word;
 
 /// An interval or instant without fields.
 pub(crate) const NO_ARGS: u32 = u32::MAX;
@@ -26,8 +34,24 @@ const MANY: usize = 7;
 const RAW: usize = 1 << 3;
 /// In the same byte, from this bit on: how many bytes the narrow value takes.
 const ARG: usize = 4;
-/// In the same byte, from this bit on: one less than the bytes of a number that is alone.
-const ALONE: usize = 6;
+
+/// Bits of an interval's four bytes that say what the others are.
+const TAG_BITS: u32 = 2;
+/// They are a place in the arena.
+const PLACE: u32 = 0;
+/// They are a narrow value.
+const NARROW: u32 = 1;
+/// They are a number.
+const NUMBER: u32 = 2;
+/// They are a narrow value and a number.
+const BOTH: u32 = 3;
+/// The largest of four bytes says that there are no fields, so the largest number does not count as small.
+pub(crate) const NUMBERS: u64 = (1 << (u32::BITS - TAG_BITS)) - 1;
+/// A narrow value has so many bits, and a number beside it.
+const NARROW_BITS: u32 = 15;
+const NUMBERS_BESIDE: u64 = (1 << NARROW_BITS) - 1;
+/// What lies in the arena begins at a multiple of this.
+const ALIGN: usize = 4;
 
 /// How a callsite's fields are packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,6 +59,8 @@ pub(crate) enum Packing {
     /// There are none.
     #[default]
     Nothing,
+    /// A word alone, which is a number.
+    Number,
     /// Each word in as many bytes as it needs.
     Numbers,
     /// Each word as its eight bytes.
@@ -58,6 +84,12 @@ pub(crate) struct Args {
     pub(crate) refused: u64,
 }
 
+/// A number below [`NUMBERS`], without a narrow value.
+#[inline(always)]
+pub(crate) const fn small_number(number: u64) -> u32 {
+    low_word(number << TAG_BITS) | NUMBER
+}
+
 impl Args {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Args {
@@ -71,16 +103,27 @@ impl Args {
         }
     }
 
-    /// Keeps an event's fields and returns where, or [`NO_ARGS`].
+    /// Keeps an event's fields and returns what their interval is to keep of them, or [`NO_ARGS`].
     #[inline(always)]
     pub(crate) fn keep(&mut self, packing: Packing, arg: u16, payload: &[[u8; 8]]) -> u32 {
-        if packing == Packing::Nothing {
-            return NO_ARGS;
-        }
-        if packing == Packing::Numbers
-            && let Some(at) = self.keep_small(arg, payload)
-        {
-            return at;
+        let narrow = u32::from(arg) << TAG_BITS;
+        match (packing, payload) {
+            (Packing::Nothing, _) => return NO_ARGS,
+            (Packing::Number, &[number]) => {
+                let number = u64::from_le_bytes(number);
+                if number < NUMBERS {
+                    return small_number(number);
+                }
+                return self.keep_any(packing, 0, payload);
+            }
+            (Packing::Numbers, []) => return narrow | NARROW,
+            (Packing::Numbers, &[number]) => {
+                let number = u64::from_le_bytes(number);
+                if number < NUMBERS_BESIDE && arg >> NARROW_BITS == 0 {
+                    return low_word(number << (NARROW_BITS + TAG_BITS)) | narrow | BOTH;
+                }
+            }
+            _ => {}
         }
         self.keep_any(packing, arg, payload)
     }
@@ -93,11 +136,10 @@ impl Args {
             self.refused += 1;
             return NO_ARGS;
         }
-        let at = self.base as usize + self.used;
+        let at = (self.base as usize + self.used) / ALIGN;
         let Some(mut place) = self.filling.get_mut(self.used..) else { return NO_ARGS };
         let before = place.len();
-        // A word alone comes here if it is large.
-        let raw = packing == Packing::Raw || words == 1;
+        let raw = packing == Packing::Raw;
         let arg_bytes = arg_bytes(arg);
         let head = words.min(MANY) | if raw { RAW } else { 0 } | arg_bytes << ARG;
         put(&mut place, &head.to_le_bytes()[..1]);
@@ -110,8 +152,8 @@ impl Args {
         } else {
             payload.iter().for_each(|word| put_number(&mut place, u64::from_le_bytes(*word)));
         }
-        self.used += before - place.len();
-        u32::try_from(at).unwrap_or(NO_ARGS)
+        self.used = (self.used + before - place.len()).next_multiple_of(ALIGN);
+        u32::try_from(at << TAG_BITS).map_or(NO_ARGS, |place| place | PLACE)
     }
 
     /// Begins another segment, if there may be one more.
@@ -135,47 +177,17 @@ impl Args {
         true
     }
 
-    /// At most one number, below 2^32, where the segment has room: seven bytes at most, put together in a register.
-    #[inline(always)]
-    fn keep_small(&mut self, arg: u16, payload: &[[u8; 8]]) -> Option<u32> {
-        let number = match payload {
-            [] => None,
-            [number] => Some(u64::from_le_bytes(*number)),
-            _ => return None,
-        };
-        if number.is_some_and(|number| number >> 32 != 0) {
-            return None;
-        }
-        let place = self.filling.get_mut(self.used..self.used + 8)?.as_mut_array()?;
-        let at = self.base + low(self.used);
-        let arg_bytes = arg_bytes(arg);
-        let mut all = (arg_bytes as u64) << ARG | u64::from(arg) << 8;
-        let mut bytes = 1 + arg_bytes;
-        if let Some(number) = number {
-            let more = (number | 1).ilog2() / 8;
-            all |= 1 | u64::from(more) << ALONE | number << (8 * bytes);
-            bytes += 1 + more as usize;
-        }
-        *place = all.to_le_bytes();
-        self.used += bytes;
-        Some(at)
-    }
-
-    /// The bytes of what was kept at `at`, and what follows it.
-    fn from(&self, at: u32) -> Option<&[u8]> {
-        let at = if at == NO_ARGS { return None } else { at as usize };
+    /// The bytes in the arena from where `kept` says on.
+    fn arena(&self, kept: u32) -> Option<&[u8]> {
+        let at = if kept & BOTH == PLACE { (kept >> TAG_BITS) as usize * ALIGN } else { return None };
         let segment = if at >= self.base as usize { &self.filling } else { self.segments.get(at / SEGMENT_BYTES)? };
         segment.get(at % SEGMENT_BYTES..)
     }
 
-    fn head(&self, at: u32) -> Option<usize> {
-        self.from(at)?.first().map(|&head| head.into())
-    }
-
-    /// What was kept at `at`: whether as it came, the narrow value, the number of words, and the bytes from there on.
-    fn find(&self, at: u32) -> Option<(bool, u16, usize, &[u8])> {
-        let head = self.head(at)?;
-        let rest = self.from(at)?.get(1..)?;
+    /// What lies in the arena: whether as it came, the narrow value, the number of words, and the bytes from there on.
+    fn find(&self, kept: u32) -> Option<(bool, u16, usize, &[u8])> {
+        let (&head, rest) = self.arena(kept)?.split_first()?;
+        let head = usize::from(head);
         let (arg, mut rest) = rest.split_at_checked(head >> ARG & 3)?;
         let arg = arg.iter().rev().fold(0, |arg, &byte| arg << 8 | u16::from(byte));
         let words = match head & MANY {
@@ -185,27 +197,32 @@ impl Args {
         Some((head & RAW != 0, arg, words, rest))
     }
 
-    /// The narrow value and the payload that were kept at `at`.
-    pub(crate) fn get(&self, at: u32) -> Option<(u16, Vec<u8>)> {
-        let (raw, arg, words, mut rest) = self.find(at)?;
+    /// The narrow value and the payload of which an interval has `kept` this.
+    pub(crate) fn get(&self, kept: u32) -> Option<(u16, Vec<u8>)> {
+        let (narrow, above) = (kept >> TAG_BITS & low_word(NUMBERS_BESIDE), kept >> (NARROW_BITS + TAG_BITS));
+        let narrow = u16::try_from(narrow).unwrap_or(0);
+        let payload = |number: u32| u64::from(number).to_le_bytes().to_vec();
+        match kept & BOTH {
+            _ if kept == NO_ARGS => return None,
+            NARROW => return Some((narrow, Vec::new())),
+            NUMBER => return Some((0, payload(kept >> TAG_BITS))),
+            BOTH => return Some((narrow, payload(above))),
+            _ => {}
+        }
+        let (raw, arg, words, mut rest) = self.find(kept)?;
         if raw {
             return Some((arg, rest.get(..words * 8)?.to_vec()));
         }
         let mut payload = vec![0; words * 8];
-        if words == 1 {
-            let bytes = 1 + (self.head(at)? >> ALONE);
-            payload.get_mut(..bytes)?.copy_from_slice(rest.get(..bytes)?);
-            return Some((arg, payload));
-        }
         for word in 0..words {
             put_u64(&mut payload, word * 8, number(&mut rest)?);
         }
         Some((arg, payload))
     }
 
-    /// The narrow value and the payload at `at`, where the payload was kept as it came.
-    pub(crate) fn raw(&self, at: u32) -> Option<(u16, &[u8])> {
-        let (raw, arg, words, rest) = self.find(at)?;
+    /// The same, where the payload was kept as it came.
+    pub(crate) fn raw(&self, kept: u32) -> Option<(u16, &[u8])> {
+        let (raw, arg, words, rest) = self.find(kept)?;
         Some((arg, rest.get(..words * 8).filter(|_| raw)?))
     }
 
@@ -229,13 +246,6 @@ fn put_number(place: &mut &mut [u8], mut number: u64) {
         number >>= 7;
     }
     put(place, &[number as u8]);
-}
-
-/// A place in a segment.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "a segment is shorter than 2^32 bytes")]
-const fn low(used: usize) -> u32 {
-    used as u32
 }
 
 /// How many bytes a narrow value takes.
@@ -271,10 +281,22 @@ mod tests {
             for word in words.iter().take(usize::try_from(i % 10).unwrap()) {
                 payload.extend(word.to_le_bytes());
             }
-            let packing = if i % 3 == 0 { Packing::Raw } else { Packing::Numbers };
-            let arg = u16::try_from(i % 0x7fff).unwrap();
+            let (mut packing, mut arg) = (Packing::Numbers, u16::try_from(i % 0x8000).unwrap());
+            if i % 3 == 0 {
+                packing = Packing::Raw;
+            } else if payload.len() == 8 && i % 4 == 1 {
+                (packing, arg) = (Packing::Number, 0);
+            }
             kept.push((args.keep(packing, arg, payload.as_chunks().0), arg, payload));
         }
+        // The largest that stand in the interval, and those that do not.
+        for number in [NUMBERS_BESIDE - 1, NUMBERS_BESIDE, NUMBERS - 1, NUMBERS, NUMBERS + 1] {
+            for (packing, arg) in [(Packing::Number, 0), (Packing::Numbers, 0), (Packing::Numbers, 0x7fff)] {
+                let payload = number.to_le_bytes().to_vec();
+                kept.push((args.keep(packing, arg, payload.as_chunks().0), arg, payload));
+            }
+        }
+        assert!(kept.iter().all(|(at, ..)| *at != NO_ARGS));
         for (at, arg, payload) in kept {
             assert_eq!(args.get(at), Some((arg, payload)));
         }

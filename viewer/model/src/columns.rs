@@ -30,7 +30,7 @@ mod record;
 mod segment;
 
 use block::BLOCK;
-pub(crate) use block::Times;
+pub(crate) use block::{Times, low_word};
 pub(crate) use extras::{from_small, small};
 pub(crate) use record::What;
 use record::{Far, Record};

@@ -158,9 +158,9 @@ impl Shape {
             shape.push_apart(intervals, key, pairs);
         }
         if low_word(all.every) != u32::MAX {
-            let mut distances = [0; BLOCK];
-            let extras = Extras::of(intervals, low_word(all.any), &mut distances);
-            extras.push(intervals, &distances, pairs);
+            let mut besides = [0; BLOCK];
+            let extras = Extras::of(intervals, (low_word(all.any), low_word(all.every)), &mut besides);
+            extras.push(intervals, &besides, pairs);
             shape.widths |= extras.width().bits() << EXTRAS | if extras.is_sparse() { SPARSE } else { 0 };
         }
         shape
@@ -258,7 +258,7 @@ impl Times {
 
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
-pub(super) const fn low_word(nanos: u64) -> u32 {
+pub(crate) const fn low_word(nanos: u64) -> u32 {
     nanos as u32
 }
 

@@ -1,11 +1,11 @@
-//! The extras of a block: small numbers, or which intervals have one and how far it is from the first of them.
+//! The extras of a block: small numbers, or which intervals have one and what each has besides the bits that all have.
 //!
 //! Invariant: an interval without one has `u32::MAX`, which with its neighbours counts as small. All without take no room.
 //! Whichever takes less is kept:
 //!
 //! ```text
 //! plain    64 numbers, moved up by 3
-//! sparse   which have one: 64 bits │ the first: 64 bits │ the distances of those that there are
+//! sparse   which have one: 64 bits │ the common bits: 64 bits │ what those that there are have besides
 //! ```
 
 use super::FAN_OUT;
@@ -14,7 +14,7 @@ use super::pairs::{Numbers, Pair, Width, eight, push};
 use super::record::Interval;
 
 const NONE: u32 = u32::MAX;
-/// Pairs before the distances.
+/// Pairs before the besides.
 const HEAD: usize = 1;
 
 /// How a block's extras are packed.
@@ -24,49 +24,43 @@ pub(super) enum Extras {
     Sparse {
         /// A bit for each that there is.
         which: u64,
-        first: u32,
+        common: u32,
         width: Width,
     },
 }
 
 impl Extras {
-    /// How those of a block take the least, which has some; `any` are the bits that any of them has. The distances of those that
-    /// there are, one after another, are put into `distances`, which is all zeros.
+    /// How those of a block take the least, which has some; `any` and `every` are the bits that any or all of them have. What those
+    /// that there are have besides, one after another, is put into `besides`, which is all zeros.
     #[inline(never)]
-    pub(super) fn of(intervals: &[impl Interval; BLOCK], any: u32, distances: &mut Numbers) -> Self {
-        let (mut which, mut all_small, mut all) = (u64::MAX, 0, 0);
-        let mut first = intervals[0].extra();
-        // One below the first is far above it.
-        if any < NONE {
-            for (distance, interval) in distances.iter_mut().zip(intervals) {
-                let extra = interval.extra();
-                let more = extra.wrapping_sub(first);
-                *distance = more.into();
-                all |= more;
-                all_small |= small(extra);
+    pub(super) fn of(intervals: &[impl Interval; BLOCK], (any, every): (u32, u32), besides: &mut Numbers) -> Self {
+        let (mut which, mut all_small, mut all) = (u64::MAX, any.wrapping_add(3), any ^ every);
+        // Else there are some that count as small, or all bits come together by chance.
+        if any < from_small(0) {
+            for (beside, interval) in besides.iter_mut().zip(intervals) {
+                *beside = (interval.extra() ^ every).into();
             }
         } else {
-            // Only here one may be missing.
+            all_small = 0;
             for interval in intervals {
                 let extra = interval.extra();
                 which = which >> 1 | u64::from(extra < NONE) << 63;
                 all_small |= small(extra);
             }
-            let extra_of = |i: u32| intervals.get(i as usize).map_or(NONE, Interval::extra);
-            first = extra_of(which.trailing_zeros());
+            all = 0;
             let mut left = which;
-            for distance in distances.iter_mut() {
+            for beside in besides.iter_mut() {
                 if left == 0 {
                     break;
                 }
-                let more = extra_of(left.trailing_zeros()).wrapping_sub(first);
-                *distance = more.into();
+                let more = intervals.get(left.trailing_zeros() as usize).map_or(every, Interval::extra) ^ every;
+                *beside = more.into();
                 all |= more;
                 left &= left - 1;
             }
         }
         let plain = Width::of(all_small.into());
-        let sparse = Extras::Sparse { which, first, width: Width::of(all.into()) };
+        let sparse = Extras::Sparse { which, common: every, width: Width::of(all.into()) };
         // A width of nothing says that there are none.
         if plain.pairs(BLOCK) <= sparse.pairs() && plain.bits() > 0 { Extras::Plain(plain) } else { sparse }
     }
@@ -89,9 +83,9 @@ impl Extras {
         }
     }
 
-    /// Packs those of the block, for which `distances` were made.
+    /// Packs those of the block, for which `besides` was made.
     #[inline(never)]
-    pub(super) fn push(&self, intervals: &[impl Interval; BLOCK], distances: &Numbers, pairs: &mut Vec<Pair>) {
+    pub(super) fn push(&self, intervals: &[impl Interval; BLOCK], besides: &Numbers, pairs: &mut Vec<Pair>) {
         match *self {
             Extras::Plain(width) => {
                 let mut numbers = [0; BLOCK];
@@ -99,9 +93,9 @@ impl Extras {
                 places.for_each(|(number, interval)| *number = small(interval.extra()).into());
                 push(pairs, width, &numbers, BLOCK);
             }
-            Extras::Sparse { which, first, width } => {
-                pairs.push([which, first.into()]);
-                push(pairs, width, distances, which.count_ones() as usize);
+            Extras::Sparse { which, common, width } => {
+                pairs.push([which, common.into()]);
+                push(pairs, width, besides, which.count_ones() as usize);
             }
         }
     }
@@ -114,17 +108,17 @@ impl Extras {
             }
             return eight(pairs, width, leaf).map(|number| from_small(low_word(number)));
         }
-        let Some((&[which, first], pairs)) = pairs.split_first() else { return [NONE; FAN_OUT] };
+        let Some((&[which, common], pairs)) = pairs.split_first() else { return [NONE; FAN_OUT] };
         let before = leaf * FAN_OUT;
         let mut rank = (which & ((1 << before) - 1)).count_ones() as usize;
         let group = |rank: usize| eight(pairs, width, rank / FAN_OUT);
-        let (mut extras, mut distances) = ([NONE; FAN_OUT], group(rank));
+        let (mut extras, mut besides) = ([NONE; FAN_OUT], group(rank));
         for (i, extra) in extras.iter_mut().enumerate() {
             if which >> (before + i) & 1 == 1 {
-                *extra = low_word(first.wrapping_add(distances[rank % FAN_OUT]));
+                *extra = low_word(common | besides[rank % FAN_OUT]);
                 rank += 1;
                 if rank.is_multiple_of(FAN_OUT) {
-                    distances = group(rank);
+                    besides = group(rank);
                 }
             }
         }

@@ -115,6 +115,7 @@ impl Plan {
             packing: match &*callsite.fields {
                 [] => Packing::Nothing,
                 fields if fields.iter().any(|field| raw(field.ty)) => Packing::Raw,
+                fields if words == Some(1) && fields.iter().all(|field| !field.ty.is_narrow()) => Packing::Number,
                 _ => Packing::Numbers,
             },
             numbered: (callsite.kind == Kind::Log && first.is_some_and(|field| *field.name == *fata_wire::log::SEQ))

@@ -8,7 +8,9 @@
 use fata_wire::event::Header;
 
 use super::plan::{IDS, Plans};
-use crate::args::{NO_ARGS, Packing};
+use std::hint::select_unpredictable;
+
+use crate::args::{NO_ARGS, NUMBERS, Packing, small_number};
 use crate::spans::{Category, Level, Tag};
 use crate::stats::{CALLSITES, CallsiteTimes};
 use crate::streams::{Current, Stream};
@@ -114,15 +116,17 @@ pub(super) fn run<'a>(
                 break;
             }
         } else {
-            let Some(rest) = words.get(1 + usize::from(payload_words)..) else { break };
+            let Some((head, rest)) = words.split_at_checked(1 + usize::from(payload_words)) else { break };
             let Some(level) = levels.get_mut(depth + 1) else { break };
-            let extra = match plan.packing {
-                Packing::Nothing => NO_ARGS,
-                packing => {
-                    let payload = words.get(1..=payload_words.into()).unwrap_or(&[]);
-                    args.keep(packing, arg, payload)
-                }
-            };
+            // Which callsite comes next nobody can guess, so that of the most frequent kinds nothing is made to depend on it.
+            let number = plan.packing == Packing::Number;
+            let word = head.last().map_or(0, |word| u64::from_le_bytes(*word));
+            let extra =
+                if plan.packing as u8 <= Packing::Number as u8 && select_unpredictable(number, word, 0) < NUMBERS {
+                    select_unpredictable(number, small_number(word), NO_ARGS)
+                } else {
+                    args.keep(plan.packing, arg, head.get(1..).unwrap_or(&[]))
+                };
             level.begin(tag, time, extra);
             depth += 1;
             words = rest;
