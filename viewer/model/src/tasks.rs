@@ -16,7 +16,7 @@ use crate::guests::GuestId;
 use crate::lives::Lives;
 use crate::streams::{Current, Stream};
 use crate::time::Nanos;
-use crate::trace::{Actor, TaskRef, Trace, TrackId, TrackKind};
+use crate::trace::{Actor, TaskRef, Trace, TrackId, TrackKind, Tracks};
 
 /// What a task is doing. The `extra` of an interval in a task's track says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,6 +132,23 @@ impl Task {
         GuestId::of_cpu(self.seen.cpu)
     }
 
+    /// It is in `state` from `time` on. `false` where that is not all: nothing was done then.
+    #[inline(always)]
+    fn enter(&mut self, tracks: &mut Tracks, seen: Seen, time: Nanos, (state, extra): (State, u32)) -> bool {
+        let nanos = time - self.since;
+        if self.seen != seen || nanos <= 0 || !self.state.has_intervals() || !state.has_intervals() {
+            return false;
+        }
+        self.spend(nanos);
+        (self.state, self.since) = (state, time);
+        if let Some(row) = tracks.row(self.states) {
+            row.turn(time, state.key(), extra);
+        } else if let Some(row) = tracks.row_with_open(self.states) {
+            row.begin(time, state.key(), extra);
+        }
+        true
+    }
+
     /// It was so long in its state.
     #[inline]
     fn spend(&mut self, nanos: Nanos) {
@@ -239,19 +256,10 @@ impl Trace {
     }
 
     /// `task` is in `state` from `time` on.
-    #[inline]
     fn enter(&mut self, stream: &Stream, task: TaskRef, time: Nanos, state: State, extra: u32) {
-        let Some(known) = self.tasks.get_mut(task) else { return };
-        let nanos = time - known.since;
-        if known.seen == stream.seen() && nanos > 0 && known.state.has_intervals() && state.has_intervals() {
-            known.spend(nanos);
-            (known.state, known.since) = (state, time);
-            let states = known.states;
-            if let Some(row) = self.tracks.row(states) {
-                row.turn(time, state.key(), extra);
-            } else if let Some(row) = self.tracks.row_with_open(states) {
-                row.begin(time, state.key(), extra);
-            }
+        let Trace { tasks, tracks, .. } = self;
+        let known = tasks.get_mut(task);
+        if known.is_some_and(|known| known.enter(tracks, stream.seen(), time, (state, extra))) {
             return;
         }
         self.enter_any(stream, task, time, state, extra);
@@ -343,7 +351,11 @@ impl Trace {
             // It will be ready when this poll ends.
             State::Running => known.woken = Some(from),
             State::Ready if known.seen.gaps == stream.gap_count() => {}
-            _ => self.enter(stream, task, time, State::Ready, from.pack()),
+            _ => {
+                if !known.enter(&mut self.tracks, stream.seen(), time, (State::Ready, from.pack())) {
+                    self.enter_any(stream, task, time, State::Ready, from.pack());
+                }
+            }
         }
     }
 
@@ -374,11 +386,12 @@ impl Trace {
         } else if let Some(row) = self.tracks.row_with_open(stream.lane) {
             row.begin(time, number, task.0);
         }
-        self.enter(stream, task, time, State::Running, stream.cpu);
-        if let Some(known) = self.tasks.get_mut(task) {
-            known.polls += 1;
-            known.waits_for = None;
-            known.woken = None;
+        let Some(known) = self.tasks.get_mut(task) else { return };
+        known.polls += 1;
+        known.waits_for = None;
+        known.woken = None;
+        if !known.enter(&mut self.tracks, stream.seen(), time, (State::Running, stream.cpu)) {
+            self.enter_any(stream, task, time, State::Running, stream.cpu);
         }
     }
 
@@ -398,12 +411,10 @@ impl Trace {
     #[inline]
     fn waits(&mut self, stream: &Stream, task: TaskRef, time: Nanos) {
         let Some(known) = self.tasks.get_mut(task) else { return };
-        match known.woken.take() {
-            Some(from) => self.enter(stream, task, time, State::Ready, from.pack()),
-            None => {
-                let waits_for = known.waits_for.map_or(NO_NAME, |(name, _)| name);
-                self.enter(stream, task, time, State::Idle, waits_for);
-            }
+        let waits_for = known.waits_for.map_or(NO_NAME, |(name, _)| name);
+        let (state, extra) = known.woken.take().map_or((State::Idle, waits_for), |from| (State::Ready, from.pack()));
+        if !known.enter(&mut self.tracks, stream.seen(), time, (state, extra)) {
+            self.enter_any(stream, task, time, state, extra);
         }
     }
 
