@@ -412,9 +412,7 @@ impl Ingest {
         if harmless {
             return;
         }
-        if stream.gaps.len() < self.limits.gaps {
-            stream.gaps.push(StreamGap { from: gap.from, to: gap.to });
-        }
+        stream.add_gap(StreamGap { from: gap.from, to: gap.to }, self.limits.gaps);
         trace.abandon_interrupts(stream, gap.from);
         trace.forget_current(stream, gap.from);
         // So many events may have named every task number anew.

@@ -60,7 +60,9 @@ pub struct Stream {
     pub(crate) phases: Vec<TrackId>,
     /// By callsite.
     pub(crate) counters: Vec<TrackId>,
-    pub(crate) gaps: Vec<StreamGap>,
+    gaps: Vec<StreamGap>,
+    /// What is noted of a task that it knows.
+    pub(crate) seen: Seen,
     /// The task whose last poll ended with `Done`: what it held may still be given up.
     pub(crate) closing: Option<TaskRef>,
     wakes: Wakes,
@@ -92,6 +94,7 @@ impl Stream {
             phases: Vec::new(),
             counters: Vec::new(),
             gaps: Vec::new(),
+            seen: Seen { cpu, gaps: 0 },
             closing: None,
             wakes: Wakes::new(),
             from_start: false,
@@ -114,15 +117,24 @@ impl Stream {
         self.lane
     }
 
-    /// What is noted of a task that it knows.
-    #[inline]
-    pub(crate) fn seen(&self) -> Seen {
-        Seen { cpu: self.cpu, gaps: self.gap_count() }
-    }
-
     #[inline]
     pub(crate) fn gap_count(&self) -> u32 {
-        u32::try_from(self.gaps.len()).unwrap_or(u32::MAX)
+        self.seen.gaps
+    }
+
+    /// Notes a gap, up to `most` of them.
+    pub(crate) fn add_gap(&mut self, gap: StreamGap, most: usize) {
+        if self.gaps.len() < most
+            && let Ok(count) = u32::try_from(self.gaps.len() + 1)
+        {
+            self.gaps.push(gap);
+            self.seen.gaps = count;
+        }
+    }
+
+    /// Its gaps, oldest first.
+    pub(crate) fn gaps(&self) -> &[StreamGap] {
+        &self.gaps
     }
 
     /// When the first gap after the first `seen` began.

@@ -238,7 +238,7 @@ impl Trace {
             wakes: 0,
             max_ready_nanos: 0,
             nanos: [0; STATES],
-            seen: stream.seen(),
+            seen: stream.seen,
             states: self.tracks.add(TrackKind::Task { task }),
             waits_for: None,
             woken: None,
@@ -259,7 +259,7 @@ impl Trace {
     fn enter(&mut self, stream: &Stream, task: TaskRef, time: Nanos, state: State, extra: u32) {
         let Trace { tasks, tracks, .. } = self;
         let known = tasks.get_mut(task);
-        if known.is_some_and(|known| known.enter(tracks, stream.seen(), time, (state, extra))) {
+        if known.is_some_and(|known| known.enter(tracks, stream.seen, time, (state, extra))) {
             return;
         }
         self.enter_any(stream, task, time, state, extra);
@@ -277,7 +277,7 @@ impl Trace {
         let before = known.state;
         known.state = state;
         known.since = time.max(until);
-        known.seen = stream.seen();
+        known.seen = stream.seen;
         let (states, time) = (known.states, known.since);
         if before != State::Unknown {
             let empty = nanos == 0 && (before == State::Idle || state == State::Done);
@@ -352,7 +352,7 @@ impl Trace {
             State::Running => known.woken = Some(from),
             State::Ready if known.seen.gaps == stream.gap_count() => {}
             _ => {
-                if !known.enter(&mut self.tracks, stream.seen(), time, (State::Ready, from.pack())) {
+                if !known.enter(&mut self.tracks, stream.seen, time, (State::Ready, from.pack())) {
                     self.enter_any(stream, task, time, State::Ready, from.pack());
                 }
             }
@@ -390,7 +390,7 @@ impl Trace {
         known.polls += 1;
         known.waits_for = None;
         known.woken = None;
-        if !known.enter(&mut self.tracks, stream.seen(), time, (State::Running, stream.cpu)) {
+        if !known.enter(&mut self.tracks, stream.seen, time, (State::Running, stream.cpu)) {
             self.enter_any(stream, task, time, State::Running, stream.cpu);
         }
     }
@@ -413,7 +413,7 @@ impl Trace {
         let Some(known) = self.tasks.get_mut(task) else { return };
         let waits_for = known.waits_for.map_or(NO_NAME, |(name, _)| name);
         let (state, extra) = known.woken.take().map_or((State::Idle, waits_for), |from| (State::Ready, from.pack()));
-        if !known.enter(&mut self.tracks, stream.seen(), time, (state, extra)) {
+        if !known.enter(&mut self.tracks, stream.seen, time, (state, extra)) {
             self.enter_any(stream, task, time, state, extra);
         }
     }

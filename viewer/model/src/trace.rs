@@ -320,8 +320,8 @@ impl Trace {
             }
         };
         let Some(stream) = self.streams.iter().find(|stream| Some(stream.cpu) == cpu) else { return self.end };
-        let next = stream.gaps.partition_point(|gap| gap.to < open.start);
-        stream.gaps.get(next).map_or(self.end, |gap| gap.from.max(open.start))
+        let next = stream.gaps().partition_point(|gap| gap.to < open.start);
+        stream.gaps().get(next).map_or(self.end, |gap| gap.from.max(open.start))
     }
 
     /// The wakes of one vCPU within a time range, in time order.

@@ -158,9 +158,8 @@ impl Shape {
             shape.push_apart(intervals, key, pairs);
         }
         if low_word(all.every) != u32::MAX {
-            let mut besides = [0; BLOCK];
-            let extras = Extras::of(intervals, (low_word(all.any), low_word(all.every)), &mut besides);
-            extras.push(intervals, &besides, pairs);
+            let extras = Extras::of(intervals, (low_word(all.any), low_word(all.every)), &mut numbers);
+            extras.push(intervals, &mut numbers, pairs);
             shape.widths |= extras.width().bits() << EXTRAS | if extras.is_sparse() { SPARSE } else { 0 };
         }
         shape

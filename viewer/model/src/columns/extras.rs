@@ -31,7 +31,7 @@ pub(super) enum Extras {
 
 impl Extras {
     /// How those of a block take the least, which has some; `any` and `every` are the bits that any or all of them have. What those
-    /// that there are have besides, one after another, is put into `besides`, which is all zeros.
+    /// that there are have besides, one after another, is put into `besides`.
     #[inline(never)]
     pub(super) fn of(intervals: &[impl Interval; BLOCK], (any, every): (u32, u32), besides: &mut Numbers) -> Self {
         let (mut which, mut all_small, mut all) = (u64::MAX, any.wrapping_add(3), any ^ every);
@@ -50,10 +50,8 @@ impl Extras {
             all = 0;
             let mut left = which;
             for beside in besides.iter_mut() {
-                if left == 0 {
-                    break;
-                }
-                let more = intervals.get(left.trailing_zeros() as usize).map_or(every, Interval::extra) ^ every;
+                let Some(interval) = intervals.get(left.trailing_zeros() as usize) else { break };
+                let more = interval.extra() ^ every;
                 *beside = more.into();
                 all |= more;
                 left &= left - 1;
@@ -85,13 +83,12 @@ impl Extras {
 
     /// Packs those of the block, for which `besides` was made.
     #[inline(never)]
-    pub(super) fn push(&self, intervals: &[impl Interval; BLOCK], besides: &Numbers, pairs: &mut Vec<Pair>) {
+    pub(super) fn push(&self, intervals: &[impl Interval; BLOCK], besides: &mut Numbers, pairs: &mut Vec<Pair>) {
         match *self {
             Extras::Plain(width) => {
-                let mut numbers = [0; BLOCK];
-                let places = numbers.iter_mut().zip(intervals);
-                places.for_each(|(number, interval)| *number = small(interval.extra()).into());
-                push(pairs, width, &numbers, BLOCK);
+                let places = besides.iter_mut().zip(intervals);
+                places.for_each(|(place, interval)| *place = small(interval.extra()).into());
+                push(pairs, width, besides, BLOCK);
             }
             Extras::Sparse { which, common, width } => {
                 pairs.push([which, common.into()]);

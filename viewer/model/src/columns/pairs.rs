@@ -66,7 +66,7 @@ pub(super) const fn mask(bits: u32) -> u64 {
     u64::MAX.unbounded_shr(u64::BITS - bits)
 }
 
-/// Appends the first `count` numbers. None may have more bits than the width says, also of those behind them.
+/// Appends the first `count` numbers, none of which may have more bits than the width says; those behind them may be anything.
 #[inline]
 pub(super) fn push(pairs: &mut Vec<Pair>, width: Width, numbers: &Numbers, count: usize) {
     let before = pairs.len();
@@ -146,7 +146,8 @@ mod tests {
             let width = Width::of(mask(bits));
             assert!(width.bits() == bits || width.bits() == bits + 1);
             for count in 0..=BLOCK {
-                let numbers = [(); BLOCK].map(|()| random.next_u64() & mask(bits));
+                let mut numbers = [(); BLOCK].map(|()| random.next_u64());
+                numbers[..count].iter_mut().for_each(|number| *number &= mask(bits));
                 let before = pairs.len();
                 push(&mut pairs, width, &numbers, count);
                 assert_eq!(pairs.len(), before + width.pairs(count));
