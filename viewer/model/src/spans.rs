@@ -89,6 +89,12 @@ impl TagPart {
     pub(crate) const fn new(callsite: u16, category: Category) -> Self {
         TagPart(callsite as u32 | (category as u32) << Tag::CATEGORY)
     }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    pub(crate) const fn callsite(self) -> u16 {
+        self.0 as u16
+    }
 }
 
 impl Level {

@@ -152,7 +152,8 @@ impl Stream {
         }
     }
 
-    pub(crate) fn wake(&mut self, time: Nanos, from: Actor, to: TaskRef) {
+    /// `from`, [packed](Actor::pack), wakes a task.
+    pub(crate) fn wake(&mut self, time: Nanos, from: u32, to: TaskRef) {
         self.wakes.push(time, from, to);
     }
 

@@ -16,7 +16,7 @@ use crate::guests::GuestId;
 use crate::lives::Lives;
 use crate::streams::{Current, Stream};
 use crate::time::Nanos;
-use crate::trace::{Actor, TaskRef, Trace, TrackId, TrackKind, Tracks};
+use crate::trace::{TaskRef, Trace, TrackId, TrackKind, Tracks};
 
 /// What a task is doing. The `extra` of an interval in a task's track says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub enum State {
     Unknown,
     /// Waits; extra: the id of the name of what it waits for, or [`NO_NAME`].
     Idle,
-    /// Could run; extra: who woke it, an [`Actor`].
+    /// Could run; extra: who woke it, an [`Actor`](crate::trace::Actor).
     Ready,
     /// Is polled; extra: the vCPU.
     Running,
@@ -109,7 +109,8 @@ pub struct Task {
     pub states: TrackId,
     /// The id of the name of what it is about to wait for, and whether that is an object's.
     waits_for: Option<(u32, bool)>,
-    woken: Option<Actor>,
+    /// Who woke it during its poll, [packed](crate::trace::Actor::pack).
+    woken: Option<u32>,
 }
 
 /// The vCPU that knew a task last, and the gaps of its stream until then.
@@ -341,7 +342,7 @@ impl Trace {
 
     pub(crate) fn on_ready(&mut self, stream: &mut Stream, time: Nanos, number: u16) {
         let Some(task) = self.task_of(stream, number, time) else { return };
-        let from = stream.actor();
+        let from = stream.actor().pack();
         if self.tracks.take_room() {
             stream.wake(time, from, task);
         }
@@ -352,8 +353,8 @@ impl Trace {
             State::Running => known.woken = Some(from),
             State::Ready if known.seen.gaps == stream.gap_count() => {}
             _ => {
-                if !known.enter(&mut self.tracks, stream.seen, time, (State::Ready, from.pack())) {
-                    self.enter_any(stream, task, time, State::Ready, from.pack());
+                if !known.enter(&mut self.tracks, stream.seen, time, (State::Ready, from)) {
+                    self.enter_any(stream, task, time, State::Ready, from);
                 }
             }
         }
@@ -412,7 +413,7 @@ impl Trace {
     fn waits(&mut self, stream: &Stream, task: TaskRef, time: Nanos) {
         let Some(known) = self.tasks.get_mut(task) else { return };
         let waits_for = known.waits_for.map_or(NO_NAME, |(name, _)| name);
-        let (state, extra) = known.woken.take().map_or((State::Idle, waits_for), |from| (State::Ready, from.pack()));
+        let (state, extra) = known.woken.take().map_or((State::Idle, waits_for), |from| (State::Ready, from));
         if !known.enter(&mut self.tracks, stream.seen, time, (state, extra)) {
             self.enter_any(stream, task, time, state, extra);
         }

@@ -25,11 +25,11 @@ impl Wakes {
         Wakes { groups: Packed::new(), tail: [(0, 0, 0); FAN_OUT], len: 0 }
     }
 
-    /// Adds one; an earlier time than the last is forged and moved forward.
+    /// Adds one, by whom [packed](Actor::pack); an earlier time than the last is forged and moved forward.
     #[inline]
-    pub(crate) fn push(&mut self, time: Nanos, from: Actor, to: TaskRef) {
+    pub(crate) fn push(&mut self, time: Nanos, from: u32, to: TaskRef) {
         if let Some(place) = self.tail.get_mut(self.len) {
-            *place = (time, small(from.pack()), to.0);
+            *place = (time, small(from), to.0);
             self.len += 1;
         }
         if self.len == FAN_OUT {
@@ -95,7 +95,7 @@ mod tests {
             time += random.below(50).cast_signed();
             let actors = [Actor::Scheduler, Actor::Interrupt, Actor::Unknown, Actor::Task(TaskRef(i))];
             let wake = (time, actors[usize::try_from(random.below(4)).unwrap()], TaskRef(i * 80));
-            wakes.push(wake.0, wake.1, wake.2);
+            wakes.push(wake.0, wake.1.pack(), wake.2);
             list.push(wake);
         }
         let ranges = |list: &[(Nanos, Actor, TaskRef)], wakes: &Wakes, random: &mut Random| {

@@ -94,7 +94,7 @@ impl Trace {
             return;
         };
         let guest = stream.guest;
-        let callsite = guest.callsite(event.id.callsite());
+        let callsite = plan.tag.callsite();
         if kind != Kind::Span && !event.id.is_end() {
             self.count(callsite);
         }
@@ -145,8 +145,8 @@ impl Trace {
     /// An instant that a flow passes.
     #[inline(never)]
     fn flow(&mut self, stream: &mut Stream, (kind, plan): (Kind, &Plan), time: Nanos, event: Event<'_>) {
-        let Event { id, arg, payload, .. } = event;
-        let callsite = stream.guest.callsite(id.callsite());
+        let Event { arg, payload, .. } = event;
+        let callsite = plan.tag.callsite();
         let extra = self.args.keep(plan.packing, arg, payload.as_chunks().0);
         self.instant(stream, time, callsite, extra);
         let passage = match kind {
@@ -242,7 +242,7 @@ impl Trace {
             Some(Value::Task(number) | Value::Name(number) | Value::Object(number)) => f64::from(number),
             Some(Value::Str(_)) | None => return,
         };
-        let (callsite, cpu) = (stream.guest.callsite(event.id.callsite()), stream.cpu);
+        let (callsite, cpu) = (plan.tag.callsite(), stream.cpu);
         let index = usize::from(event.id.callsite());
         if stream.counters.len() <= index {
             stream.counters.resize(index + 1, Tracks::NONE);
