@@ -46,7 +46,7 @@ pub struct Limits {
     /// Intervals, instants and samples in all; each takes about 10 bytes. When there are so many, the oldest are given up
     /// for the newest; their overview stays, and counts as a fifth.
     pub intervals: u64,
-    /// Bytes for events' fields; the oldest are given up for the newest.
+    /// Bytes for what of events' fields does not stand in their intervals; the oldest are given up for the newest.
     pub field_bytes: usize,
     /// Tracks; each takes about 400 bytes, and up to 1 KiB for its youngest intervals.
     pub tracks: usize,

@@ -262,7 +262,10 @@ impl Trace {
             format!("what happened before {time} is kept as an overview only: the memory limit was reached")
         }));
         if self.args.forgotten > 0 {
-            list.push("the fields of the oldest events were given up: the memory limit was reached".to_owned());
+            list.push(
+                "texts and large numbers among the oldest events' fields were given up: the memory limit was reached"
+                    .to_owned(),
+            );
         }
         let mut say = |count: u64, text: &str| {
             if count > 0 {
@@ -276,7 +279,7 @@ impl Trace {
         say(self.orphan_ends, "spans end whose begin is not in the trace; their ends are counted, not shown");
         say(self.too_deep, "spans are nested deeper than this program follows; they are counted, not shown");
         say(self.tracks.refused, "intervals or tracks did not fit the memory limit; they are counted, not shown");
-        say(self.args.refused, "events lost their fields to the memory limit");
+        say(self.args.refused, "events lost texts or large numbers among their fields to the memory limit");
         say(self.tasks.refused, "tasks did not fit the limit; their events are shown with the vCPU");
         say(self.description.refused, "descriptions in the metadata contradict earlier ones or exceed a limit");
         list.into_iter()
