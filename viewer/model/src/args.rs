@@ -18,6 +18,8 @@
 //! When the arena is full, which its limit says, the oldest fields are forgotten for the newest. After 4 GiB in all further
 //! events lose what would lie there, not their times, and are counted.
 
+use std::hint::select_unpredictable;
+
 use fata_wire::put_u64;
 
 use crate::columns::low_word;
@@ -46,8 +48,8 @@ const NUMBER: u32 = 2;
 /// They are a narrow value and a number.
 const BOTH: u32 = 3;
 /// The largest of four bytes says that there are no fields, so the largest number does not count as small.
-pub(crate) const NUMBERS: u64 = (1 << (u32::BITS - TAG_BITS)) - 1;
-/// A narrow value has so many bits, and a number beside it.
+const NUMBERS: u64 = (1 << (u32::BITS - TAG_BITS)) - 1;
+/// A narrow value has so many bits, in the header of an event too, and a number beside it.
 const NARROW_BITS: u32 = 15;
 const NUMBERS_BESIDE: u64 = (1 << NARROW_BITS) - 1;
 /// What lies in the arena begins at a multiple of this.
@@ -65,6 +67,17 @@ pub(crate) enum Packing {
     Numbers,
     /// Each word as its eight bytes.
     Raw,
+}
+
+impl Packing {
+    /// What an interval keeps of an event whose payload ends with `word`, where the arena is not asked: of no fields, or of a number
+    /// alone. Which of them comes next nobody can guess, so that no branch depends on it.
+    #[inline(always)]
+    pub(crate) fn keep_simple(self, word: u64) -> Option<u32> {
+        let is_number = self == Packing::Number;
+        let is_simple = self as u8 <= Packing::Number as u8 && select_unpredictable(is_number, word, 0) < NUMBERS;
+        is_simple.then(|| select_unpredictable(is_number, small_number(word), NO_ARGS))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +99,7 @@ pub(crate) struct Args {
 
 /// A number below [`NUMBERS`], without a narrow value.
 #[inline(always)]
-pub(crate) const fn small_number(number: u64) -> u32 {
+const fn small_number(number: u64) -> u32 {
     low_word(number << TAG_BITS) | NUMBER
 }
 
@@ -119,7 +132,7 @@ impl Args {
             (Packing::Numbers, []) => return narrow | NARROW,
             (Packing::Numbers, &[number]) => {
                 let number = u64::from_le_bytes(number);
-                if number < NUMBERS_BESIDE && arg >> NARROW_BITS == 0 {
+                if number < NUMBERS_BESIDE {
                     return low_word(number << (NARROW_BITS + TAG_BITS)) | narrow | BOTH;
                 }
             }

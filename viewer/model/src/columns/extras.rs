@@ -1,11 +1,11 @@
-//! The extras of a block: small numbers, or which intervals have one and what each has besides the bits that all have.
+//! The extras of a block: small numbers, or which intervals have one, and of each its rest: what it has besides the bits that all have.
 //!
 //! Invariant: an interval without one has `u32::MAX`, which with its neighbours counts as small. All without take no room.
 //! Whichever takes less is kept:
 //!
 //! ```text
 //! plain    64 numbers, moved up by 3
-//! sparse   which have one: 64 bits │ the common bits: 64 bits │ what those that there are have besides
+//! sparse   which have one: 64 bits │ the bits that all have: 64 bits │ the rests of those that there are
 //! ```
 
 use super::FAN_OUT;
@@ -14,7 +14,7 @@ use super::pairs::{Numbers, Pair, Width, eight, push};
 use super::record::Interval;
 
 const NONE: u32 = u32::MAX;
-/// Pairs before the besides.
+/// Pairs before the rests.
 const HEAD: usize = 1;
 
 /// How a block's extras are packed.
@@ -30,33 +30,34 @@ pub(super) enum Extras {
 }
 
 impl Extras {
-    /// How those of a block take the least, which has some; `any` and `every` are the bits that any or all of them have. What those
-    /// that there are have besides, one after another, is put into `besides`.
+    /// How those of a block take the least, which has some; `any` and `every` are the bits that any or all of them have. The rests of
+    /// those that there are, one after another, are put into `rests`.
     #[inline(never)]
-    pub(super) fn of(intervals: &[impl Interval; BLOCK], (any, every): (u32, u32), besides: &mut Numbers) -> Self {
-        let (mut which, mut all_small, mut all) = (u64::MAX, any.wrapping_add(3), any ^ every);
-        // Else there are some that count as small, or all bits come together by chance.
-        if any < from_small(0) {
-            for (beside, interval) in besides.iter_mut().zip(intervals) {
-                *beside = (interval.extra() ^ every).into();
+    pub(super) fn of(intervals: &[impl Interval; BLOCK], (any, every): (u32, u32), rests: &mut Numbers) -> Self {
+        let mut which = u64::MAX;
+        // Else some count as small, or the bits of all are so many by chance.
+        let (all_small, all) = if any < from_small(0) {
+            for (rest, interval) in rests.iter_mut().zip(intervals) {
+                *rest = (interval.extra() ^ every).into();
             }
+            (small(any), any ^ every)
         } else {
-            all_small = 0;
+            let (mut all_small, mut all) = (0, 0);
             for interval in intervals {
                 let extra = interval.extra();
                 which = which >> 1 | u64::from(extra < NONE) << 63;
                 all_small |= small(extra);
             }
-            all = 0;
             let mut left = which;
-            for beside in besides.iter_mut() {
+            for rest in rests.iter_mut() {
                 let Some(interval) = intervals.get(left.trailing_zeros() as usize) else { break };
-                let more = interval.extra() ^ every;
-                *beside = more.into();
-                all |= more;
+                let bits = interval.extra() ^ every;
+                *rest = bits.into();
+                all |= bits;
                 left &= left - 1;
             }
-        }
+            (all_small, all)
+        };
         let plain = Width::of(all_small.into());
         let sparse = Extras::Sparse { which, common: every, width: Width::of(all.into()) };
         // A width of nothing says that there are none.
@@ -81,18 +82,18 @@ impl Extras {
         }
     }
 
-    /// Packs those of the block, for which `besides` was made.
+    /// Packs those of the block, whose `rests` these are.
     #[inline(never)]
-    pub(super) fn push(&self, intervals: &[impl Interval; BLOCK], besides: &mut Numbers, pairs: &mut Vec<Pair>) {
+    pub(super) fn push(&self, intervals: &[impl Interval; BLOCK], rests: &mut Numbers, pairs: &mut Vec<Pair>) {
         match *self {
             Extras::Plain(width) => {
-                let places = besides.iter_mut().zip(intervals);
+                let places = rests.iter_mut().zip(intervals);
                 places.for_each(|(place, interval)| *place = small(interval.extra()).into());
-                push(pairs, width, besides, BLOCK);
+                push(pairs, width, rests, BLOCK);
             }
             Extras::Sparse { which, common, width } => {
                 pairs.push([which, common.into()]);
-                push(pairs, width, besides, which.count_ones() as usize);
+                push(pairs, width, rests, which.count_ones() as usize);
             }
         }
     }
@@ -109,13 +110,13 @@ impl Extras {
         let before = leaf * FAN_OUT;
         let mut rank = (which & ((1 << before) - 1)).count_ones() as usize;
         let group = |rank: usize| eight(pairs, width, rank / FAN_OUT);
-        let (mut extras, mut besides) = ([NONE; FAN_OUT], group(rank));
+        let (mut extras, mut rests) = ([NONE; FAN_OUT], group(rank));
         for (i, extra) in extras.iter_mut().enumerate() {
             if which >> (before + i) & 1 == 1 {
-                *extra = low_word(common | besides[rank % FAN_OUT]);
+                *extra = low_word(common | rests[rank % FAN_OUT]);
                 rank += 1;
                 if rank.is_multiple_of(FAN_OUT) {
-                    besides = group(rank);
+                    rests = group(rank);
                 }
             }
         }

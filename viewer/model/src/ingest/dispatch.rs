@@ -1,6 +1,6 @@
 //! One event to what it means: the hot path looks up its plan and does what the kind says.
 
-use fata_wire::event::{Event, EventError, EventId, Header};
+use fata_wire::event::{Event, EventError, EventId, Header, MAX_CALLSITES};
 use fata_wire::field::{Kind, Value};
 use fata_wire::log::ledger::Ledger;
 use fata_wire::packet::{HEADER_BYTES, Packet};
@@ -95,7 +95,7 @@ impl Trace {
         };
         let guest = stream.guest;
         let callsite = plan.tag.callsite();
-        if kind != Kind::Span && !event.id.is_end() {
+        if plan.is_counted {
             self.count(callsite);
         }
         match kind {
@@ -129,9 +129,9 @@ impl Trace {
                 let name = names(self, guest, &{ event }).next();
                 self.objects.exists(guest, event.arg, callsite, name);
             }
-            Kind::Counter => self.sample(stream, time, plan, &{ event }),
+            Kind::Counter => self.sample(stream, plan, time, event.arg, event.payload),
             Kind::Log => self.log(stream, time, plan, &{ event }),
-            Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd => self.flow(stream, (kind, plan), time, event),
+            Kind::FlowBegin | Kind::FlowStep | Kind::FlowEnd => self.flow(stream, plan, time, event.arg, event.payload),
             _ => {
                 let extra = self.args.keep(plan.packing, event.arg, event.payload.as_chunks().0);
                 self.instant(stream, time, callsite, extra);
@@ -144,14 +144,13 @@ impl Trace {
 
     /// An instant that a flow passes.
     #[inline(never)]
-    fn flow(&mut self, stream: &mut Stream, (kind, plan): (Kind, &Plan), time: Nanos, event: Event<'_>) {
-        let Event { arg, payload, .. } = event;
+    fn flow(&mut self, stream: &mut Stream, plan: &Plan, time: Nanos, arg: u16, payload: &[u8]) {
         let callsite = plan.tag.callsite();
         let extra = self.args.keep(plan.packing, arg, payload.as_chunks().0);
         self.instant(stream, time, callsite, extra);
-        let passage = match kind {
-            Kind::FlowBegin => Passage::Begin,
-            Kind::FlowEnd => Passage::End,
+        let passage = match plan.kind {
+            Some(Kind::FlowBegin) => Passage::Begin,
+            Some(Kind::FlowEnd) => Passage::End,
             _ => Passage::Step,
         };
         let id = if plan.flow == FlowAt::Arg {
@@ -159,7 +158,7 @@ impl Trace {
         } else if plan.flow == FlowAt::Payload && !payload.is_empty() {
             u64_at(payload, 0)
         } else {
-            return self.wire_end(passage, stream, plan, time, &event);
+            return self.wire_end(passage, stream, plan, time, first_value(plan, arg, payload));
         };
         let point = FlowPoint { time, actor: stream.actor(), callsite, cpu: stream.cpu, previous: None, id };
         self.flows.pass(passage, plan.flow_category, point);
@@ -167,12 +166,9 @@ impl Trace {
 
     /// A packet is sent to another guest or has come from one; any other flow says nothing that could be an id.
     #[inline(never)]
-    fn wire_end(&mut self, passage: Passage, stream: &Stream, plan: &Plan, time: Nanos, event: &Event<'_>) {
-        let Some(Value::Flow(id) | Value::U64(id)) = first_value(plan, event).filter(|_| plan.flow == FlowAt::Wire)
-        else {
-            return;
-        };
-        let callsite = stream.guest.callsite(event.id.callsite());
+    fn wire_end(&mut self, passage: Passage, stream: &Stream, plan: &Plan, time: Nanos, value: Option<Value<'_>>) {
+        let Some(Value::Flow(id) | Value::U64(id)) = value.filter(|_| plan.flow == FlowAt::Wire) else { return };
+        let callsite = plan.tag.callsite();
         let point = FlowPoint { time, actor: stream.actor(), callsite, cpu: stream.cpu, previous: None, id };
         self.wire(passage == Passage::End, point);
     }
@@ -233,8 +229,8 @@ impl Trace {
     }
 
     #[inline(never)]
-    fn sample(&mut self, stream: &mut Stream, time: Nanos, plan: &Plan, event: &Event<'_>) {
-        let value = match first_value(plan, event) {
+    fn sample(&mut self, stream: &mut Stream, plan: &Plan, time: Nanos, arg: u16, payload: &[u8]) {
+        let value = match first_value(plan, arg, payload) {
             Some(Value::U64(number) | Value::Flow(number)) => number as f64,
             Some(Value::I64(number)) => number as f64,
             Some(Value::F64(number)) => number,
@@ -243,7 +239,7 @@ impl Trace {
             Some(Value::Str(_)) | None => return,
         };
         let (callsite, cpu) = (plan.tag.callsite(), stream.cpu);
-        let index = usize::from(event.id.callsite());
+        let index = usize::from(callsite % MAX_CALLSITES);
         if stream.counters.len() <= index {
             stream.counters.resize(index + 1, Tracks::NONE);
         }
@@ -274,12 +270,12 @@ fn follow(stream: &mut Stream) -> &mut Follow {
 
 /// The value of the first field, where it is a number.
 #[inline]
-fn first_value<'a>(plan: &Plan, event: &Event<'a>) -> Option<Value<'a>> {
+fn first_value<'a>(plan: &Plan, arg: u16, payload: &[u8]) -> Option<Value<'a>> {
     let ty = plan.first?;
     if ty.is_narrow() {
-        return Some(Value::of(ty, event.arg.into()));
+        return Some(Value::of(ty, arg.into()));
     }
-    (!event.payload.is_empty()).then(|| Value::of(ty, u64_at(event.payload, 0)))
+    (!payload.is_empty()).then(|| Value::of(ty, u64_at(payload, 0)))
 }
 
 /// The values of the fields of an event of `guest`.

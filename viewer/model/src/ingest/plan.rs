@@ -1,7 +1,7 @@
 //! What to do with an event of a guest, looked up by its id alone: a table that is made from the description, once.
 //!
 //! Invariant: [`Plans::get`] of any id is a plan; one that nothing describes has no kind. An event whose header has its plan's
-//! [`shape`](Plan::shape) is finished and has exactly [`words`](Plan::words) words of payload.
+//! [`shape`](Plan::shape) is finished and has exactly the words of payload that its callsite's fields take.
 
 use fata_wire::event::{EventId, Header, MAX_CALLSITES, MAX_INLINE_WORDS};
 use fata_wire::field::{FieldType, Kind, Level};
@@ -29,8 +29,6 @@ pub(super) struct Plan {
     pub(super) shape: u8,
     /// The same for spans that a [run](super::run) may take; [`NO_SHAPE`] for all else.
     pub(super) run_shape: u8,
-    /// The payload's length in words, where the header has this shape: see [`Plan::payload`].
-    pub(super) words: u8,
     pub(super) category: Category,
     /// What its spans' tags have in common.
     pub(super) tag: TagPart,
@@ -41,6 +39,8 @@ pub(super) struct Plan {
     pub(super) first: Option<FieldType>,
     /// Where it says which flow it is.
     pub(super) flow: FlowAt,
+    /// Whether its events are counted as they come; spans are when they end.
+    pub(super) is_counted: bool,
     /// Whether the callsite's name says what a task waits for.
     pub(super) waits: bool,
     /// The category's number, for flows: above it the guest's, since one id is one flow within a category of one guest.
@@ -69,20 +69,23 @@ impl Plan {
     /// always are.
     #[inline(always)]
     pub(super) fn payload<'a>(&self, word: u64, rest: Words<'a>) -> Option<(Words<'a>, Words<'a>)> {
-        if self.shape == Header::shape(word) { rest.split_at_checked(self.words.into()) } else { None }
+        if self.shape != Header::shape(word) {
+            return None;
+        }
+        rest.split_at_checked(Header::unpack(word).words.into())
     }
 
     const UNKNOWN: Plan = Plan {
         kind: None,
         shape: NO_SHAPE,
         run_shape: NO_SHAPE,
-        words: 0,
         category: Category::Ordinary,
         tag: TagPart::NONE,
         packing: Packing::Nothing,
         numbered: None,
         first: None,
         flow: FlowAt::Nowhere,
+        is_counted: false,
         waits: false,
         flow_category: 0,
     };
@@ -109,7 +112,6 @@ impl Plan {
             kind: Some(callsite.kind),
             shape,
             run_shape: if in_runs { shape } else { NO_SHAPE },
-            words: words.unwrap_or(0),
             category,
             tag: TagPart::new(callsite.id, category),
             packing: match &*callsite.fields {
@@ -128,6 +130,7 @@ impl Plan {
                 Some(FieldType::Flow | FieldType::U64) => FlowAt::Payload,
                 _ => FlowAt::Nowhere,
             },
+            is_counted: callsite.kind != Kind::Span,
             waits: callsite.kind.waits_for(&callsite.name).is_some(),
             flow_category,
         }
@@ -179,9 +182,9 @@ impl Plans {
         for callsite in description.callsites().filter(|callsite| GuestId::of_callsite(callsite.id) == guest) {
             let plan = Plan::of(callsite, guest.callsite(self.flow_category(callsite)));
             // The end of a span has no fields; that of anything else means what its event does.
-            let mut end = plan;
+            let mut end = Plan { is_counted: false, ..plan };
             if plan.kind == Some(Kind::Span) {
-                (end.shape, end.words, end.packing) = (Header::shape_of(0), 0, Packing::Nothing);
+                (end.shape, end.packing) = (Header::shape_of(0), Packing::Nothing);
                 end.run_shape = end.shape;
             }
             let own = callsite.id % MAX_CALLSITES;

@@ -8,9 +8,6 @@
 use fata_wire::event::Header;
 
 use super::plan::{IDS, Plans};
-use std::hint::select_unpredictable;
-
-use crate::args::{NO_ARGS, NUMBERS, Packing, small_number};
 use crate::spans::{Category, Level, Tag};
 use crate::stats::{CALLSITES, CallsiteTimes};
 use crate::streams::{Current, Stream};
@@ -118,15 +115,9 @@ pub(super) fn run<'a>(
         } else {
             let Some((head, rest)) = words.split_at_checked(1 + usize::from(payload_words)) else { break };
             let Some(level) = levels.get_mut(depth + 1) else { break };
-            // Which callsite comes next nobody can guess, so that of the most frequent kinds nothing is made to depend on it.
-            let number = plan.packing == Packing::Number;
             let word = head.last().map_or(0, |word| u64::from_le_bytes(*word));
-            let extra =
-                if plan.packing as u8 <= Packing::Number as u8 && select_unpredictable(number, word, 0) < NUMBERS {
-                    select_unpredictable(number, small_number(word), NO_ARGS)
-                } else {
-                    args.keep(plan.packing, arg, head.get(1..).unwrap_or(&[]))
-                };
+            let extra = plan.packing.keep_simple(word);
+            let extra = extra.unwrap_or_else(|| args.keep(plan.packing, arg, head.get(1..).unwrap_or(&[])));
             level.begin(tag, time, extra);
             depth += 1;
             words = rest;
