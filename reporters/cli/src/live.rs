@@ -101,7 +101,10 @@ impl Live {
             while !stop.load(Ordering::Relaxed) {
                 if asked.is_asked() {
                     at_stop();
-                    std::process::exit(INTERRUPTED);
+                    let _ = std::io::stdout().flush();
+                    // At once: what libraries do at an ordinary exit takes from the window's thread, which goes on painting, what
+                    // it uses.
+                    signal_hook::low_level::exit(INTERRUPTED);
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
