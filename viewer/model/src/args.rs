@@ -123,11 +123,8 @@ impl Args {
         match (packing, payload) {
             (Packing::Nothing, _) => return NO_ARGS,
             (Packing::Number, &[number]) => {
-                let number = u64::from_le_bytes(number);
-                if number < NUMBERS {
-                    return small_number(number);
-                }
-                return self.keep_any(packing, 0, payload);
+                let kept = packing.keep_simple(u64::from_le_bytes(number));
+                return kept.unwrap_or_else(|| self.keep_any(packing, 0, payload));
             }
             (Packing::Numbers, []) => return narrow | NARROW,
             (Packing::Numbers, &[number]) => {

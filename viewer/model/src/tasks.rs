@@ -352,11 +352,7 @@ impl Trace {
             // It will be ready when this poll ends.
             State::Running => known.woken = Some(from),
             State::Ready if known.seen.gaps == stream.gap_count() => {}
-            _ => {
-                if !known.enter(&mut self.tracks, stream.seen, time, (State::Ready, from)) {
-                    self.enter_any(stream, task, time, State::Ready, from);
-                }
-            }
+            _ => self.enter(stream, task, time, State::Ready, from),
         }
     }
 
